@@ -1,0 +1,74 @@
+# `make` lists the commands. Every command does its own set-up; a second run of any is fast.
+# Needs only Python >= 3.11 with pip, make and coreutils. uv is used where it is found.
+
+.DEFAULT_GOAL := help
+SHELL := /bin/sh
+PYTHON := $(shell for p in python3 python3.13 python3.12 python3.11; do \
+	"$$p" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo "$$p"; break; }; done)
+UV := $(shell command -v uv 2>/dev/null)
+BIN := .venv/bin
+RUN := .venv/.run-installed
+DEV := .venv/.dev-installed
+
+.PHONY: help
+help: ## list the commands
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' Makefile
+
+# --without-pip: Debian's Python may lack ensurepip, and refuses a bare `pip install`.
+$(BIN)/python:
+	@test -n "$(PYTHON)" || { echo "chatq needs Python 3.11 or newer on the PATH; none was found." >&2; exit 1; }
+	@"$(PYTHON)" -m venv --without-pip .venv
+
+ifneq ($(UV),)
+INSTALL = "$(UV)" pip install --quiet --python $(BIN)/python
+else
+INSTALL = "$(PYTHON)" -m pip --python $(BIN)/python install --quiet --disable-pip-version-check
+endif
+
+$(RUN): requirements.txt pyproject.toml | $(BIN)/python
+	@echo "installing chatq into .venv ..." >&2
+	@$(INSTALL) --require-hashes -r requirements.txt
+	@$(INSTALL) --no-deps --no-build-isolation --editable .
+	@touch $@
+
+$(DEV): requirements-dev.txt $(RUN)
+	@echo "installing the tools for tests and checks ..." >&2
+	@$(INSTALL) --require-hashes -r requirements-dev.txt
+	@touch $@
+
+.PHONY: install
+install: $(RUN) ## install the command .venv/bin/chatq
+
+.PHONY: demo
+demo: $(RUN) ## run the main job on this machine: no key, no network, no Redis needed
+	@$(BIN)/chatq demo
+
+.PHONY: test
+test: $(DEV) ## run the tests
+	@$(BIN)/python -m pytest
+
+.PHONY: lint
+lint: $(DEV) ## format check, lint, strict types, import rules
+	@$(BIN)/ruff format --check --quiet . || { echo "run: make format" >&2; exit 1; }
+	@$(BIN)/ruff check --quiet .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports --no-logo > .venv/import-rules.txt || { cat .venv/import-rules.txt; exit 1; }
+
+.PHONY: check
+check: lint test ## everything a change must pass
+
+.PHONY: format
+format: $(DEV) ## format the code and mend what the linter can mend
+	@$(BIN)/ruff format --quiet .
+	@$(BIN)/ruff check --fix --quiet .
+
+.PHONY: requirements
+requirements: ## pin the versions anew (needs uv); ranges are in pyproject.toml
+	@uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
+		--no-emit-index-url --no-emit-find-links --quiet --upgrade --output-file requirements.txt requirements.in
+	@uv pip compile --group dev --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
+		--no-emit-index-url --no-emit-find-links --quiet --upgrade --constraint requirements.txt --output-file requirements-dev.txt
+
+.PHONY: clean
+clean: ## remove the environment and every cache
+	@rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
