@@ -1,0 +1,237 @@
+"""What a caller sends: one chat-completion job.
+
+`Job` is validated once, at the edge where it comes in; behind that edge it travels as the JSON of `request()`.
+Source of the fields: the public interface, section Job. Source of the message shapes: OpenAI's chat messages.
+"""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import math
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Annotated, Any, Final, Literal
+
+import orjson
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
+from typing_extensions import Required, TypedDict
+
+from chatq.contract.duration import parse_duration
+from chatq.contract.errors import InvalidJob, JobTooLarge
+from chatq.contract.keys import JOB_ID
+
+Role = Literal["system", "developer", "user", "assistant", "tool", "function"]
+Mode = Literal["none", "merge", "merge_tools", "semi", "semi_tools", "strict", "strict_tools", "single"]
+
+_NO_CONTROL: Final = r"^[^\x00-\x1f\x7f]+$"
+_Label = Annotated[str, StringConstraints(min_length=1, max_length=256, pattern=_NO_CONTROL)]
+_CHARACTERS_PER_TOKEN: Final = 4
+_DEFAULT_ANSWER_TOKENS: Final = 512
+
+
+class ContentPart(TypedDict, total=False):
+    """One part of a message's content: text, an image, audio, a file, ... Unknown kinds are kept whole."""
+
+    __pydantic_config__ = ConfigDict(extra="allow")  # type: ignore[misc]
+
+    type: Required[str]
+
+
+class Message(TypedDict, total=False):
+    """One OpenAI chat message. Keys that we do not know are kept whole."""
+
+    __pydantic_config__ = ConfigDict(extra="allow")  # type: ignore[misc]
+
+    role: Required[Role]
+    content: str | list[ContentPart] | None
+    name: str
+    tool_calls: list[dict[str, Any]] | None
+    tool_call_id: str
+
+
+class Names(BaseModel):
+    """Who speaks, for post-processing modes that put names before texts."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    char: str = ""
+    user: str = ""
+    group: tuple[str, ...] = ()
+
+
+def _duration(value: object) -> object:
+    """A duration in any of its spellings, as seconds; pydantic then reports what is left."""
+    return parse_duration(value) if isinstance(value, str) else value
+
+
+class Job(BaseModel):
+    """One job as a caller states it. Unknown keys are refused, with the nearest known one named.
+
+    `prompt` is shorthand for one user message; exactly one of `prompt` and `messages` is given.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    connection: Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$")]
+    prompt: str | None = None
+    messages: list[Message] | None = None
+    id: Annotated[str, StringConstraints(pattern=f"^{JOB_ID.pattern}$")] | None = None
+    model: _Label | None = None
+    params: dict[str, Any] = Field(default_factory=dict)
+    post_processing: Mode | None = None
+    names: Names | None = None
+    tools: list[dict[str, Any]] | None = None
+    tool_choice: str | dict[str, Any] | None = None
+    response_format: dict[str, Any] | None = None
+    priority: Annotated[int, Field(ge=0, le=9, strict=True)] = 5
+    tenant: _Label | None = None
+    idempotency_key: _Label | None = None
+    custom_id: Annotated[str, StringConstraints(min_length=1, max_length=256)] | None = None
+    """Inside a batch: the caller's name for the job, unique in it."""
+    not_before: float | datetime | None = None
+    """Seconds from the moment of enqueueing, or a moment."""
+    expires_in: Annotated[float, BeforeValidator(_duration), Field(gt=0, allow_inf_nan=False)] | None = None
+    """Seconds from the moment of enqueueing. Not started by then: `expired`."""
+    metadata: dict[str, str] = Field(default_factory=dict)
+
+    @field_validator("not_before", mode="before")
+    @classmethod
+    def _moment_or_duration(cls, value: object) -> object:
+        if not isinstance(value, str):
+            return value
+        try:
+            return parse_duration(value)
+        except ValueError:
+            return datetime.fromisoformat(value)
+
+    @field_validator("not_before", mode="after")
+    @classmethod
+    def _with_zone(cls, value: float | datetime | None) -> float | datetime | None:
+        if isinstance(value, datetime) and value.tzinfo is None:
+            raise ValueError("a moment needs its offset from UTC, as in 2026-11-23T18:00:00Z")
+        if isinstance(value, float) and not (math.isfinite(value) and value >= 0):
+            raise ValueError("a duration is a finite number of seconds, zero or more")
+        return value
+
+    @model_validator(mode="after")
+    def _prompt_or_messages(self) -> Job:
+        if (self.prompt is None) == (self.messages is None):
+            raise ValueError("give exactly one of prompt (a text) and messages (a list)")
+        if self.prompt is not None and not self.prompt.strip():
+            raise ValueError("the prompt is empty")
+        return self
+
+    @classmethod
+    def parse(cls, data: Mapping[str, Any]) -> Job:
+        """Validate a job given as a mapping.
+
+        Raises `InvalidJob` naming every wrong field, what was expected there, and the nearest known key.
+        """
+        try:
+            return cls.model_validate(dict(data))
+        except ValidationError as error:
+            problems = "; ".join(_problem(detail) for detail in error.errors(include_input=True, include_url=False))
+            raise InvalidJob(
+                f"The job is not valid: {problems}.", remedy="Correct the job and enqueue it again; nothing was enqueued."
+            ) from None
+
+    def chat(self) -> list[Message]:
+        """The messages, with `prompt` spelled out."""
+        if self.prompt is not None:
+            return [{"role": "user", "content": self.prompt}]
+        return self.messages or []
+
+    def request(self, *, max_bytes: int) -> bytes:
+        """What the worker needs, as JSON. Keys that were not given are absent.
+
+        Raises `InvalidJob` for values that JSON cannot hold, `JobTooLarge` beyond `max_bytes`.
+        """
+        body: dict[str, Any] = {"connection": self.connection, "messages": self.chat()}
+        for key in ("model", "params", "post_processing", "tools", "tool_choice", "response_format"):
+            value = getattr(self, key)
+            if value is not None and value != {}:
+                body[key] = value
+        if self.names is not None:
+            body["names"] = self.names.model_dump()
+        try:
+            encoded = orjson.dumps(body)
+        except (TypeError, ValueError) as error:
+            raise InvalidJob(
+                f"The job cannot be written as JSON: {error}.", remedy="Use texts, numbers, lists and mappings only."
+            ) from None
+        if not _is_finite(body):
+            raise InvalidJob(
+                "The job holds a number that is not finite (NaN or infinity), which JSON cannot carry.",
+                remedy="Leave the parameter out, or give a finite number.",
+            )
+        if len(encoded) > max_bytes:
+            raise JobTooLarge(
+                f"The job has {len(encoded):,} bytes; bounds.job_bytes allows {max_bytes:,}.",
+                remedy="Shorten the prompt, or raise bounds.job_bytes in config.yaml.",
+            )
+        return encoded
+
+    def digest(self) -> str:
+        """A fingerprint of everything but id and metadata: two jobs are the same job when it is equal."""
+        body = self.model_dump(mode="json", exclude={"id", "metadata", "prompt", "messages"}, exclude_none=True)
+        body["messages"] = self.chat()
+        encoded = orjson.dumps(body, option=orjson.OPT_SORT_KEYS)
+        return hashlib.blake2b(encoded, digest_size=16).hexdigest()
+
+    def due(self) -> str:
+        """`not_before` for the ledger: `+MS` from now, `MS` since 1970, or empty."""
+        if self.not_before is None:
+            return ""
+        if isinstance(self.not_before, datetime):
+            return str(int(self.not_before.astimezone(UTC).timestamp() * 1000))
+        return f"+{int(self.not_before * 1000)}"
+
+
+def estimate_tokens(request: bytes, params: Mapping[str, Any]) -> int:
+    """What a job weighs in line, in tokens: its characters, and the longest answer it asks for."""
+    answer = params.get("max_completion_tokens") or params.get("max_tokens")
+    if not isinstance(answer, int) or answer <= 0:
+        answer = _DEFAULT_ANSWER_TOKENS
+    return len(request) // _CHARACTERS_PER_TOKEN + answer
+
+
+def _is_finite(value: object) -> bool:
+    if isinstance(value, float):
+        return math.isfinite(value)
+    if isinstance(value, dict):
+        return all(_is_finite(item) for item in value.values())
+    if isinstance(value, list):
+        return all(_is_finite(item) for item in value)
+    return True
+
+
+def _problem(detail: Any) -> str:
+    """One pydantic problem in our words: where, what was expected, what came (shortened)."""
+    location: list[str] = [str(part) for part in detail["loc"] if not _is_union_branch(part)]
+    where = ".".join(location)
+    if detail["type"] == "extra_forbidden":
+        near = difflib.get_close_matches(location[-1], Job.model_fields, n=1)
+        return f'unknown key "{where}"' + (f', did you mean "{near[0]}"' if near else "")
+    text = detail["msg"].removeprefix("Value error, ").rstrip(".")
+    came = detail["input"]
+    shown = f", got {came!r:.40}" if isinstance(came, (str, int, float)) and where.split(".")[-1] not in _PRIVATE else ""
+    return f"{where}: {text[:1].lower()}{text[1:]}{shown}" if where else text
+
+
+_PRIVATE: Final = frozenset({"prompt", "content", "text"})
+"""Fields whose values never appear in a message."""
+
+
+def _is_union_branch(part: object) -> bool:
+    """pydantic names the branch of a union in a location; a caller never wrote that."""
+    return isinstance(part, str) and (part in {"str", "float", "datetime", "dict[str,any]", "constrained-str"} or part.startswith("list["))

@@ -1,0 +1,154 @@
+"""What a caller reads: the record of a job, its result or error, and the counts of a batch.
+
+Source: the public interface, section Job record. Optional keys are absent from the JSON rather than null.
+Unknown keys are kept, so that an older caller can read a newer record.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, PlainSerializer, SerializerFunctionWrapHandler, model_serializer
+
+from chatq.contract.states import FINAL, State
+
+
+def rfc3339(moment: datetime) -> str:
+    """A moment as RFC 3339 in UTC with milliseconds, as the ledger writes it."""
+    utc = moment.astimezone(UTC)
+    return f"{utc:%Y-%m-%dT%H:%M:%S}.{utc.microsecond // 1000:03d}Z"
+
+
+Moment = Annotated[datetime, PlainSerializer(rfc3339, when_used="json")]
+
+
+class _Record(BaseModel):
+    model_config = ConfigDict(extra="allow", frozen=True)
+
+
+class _Sparse(_Record):
+    """A model whose `_optional` fields are left out of the JSON when they are not set."""
+
+    @model_serializer(mode="wrap")
+    def _without_absent(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        data: dict[str, Any] = handler(self)
+        return {key: value for key, value in data.items() if value is not None or key not in self._optional()}
+
+    @classmethod
+    def _optional(cls) -> frozenset[str]:
+        return frozenset(name for name, field in cls.model_fields.items() if field.default is None)
+
+
+class Attempt(_Record):
+    """One call that was sent, or may have been."""
+
+    number: int
+    started_at: Moment
+    ended_at: Moment | None
+    connection: str
+    http_status: int | None
+    error_code: str | None
+    counted: bool
+    """Whether it uses up one of `retry.max_attempts`."""
+    maybe_charged: bool
+    """The worker died or was stopped after it may have sent the call, so the provider may have billed it."""
+
+
+class Usage(_Sparse):
+    """Tokens, as the provider counted them."""
+
+    prompt_tokens: int
+    completion_tokens: int
+    total_tokens: int
+    cached_tokens: int | None = None
+    reasoning_tokens: int | None = None
+
+
+class Result(_Sparse):
+    """What the provider answered. `response` is the whole as an OpenAI chat.completion."""
+
+    text: str
+    reasoning: str | None = None
+    tool_calls: list[dict[str, Any]] | None = None
+    finish_reason: str
+    model: str
+    provider_request_id: str | None = None
+    usage: Usage
+    cost_usd: float | None = None
+    latency_s: float
+    response: dict[str, Any]
+
+
+class JobError(_Sparse):
+    """Why a job ended without a result."""
+
+    code: str
+    message: str
+    retryable: bool
+    http_status: int | None = None
+    provider_message: str | None = None
+    provider_request_id: str | None = None
+    remedy: str
+
+
+class JobRecord(_Record):
+    """A job as its caller reads it, at any moment of its life."""
+
+    id: str
+    connection: str
+    state: State
+    cancel_requested: bool = False
+    attempts: list[Attempt]
+    created_at: Moment
+    started_at: Moment | None
+    finished_at: Moment | None
+    batch: str | None = None
+    custom_id: str | None = None
+    result: Result | None = None
+    error: JobError | None = None
+    warnings: list[str] = Field(default_factory=list)
+    metadata: dict[str, str] = Field(default_factory=dict)
+
+    @property
+    def final(self) -> bool:
+        """Whether the record will never change again."""
+        return self.state in FINAL
+
+    @model_serializer(mode="wrap")
+    def _without_absent(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        data: dict[str, Any] = handler(self)
+        absent = {key for key in ("batch", "custom_id", "result", "error") if data.get(key) is None}
+        if not self.cancel_requested:
+            absent.add("cancel_requested")
+        return {key: value for key, value in data.items() if key not in absent}
+
+
+class Counts(_Record):
+    """Jobs of a batch by state. `total` is their sum at every moment; `queued` includes `retrying`."""
+
+    total: int
+    queued: int
+    running: int
+    succeeded: int
+    failed: int
+    cancelled: int
+    expired: int
+
+
+class Batch(_Record):
+    """Jobs that were enqueued together."""
+
+    id: str
+    sealed: bool
+    """Whether all its jobs have been enqueued."""
+    cancel_requested: bool = False
+    counts: Counts
+    created_at: Moment
+    ended_at: Moment | None
+    metadata: dict[str, str] = Field(default_factory=dict)
+
+    @property
+    def ended(self) -> bool:
+        """Whether it is sealed and each of its jobs is final."""
+        return self.ended_at is not None

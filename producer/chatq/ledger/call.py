@@ -1,0 +1,50 @@
+"""One call of a ledger script: which script, its arguments, how to read its reply. Pure; nothing is sent here."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cache
+from importlib import resources
+from typing import Any, Generic, TypeVar
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Call(Generic[T]):
+    """A script call for one of the executors in `server.py`.
+
+    Every call can be made again when its reply was lost: the scripts see to that (tokens, ids), or what a lost
+    reply leaves behind ends by itself within seconds (a claim).
+    """
+
+    script: str
+    prefix: str
+    arguments: tuple[str | bytes | int, ...]
+    decode: Callable[[Any], T] = field(repr=False)
+
+    def __repr__(self) -> str:  # arguments hold prompts and answers
+        return f"Call({self.script})"
+
+    def command(self) -> tuple[str | bytes | int, ...]:
+        """The EVALSHA command; `KEYS[1]` is the prefix."""
+        return ("EVALSHA", sha(self.script), 1, self.prefix, *self.arguments)
+
+    def size(self) -> int:
+        """Roughly the bytes that the call sends."""
+        return sum(len(part) for part in self.arguments if not isinstance(part, int))
+
+
+@cache
+def source(script: str) -> str:
+    """The Lua text of a script, with the prelude that all share in front."""
+    folder = resources.files("chatq.ledger") / "scripts"
+    return (folder / "prelude.lua").read_text("utf-8") + (folder / f"{script}.lua").read_text("utf-8")
+
+
+@cache
+def sha(script: str) -> str:
+    """The name under which Redis caches the script."""
+    return hashlib.sha1(source(script).encode(), usedforsecurity=False).hexdigest()

@@ -1,0 +1,346 @@
+"""What can be asked of the ledger: one method a script, typed. Nothing is sent here; see `server.py`.
+
+Times are milliseconds of Redis's clock where a name says `_ms`, else seconds.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import orjson
+
+from chatq.contract.job import Job, estimate_tokens
+from chatq.contract.keys import Keys
+from chatq.contract.states import State
+from chatq.ledger.call import Call
+
+FLOW_SEPARATOR = "\x1f"
+
+EnqueueStatus = Literal["new", "same", "conflict"]
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A job made ready for the ledger."""
+
+    job: Job
+    id: str
+    request: bytes
+    model: str
+    """The model it will ask for: its own, else its connection's, else empty."""
+
+
+@dataclass(frozen=True, slots=True)
+class Enqueued:
+    """What became of an enqueue call. `jobs`: (status, id) for each entry, in order; empty when refused.
+
+    `refused`: None, or 'full' (backlog; `backlog_jobs` and `backlog_bytes` are there now), or 'no_batch'.
+    """
+
+    jobs: Sequence[tuple[EnqueueStatus, str]] = ()
+    refused: Literal["full", "no_batch"] | None = None
+    backlog_jobs: int = 0
+    backlog_bytes: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Admitted:
+    """A job that may go now: to this worker, under this token."""
+
+    job_id: str
+    connection: str
+    token: str
+    worker: str
+
+
+@dataclass(frozen=True, slots=True)
+class Admission:
+    """The jobs that may go now, why no more may, and the milliseconds until a try is worth it."""
+
+    admitted: Sequence[Admitted]
+    reason: str
+    wait_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Begun:
+    """A job that this worker now holds. `request` is the JSON that `Job.request` made."""
+
+    request: bytes
+    connection: str
+    model: str
+    counted: int
+    """Attempts that counted so far."""
+    since_first_call_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """What a settlement did: the job's state now; 'again' and 'stale' changed nothing."""
+
+    state: str
+    admitted: Sequence[Admitted]
+
+
+@dataclass(frozen=True, slots=True)
+class Renewed:
+    """`status`: 'registered', 'renewed', or 'lost'. `stop`: jobs held here that were asked to stop."""
+
+    status: str
+    stop: Sequence[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Ticked:
+    """What is due. `leads`: whether this worker leads the clock."""
+
+    leads: bool
+    wait_ms: int
+    dead_workers: Sequence[str] = ()
+    due_lanes: Sequence[str] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerFacts:
+    """A live worker as it described itself. `lease_left_ms` may be negative until it is reaped."""
+
+    id: str
+    facts: Mapping[str, Any]
+    slots: int
+    held: int
+    lease_left_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Overview:
+    """Live workers, and (queued, running) for each connection asked for."""
+
+    workers: Sequence[WorkerFacts]
+    connections: Mapping[str, tuple[int, int]]
+
+
+def flow_of(job: Job, model: str, batch_id: str) -> str:
+    """The flow that a job is served in. The scripts read its first three fields."""
+    group = f"batch:{batch_id}" if batch_id else f"tenant:{job.tenant}" if job.tenant else "single"
+    return FLOW_SEPARATOR.join((str(job.priority), job.connection, model, group))
+
+
+def _text(value: bytes | str | int) -> str:
+    return value.decode() if isinstance(value, bytes) else str(value)
+
+
+def _admitted(parts: Sequence[bytes]) -> list[Admitted]:
+    texts = [_text(part) for part in parts]
+    return [Admitted(*texts[i : i + 4]) for i in range(0, len(texts), 4)]
+
+
+class Ledger:
+    """The ledger under one key prefix."""
+
+    def __init__(self, prefix: str) -> None:
+        self.keys = Keys(prefix)
+
+    def _call(self, script: str, *arguments: str | bytes | int, decode: Any) -> Call[Any]:
+        return Call(script, self.keys.prefix, arguments, decode)
+
+    # The caller's side
+
+    def enqueue(
+        self, entries: Iterable[Entry], *, backlog_jobs: int, backlog_bytes: int, batch_id: str = ""
+    ) -> Call[Enqueued]:
+        """Write jobs and give each its place; an id or idempotency key known already gives the old job."""
+        arguments: list[str | bytes | int] = [batch_id, backlog_jobs, backlog_bytes]
+        for entry in entries:
+            job = entry.job
+            idempotency = ""
+            if job.idempotency_key:
+                idempotency = f"{job.tenant or ''}{FLOW_SEPARATOR}{job.idempotency_key}"
+            elif batch_id and job.custom_id:
+                idempotency = f"batch:{batch_id}{FLOW_SEPARATOR}{job.custom_id}"
+            arguments += (
+                entry.id,
+                job.digest(),
+                idempotency,
+                job.connection,
+                entry.model,
+                flow_of(job, entry.model, batch_id),
+                estimate_tokens(entry.request, job.params),
+                job.due(),
+                "" if job.expires_in is None else int(job.expires_in * 1000),
+                entry.request,
+                orjson.dumps(job.metadata),
+                orjson.dumps(job.custom_id) if job.custom_id else "",
+            )
+        return self._call("enqueue", *arguments, decode=_enqueued)
+
+    def read(self, job_ids: Sequence[str]) -> Call[list[bytes | None]]:
+        """The records of jobs as JSON; None where there is none."""
+        return self._call("read", *job_ids, decode=lambda reply: [item or None for item in reply])
+
+    def cancel(self, job_id: str) -> Call[str]:
+        """'unknown', 'cancelled', 'stopping', or the final state that the job already has."""
+        return self._call("cancel", job_id, decode=_text)
+
+    def delete(self, job_id: str) -> Call[str]:
+        """'unknown', 'deleted', or the state of a job that is not final."""
+        return self._call("delete", job_id, decode=_text)
+
+    def open_batch(self, batch_id: str, metadata: Mapping[str, str], keep_s: float) -> Call[bool]:
+        """Make an empty batch. False when there is such a batch already."""
+        return self._call("open_batch", batch_id, orjson.dumps(metadata), int(keep_s * 1000), decode=bool)
+
+    def seal(self, batch_id: str) -> Call[bool]:
+        """Say that no more jobs come into the batch. False when there is none."""
+        return self._call("seal", batch_id, decode=bool)
+
+    def cancel_batch(self, batch_id: str, most: int = 500) -> Call[str]:
+        """'unknown', 'ended', 'more' (call again, or leave the rest to the workers' clock) or 'done'."""
+        return self._call("cancel_batch", batch_id, most, decode=_text)
+
+    def read_batch(self, batch_id: str) -> Call[bytes | None]:
+        """A batch with its counts as JSON, None when there is none."""
+        return self._call("read_batch", batch_id, decode=lambda reply: reply or None)
+
+    def results(
+        self, batch_id: str, cursor: int, *, most: int = 500, most_bytes: int = 4 << 20
+    ) -> Call[tuple[int, bool, list[bytes]] | None]:
+        """(next cursor, whether no more will come, records as JSON); None when there is no such batch."""
+        return self._call(
+            "results",
+            batch_id,
+            cursor,
+            most,
+            most_bytes,
+            decode=lambda reply: (int(reply[0]), reply[1] == b"1", reply[2:]) if reply else None,
+        )
+
+    def overview(self, connections: Sequence[str]) -> Call[Overview]:
+        """Live workers, and what waits and runs on these connections."""
+        return self._call("overview", *connections, decode=lambda reply: _overview(reply, connections))
+
+    # The worker's side
+
+    def admit(self, lane: str, most: int) -> Call[Admission]:
+        """Let jobs of a lane go, as far as limits, slots and fairness allow now."""
+        return self._call("admit", lane, most, secrets.token_hex(6), decode=_admission)
+
+    def begin(self, job_id: str, token: str, worker: str) -> Call[Begun | None]:
+        """Take hold of an admitted job. None: it is someone else's by now; drop the message."""
+        return self._call("begin", job_id, token, worker, decode=_begun)
+
+    def settle(
+        self,
+        job_id: str,
+        token: str,
+        state: State,
+        *,
+        attempt: bytes = b"",
+        counted: bool = False,
+        ending: bytes = b"",
+        wait_s: float | None = None,
+        cool_s: float | None = None,
+    ) -> Call[Settled]:
+        """End the hold on a job.
+
+        `attempt`: what is known of the call, JSON without braces; empty when none can have been sent.
+        Final states: `ending` is JSON without braces. `queued` and `retrying`: `wait_s` seconds before it may go
+        again, else at once. `cool_s`: seconds in which nothing of the lane is called.
+        """
+        back = state in {State.QUEUED, State.RETRYING}
+        return self._call(
+            "settle",
+            job_id,
+            token,
+            state.value,
+            attempt,
+            "1" if counted else "0",
+            (_ms(wait_s) if back else ending),
+            _ms(cool_s),
+            secrets.token_hex(6),
+            decode=lambda reply: Settled(_text(reply[0]), _admitted(reply[1:])),
+        )
+
+    def renew(
+        self, worker: str, *, lease_s: float, slots: int, facts: Mapping[str, Any], registered: bool
+    ) -> Call[Renewed]:
+        """Say that a worker lives: register it, or extend the lease of all that it holds."""
+        return self._call(
+            "renew",
+            worker,
+            int(lease_s * 1000),
+            slots,
+            orjson.dumps(facts),
+            "1" if registered else "0",
+            decode=lambda reply: Renewed(_text(reply[0]), [_text(item) for item in reply[1:]]),
+        )
+
+    def drain(self, worker: str, *, leave: bool, most: int = 500) -> Call[int]:
+        """Take no more jobs; with `leave`, go. Returns jobs put back; call again while it equals `most`."""
+        return self._call("drain", worker, "1" if leave else "0", most, decode=int)
+
+    def tick(
+        self, worker: str, run_id: str, *, leader_s: float, lease_s: float, most: int = 500
+    ) -> Call[Ticked]:
+        """Do what time asks for, if this worker leads the clock."""
+        return self._call(
+            "tick", worker, int(leader_s * 1000), most, run_id, int(lease_s * 1000), decode=_ticked
+        )
+
+    def publish(self, digest: str, settings: bytes, rules: Mapping[str, str | int]) -> Call[bool]:
+        """Publish the settings that scripts and callers read. False when the same were published already."""
+        flat: list[str | int] = []
+        for name, value in rules.items():
+            flat += (name, value)
+        return self._call("publish", digest, settings, *flat, decode=bool)
+
+
+def _ms(seconds: float | None) -> str:
+    return "" if seconds is None else str(max(0, int(seconds * 1000)))
+
+
+def _enqueued(reply: Any) -> Enqueued:
+    status = _text(reply[0])
+    if status == "full":
+        return Enqueued(refused="full", backlog_jobs=int(reply[1]), backlog_bytes=int(reply[2]))
+    if status == "no_batch":
+        return Enqueued(refused="no_batch")
+    texts = [_text(part) for part in reply[1:]]
+    return Enqueued(jobs=[(texts[i], texts[i + 1]) for i in range(0, len(texts), 2)])  # type: ignore[misc]
+
+
+def _admission(reply: Any) -> Admission:
+    return Admission(_admitted(reply[2:]), _text(reply[0]), int(reply[1]))
+
+
+def _begun(reply: Any) -> Begun | None:
+    if not reply:
+        return None
+    return Begun(reply[0], _text(reply[1]), _text(reply[2]), int(reply[3]), int(reply[4]))
+
+
+def _ticked(reply: Any) -> Ticked:
+    if reply[0] != b"1":
+        return Ticked(leads=False, wait_ms=int(reply[1]))
+    dead = int(reply[2])
+    names = [_text(item) for item in reply[3:]]
+    return Ticked(leads=True, wait_ms=int(reply[1]), dead_workers=names[:dead], due_lanes=names[dead:])
+
+
+def _overview(reply: Any, connections: Sequence[str]) -> Overview:
+    count = int(reply[1])
+    workers = [
+        WorkerFacts(
+            id=_text(reply[i]),
+            facts=orjson.loads(reply[i + 1]),
+            slots=int(reply[i + 2]),
+            held=int(reply[i + 3]),
+            lease_left_ms=int(reply[i + 4]),
+        )
+        for i in range(2, 2 + 5 * count, 5)
+    ]
+    numbers = [int(item) for item in reply[2 + 5 * count :]]
+    counts = {name: (numbers[2 * i], numbers[2 * i + 1]) for i, name in enumerate(connections)}
+    return Overview(workers, counts)

@@ -1,0 +1,22 @@
+-- A worker begins a job: its claim becomes a hold under the worker's lease.
+-- From here on the call may have been sent: an attempt whose worker dies now is `maybe_charged`.
+--
+-- ARGV[1]  job id      ARGV[2]  token      ARGV[3]  worker
+-- Returns false when the job is not this token's any more (drop the message), else
+-- {request, connection, model, attempts counted so far, ms since the first call, job's own created time in ms}.
+-- Asking again with the same token gives the same answer: the reply of the first may have been lost.
+-- Atomic, because the reaper may be taking the claim back.
+
+local job = load(ARGV[1])
+if not job or job.token ~= ARGV[2] or job.worker ~= ARGV[3] then return false end
+if job.place ~= 'claim' and job.place ~= 'held' then return false end
+local k = key('job', job.id)
+if job.place == 'claim' then
+  call('ZREM', CLAIMS, job.id)
+  call('HINCRBY', key('worker', job.worker), 'claims', -1)
+  call('SADD', key('held', job.worker), job.id)
+  call('HSET', k, 'place', 'held', 'state', 'running', 'begun', int(now), 'started', job.started or int(now))
+  count(job, 'queued', 'running')
+end
+local rest = call('HMGET', k, 'request', 'model', 'counted', 'started')
+return {rest[1], job.connection, rest[2], rest[3] or '0', int(now - tonumber(rest[4])), job.created}

@@ -1,0 +1,21 @@
+-- Cancels a batch: none of its jobs is admitted any more; the clock then makes them final in chunks.
+--
+-- ARGV[1]  batch id      ARGV[2]  most jobs to make final in this call
+-- Returns 'unknown', 'ended' (it had ended before), 'more' (call again, or leave the rest to the clock) or 'done'.
+-- Atomic, because the batch may be growing and its jobs beginning at the same moment.
+
+local k = key('batch', ARGV[1])
+run_without_memory()
+if call('EXISTS', k) == 0 then return 'unknown' end
+if call('HEXISTS', k, 'ended') == 1 then return 'ended' end
+if call('HEXISTS', k, 'cancel') == 0 then
+  call('HSET', k, 'cancel', '1', 'sealed', '1')
+  call('SADD', SWEEPS, ARGV[1])
+  for _, flow in ipairs(call('SMEMBERS', k .. ':flows')) do
+    local _, connection, model = flow_parts(flow)
+    call('ZREM', key('flows', lane_of(connection, model)), flow)
+  end
+end
+if sweep(ARGV[1], tonumber(ARGV[2])) then return 'more' end
+batch_maybe_ended(ARGV[1])
+return 'done'

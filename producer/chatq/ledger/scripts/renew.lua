@@ -1,0 +1,26 @@
+-- A worker says that it lives: registers it, or extends the lease of everything it holds.
+--
+-- ARGV[1]  worker      ARGV[2]  lease in ms      ARGV[3]  slots      ARGV[4]  facts about itself (JSON)
+-- ARGV[5]  '1' when the worker believes that it is registered
+-- Returns {'registered' | 'renewed' | 'lost', then the ids of held jobs that were asked to stop}.
+-- 'lost': the lease had run out and everything was taken away; the worker must drop its calls and register anew.
+-- Atomic, because the reaper may be taking the worker's jobs.
+
+local worker = ARGV[1]
+run_without_memory()
+local k = key('worker', worker)
+local known = call('ZSCORE', WORKERS, worker)
+if not known then
+  if ARGV[5] == '1' then return {'lost'} end
+  call('HSET', k, 'slots', ARGV[3], 'claims', '0', 'facts', ARGV[4], 'since', int(now))
+  call('ZADD', ROOM, ARGV[3], worker)
+  call('ZADD', WORKERS, int(now + tonumber(ARGV[2])), worker)
+  call('PUBLISH', KICK, '')
+  return {'registered'}
+end
+call('ZADD', WORKERS, int(now + tonumber(ARGV[2])), worker)
+call('HSET', k, 'facts', ARGV[4])
+local reply = {'renewed'}
+for _, id in ipairs(call('SMEMBERS', key('stop', worker))) do reply[#reply + 1] = id end
+if #reply > 1 then call('DEL', key('stop', worker)) end
+return reply

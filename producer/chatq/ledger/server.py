@@ -1,0 +1,313 @@
+"""Asking the ledger: one Redis, blocking (`Server`) or on an event loop (`AsyncServer`).
+
+Both open the URL of `redis.url`, check that the server can carry the queue, turn Redis's errors into ours, and
+make a call again while its reply may come later: every ledger call bears that (see `Call`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
+from urllib.parse import urlsplit
+
+import redis
+import redis.asyncio
+from redis.backoff import NoBackoff
+from redis.exceptions import (
+    AuthenticationError,
+    AuthorizationError,
+    BusyLoadingError,
+    NoPermissionError,
+    NoScriptError,
+    OutOfMemoryError,
+    ReadOnlyError,
+    RedisError,
+    ResponseError,
+)
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import TimeoutError as RedisTimeoutError
+from redis.retry import Retry
+
+from chatq.contract.errors import ServerError, ServerFull, ServerRefused, ServerUnreachable, ServerUnsuitable
+from chatq.ledger.call import Call, source
+
+T = TypeVar("T")
+
+OLDEST_VERSION = (6, 2)
+CONNECT_TIMEOUT_S = 3.0
+REPLY_TIMEOUT_S = 15.0
+PATIENCE_S = 8.0
+"""How long a call is made again after the connection broke. A server that restarts is back in less."""
+_PIPELINE_CALLS = 256
+_PIPELINE_BYTES = 1 << 20
+_PIPELINES_AT_ONCE = 4
+
+Locate = Callable[[], str]
+"""Gives the URL to connect to. For the embedded server it starts the server when it is not running."""
+
+
+def client_options() -> dict[str, Any]:
+    """What both kinds of redis-py client are made with. Retries are ours: the library's own would hide a restart."""
+    return {
+        "protocol": 2,
+        "socket_timeout": REPLY_TIMEOUT_S,
+        "socket_connect_timeout": CONNECT_TIMEOUT_S,
+        "socket_keepalive": True,
+        "retry": Retry(NoBackoff(), 0),
+    }
+
+
+def shown(url: str) -> str:
+    """A server URL without its password, for messages."""
+    parts = urlsplit(url)
+    if parts.password is None:
+        return url
+    return url.replace(f":{parts.password}@", ":***@", 1)
+
+
+def translate(error: RedisError, url: str) -> ServerError:
+    """A Redis error as one of ours, with what to do about it."""
+    where = shown(url)
+    text = str(error).strip().rstrip(".")
+    if isinstance(error, (AuthenticationError, AuthorizationError)) or "invalid password" in text.lower():
+        return ServerRefused(
+            f"Redis at {where} refused the login: {text}.",
+            remedy="Check user and password in redis.url (CHATQ_REDIS_URL).",
+        )
+    if isinstance(error, NoPermissionError):
+        return ServerRefused(
+            f"Redis at {where} does not permit what chatq needs: {text}.",
+            remedy="Give the user of redis.url the rights on the keys and channels of redis.key_prefix.",
+        )
+    if isinstance(error, BusyLoadingError):
+        return ServerUnreachable(
+            f"Redis at {where} is still loading its data.", remedy="Wait until it has loaded; nothing is lost."
+        )
+    if isinstance(error, (RedisConnectionError, RedisTimeoutError)):
+        return ServerUnreachable(
+            f"Redis at {where} cannot be reached: {text}.",
+            remedy="Start the server, or correct redis.url (CHATQ_REDIS_URL).",
+        )
+    if isinstance(error, OutOfMemoryError) or text.startswith("OOM"):
+        return ServerFull(
+            f"Redis at {where} is out of memory and refuses to store more.",
+            remedy="Raise its maxmemory, or let finished jobs go sooner (results.keep); what is stored is safe.",
+        )
+    if isinstance(error, ReadOnlyError):
+        return ServerFull(
+            f"Redis at {where} is a read-only replica.", remedy="Point redis.url at the primary server."
+        )
+    if text.startswith("MISCONF"):
+        return ServerFull(
+            f"Redis at {where} cannot write to its disk and refuses to store more.",
+            remedy="Free space on the server's disk, or see its log; what is stored is safe.",
+        )
+    return ServerError(f"Redis at {where} answered with an error: {text}.", remedy="See the server's log.")
+
+
+def _check(info: dict[str, Any], url: str) -> None:
+    """Refuse a server that cannot carry the queue. Raises `ServerUnsuitable`."""
+    version = str(info.get("redis_version", "0"))
+    if tuple(int(part) for part in version.split(".")[:2]) < OLDEST_VERSION:
+        raise ServerUnsuitable(
+            f"The server at {shown(url)} is version {version}; chatq needs Redis 6.2 or newer, or Valkey.",
+            remedy="Update the server, or use the embedded one (redis.url: embedded).",
+        )
+    if info.get("redis_mode") == "cluster":
+        raise ServerUnsuitable(
+            f"The server at {shown(url)} is a Redis Cluster, which cannot be Celery's broker.",
+            remedy="Use a single server or Sentinel; one server carries some 20,000 calls a second.",
+        )
+
+
+def _is_passing(error: BaseException) -> bool:
+    """Whether the same call may go through in a moment."""
+    return isinstance(error, (RedisConnectionError, RedisTimeoutError, BusyLoadingError)) and not isinstance(
+        error, (AuthenticationError, AuthorizationError)
+    )
+
+
+def _backoff_s(attempt: int) -> float:
+    return float(min(0.5, 0.02 * 2**attempt))
+
+
+class Server:
+    """The ledger's Redis for blocking callers. Safe to share between threads."""
+
+    def __init__(self, locate: Locate, *, patience_s: float = PATIENCE_S) -> None:
+        self._locate = locate
+        self._patience_s = patience_s
+        self._client: redis.Redis | None = None
+        self.url = ""
+
+    def client(self) -> redis.Redis:
+        """The redis-py client, connected and checked at first use."""
+        if self._client is None:
+            self.url = self._locate()
+            client = redis.Redis.from_url(self.url, **client_options())
+            try:
+                _check(client.info("server"), self.url)
+            except RedisError as error:
+                client.close()
+                raise translate(error, self.url) from None
+            self._client = client
+        return self._client
+
+    def run(self, call: Call[T]) -> T:
+        """Make a call. Raises a `ServerError` when it did not go through in time."""
+        first = self._client is None
+        deadline = time.monotonic() + (0 if first else self._patience_s)
+        attempt = 0
+        while True:
+            try:
+                return call.decode(self._evaluate(call))
+            except RedisError as error:
+                if not _is_passing(error) or time.monotonic() >= deadline:
+                    raise translate(error, self.url) from None
+            time.sleep(_backoff_s(attempt))
+            attempt += 1
+            self._locate()  # the embedded server is started again
+
+    def _evaluate(self, call: Call[Any]) -> Any:
+        client = self.client()
+        try:
+            return client.execute_command(*call.command())
+        except NoScriptError:
+            client.script_load(source(call.script))
+            return client.execute_command(*call.command())
+
+    def close(self) -> None:
+        """Close the connections. The next call opens new ones."""
+        if self._client is not None:
+            self._client.close()
+            self._client = None
+
+
+class AsyncServer:
+    """The ledger's Redis on one event loop.
+
+    Calls made in the same turn of the loop travel as one pipeline; when several pipelines are under way, calls
+    gather for the next.
+    """
+
+    def __init__(self, locate: Locate, *, patience_s: float = PATIENCE_S) -> None:
+        self._locate = locate
+        self._patience_s = patience_s
+        self._client: redis.asyncio.Redis | None = None
+        self._connecting = asyncio.Lock()
+        self._waiting: list[tuple[Call[Any], asyncio.Future[Any]]] = []
+        self._sending = 0
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._scheduled = False
+        self.url = ""
+
+    async def client(self) -> redis.asyncio.Redis:
+        """The redis-py client, connected and checked at first use."""
+        async with self._connecting:
+            if self._client is None:
+                self.url = await asyncio.to_thread(self._locate)
+                client = redis.asyncio.Redis.from_url(self.url, **client_options())
+                try:
+                    _check(await client.info("server"), self.url)
+                except RedisError as error:
+                    await client.aclose()
+                    raise translate(error, self.url) from None
+                self._client = client
+            return self._client
+
+    async def run(self, call: Call[T], *, patience_s: float | None = None) -> T:
+        """Make a call. Raises a `ServerError` when it did not go through within `patience_s`."""
+        patience_s = self._patience_s if patience_s is None else patience_s
+        first = self._client is None
+        deadline = time.monotonic() + (0 if first else patience_s)
+        attempt = 0
+        while True:
+            try:
+                return call.decode(await self._enter(call))
+            except RedisError as error:
+                if not _is_passing(error) or time.monotonic() >= deadline:
+                    raise translate(error, self.url) from None
+            await asyncio.sleep(_backoff_s(attempt))
+            attempt += 1
+            await asyncio.to_thread(self._locate)  # the embedded server is started again
+
+    async def _enter(self, call: Call[Any]) -> Any:
+        if self._client is None:
+            await self.client()
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[Any] = loop.create_future()
+        self._waiting.append((call, future))
+        if not self._scheduled and self._sending < _PIPELINES_AT_ONCE:
+            self._scheduled = True
+            loop.call_soon(self._flush)
+        return await future
+
+    def _flush(self) -> None:
+        self._scheduled = False
+        while self._waiting and self._sending < _PIPELINES_AT_ONCE:
+            size = count = 0
+            for count, (call, _) in enumerate(self._waiting, 1):  # noqa: B007 - the count is the result
+                size += call.size()
+                if count >= _PIPELINE_CALLS or size >= _PIPELINE_BYTES:
+                    break
+            chunk, self._waiting = self._waiting[:count], self._waiting[count:]
+            self._sending += 1
+            task = asyncio.get_running_loop().create_task(self._send(chunk))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+
+    async def _send(self, chunk: Sequence[tuple[Call[Any], asyncio.Future[Any]]]) -> None:
+        try:
+            replies = await self._pipeline([call for call, _ in chunk])
+            for (_, future), reply in zip(chunk, replies, strict=True):
+                if future.done():
+                    continue
+                if isinstance(reply, Exception):
+                    future.set_exception(reply)
+                else:
+                    future.set_result(reply)
+        except BaseException as error:
+            for _, future in chunk:
+                if not future.done():
+                    future.set_exception(error if isinstance(error, Exception) else RedisConnectionError("closed"))
+            if not isinstance(error, Exception):
+                raise
+        finally:
+            self._sending -= 1
+            if self._waiting:
+                self._flush()
+
+    async def _pipeline(self, calls: Sequence[Call[Any]]) -> list[Any]:
+        client = await self.client()
+        replies = await self._execute(client, calls)
+        # The server was restarted, or is new: it knows some scripts and others not.
+        missing = [i for i, reply in enumerate(replies) if isinstance(reply, NoScriptError)]
+        if missing:
+            for script in {calls[i].script for i in missing}:
+                await client.script_load(source(script))
+            again = await self._execute(client, [calls[i] for i in missing])
+            for i, reply in zip(missing, again, strict=True):
+                replies[i] = reply
+        return replies
+
+    @staticmethod
+    async def _execute(client: redis.asyncio.Redis, calls: Sequence[Call[Any]]) -> list[Any]:
+        if len(calls) == 1:
+            try:
+                return [await client.execute_command(*calls[0].command())]
+            except ResponseError as error:
+                return [error]
+        pipeline = client.pipeline(transaction=False)
+        for call in calls:
+            pipeline.execute_command(*call.command())
+        return list(await pipeline.execute(raise_on_error=False))
+
+    async def close(self) -> None:
+        """Close the connections after what is under way."""
+        if self._tasks:
+            await asyncio.gather(*self._tasks, return_exceptions=True)
+        if self._client is not None:
+            await self._client.aclose()
+            self._client = None
