@@ -23,8 +23,8 @@ def prefix_names(prompt: list[dict[str, Any]], names: Names, *, every_turn: bool
 
     A system message speaks for `names.char` when it is named `example_assistant`, for `names.user` when it is
     named `example_user`, else for nobody. Another message speaks for its own name. With `every_turn` the
-    nameless user and assistant get the names in `names`. Nothing is written twice, before an empty content, or
-    before a tool result.
+    nameless user and assistant get the names in `names`. Nothing is written twice, before an empty content,
+    or before a tool result.
     """
     user = _prefixes([names.user])
     char = _prefixes([names.char, *names.group]) if names.char else ()

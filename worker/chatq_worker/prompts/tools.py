@@ -3,7 +3,7 @@
 from typing import Any, Final
 
 RESULT_ROLES: Final = frozenset({"tool", "function"})
-"""`function` is a tool result in OpenAI's older format; `function_call` holds the one call that it answers."""
+"""`function` is a tool result in OpenAI's older format; `function_call` holds the call that it answers."""
 
 CALL_KEYS: Final = frozenset({"tool_calls", "function_call"})
 

@@ -74,7 +74,7 @@ def _join(last: dict[str, Any], message: dict[str, Any]) -> None:
     """Append `message` to `last`.
 
     The first one's extra keys survive (reference case extra-properties-of-first-message-survive). A message
-    with calls brings along what the first has not: providers want reasoning and signatures back with the calls.
+    with calls brings along what the first has not: providers want reasoning back together with the calls.
     """
     last["content"] += message["content"]
     if CARGO_KEYS.isdisjoint(message):
