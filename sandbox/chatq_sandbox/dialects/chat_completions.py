@@ -1,0 +1,260 @@
+"""OpenAI's chat-completion shape as many sources speak it: reading requests, rendering answers, chunks and
+lists.
+
+A source that differs overrides the hook that differs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+import orjson
+
+from chatq_sandbox.dialects.base import CHAT, Dialect
+from chatq_sandbox.dialects.fields import Check, Words, check_fields, stops_of, text_of
+from chatq_sandbox.exchange import (
+    Answer,
+    ChatRequest,
+    HttpRequest,
+    Message,
+    Refused,
+    Reply,
+    Role,
+    Tool,
+    ToolCall,
+)
+from chatq_sandbox.wire import event
+
+DONE = event(b"[DONE]")
+_PIECE_CHARACTERS = 40
+
+ROLES: Mapping[str, Role] = {
+    "system": "system",
+    "developer": "system",
+    "user": "user",
+    "assistant": "assistant",
+    "tool": "tool",
+    "function": "tool",
+}
+
+
+class ChatCompletions(Dialect):
+    """The shape itself."""
+
+    routes: ClassVar[Mapping[str, str]] = {
+        "POST /v1/chat/completions": CHAT,
+        "GET /v1/models": "models",
+        "GET /v1/models/*": "model",
+    }
+    fields: ClassVar[Mapping[str, Check]]
+    strict: ClassVar[bool] = False
+    """Whether unknown fields are refused."""
+
+    words: ClassVar[Words]
+    max_tokens_fields: ClassVar[tuple[str, ...]] = ("max_tokens", "max_completion_tokens")
+    reasoning_field: ClassVar[str | None] = None
+    """Where the answer's reasoning goes; None: nowhere."""
+
+    usage_needs_asking: ClassVar[bool] = True
+    """Whether a stream has usage only with `stream_options.include_usage`."""
+
+    # Requests
+
+    def read(self, request: HttpRequest, body: Any, models: tuple[str, ...]) -> ChatRequest:
+        if not isinstance(body, dict):
+            raise self.words.wrong_type("body", "object", body)
+        self.check_required(body)
+        check_fields(body, self.fields, self.words, strict=self.strict)
+        model = str(body.get("model") or (models[0] if models else ""))
+        if not self.model_exists(model, models):
+            raise Refused("unknown_model", self.unknown_model(model))
+        messages = self.read_messages(body["messages"], body)
+        tools = self.read_tools(body.get("tools") or ())
+        chat = ChatRequest(
+            model=model,
+            messages=messages,
+            max_tokens=next(
+                (body[name] for name in self.max_tokens_fields if body.get(name) is not None), None
+            ),
+            stop=stops_of(body.get("stop")),
+            stream=bool(body.get("stream")),
+            stream_usage=not self.usage_needs_asking
+            or bool((body.get("stream_options") or {}).get("include_usage")),
+            tools=tools,
+            tool_choice=self.read_tool_choice(body.get("tool_choice"), tools),
+            json_schema=self.read_json_schema(body.get("response_format"), messages),
+            choices=body.get("n") or 1,
+            reasons=self.reasons(model, body),
+            prefill=self.prefill(body["messages"]),
+            body=body,
+        )
+        self.check_more(chat, body)
+        return chat
+
+    def check_required(self, body: dict[str, Any]) -> None:
+        """Raise when a required field is missing."""
+        for name in ("model", "messages"):
+            if body.get(name) is None:
+                raise self.words.missing(name)
+
+    def read_messages(self, raw: list[Any], body: dict[str, Any]) -> tuple[Message, ...]:
+        """The messages in neutral form; raises what the source refuses about them."""
+        messages = []
+        for position, item in enumerate(raw):
+            if not isinstance(item, dict):
+                raise self.words.wrong_type(f"messages[{position}]", "object", item)
+            role = ROLES.get(item.get("role", ""))
+            if role is None:
+                raise self.words.not_one_of(f"messages[{position}].role", item.get("role"), tuple(ROLES))
+            messages.append(Message(role, text_of(item.get("content"))))
+        return tuple(messages)
+
+    def read_tools(self, raw: Any) -> tuple[Tool, ...]:
+        """The tools that are offered."""
+        tools = []
+        for position, item in enumerate(raw):
+            function = item.get("function") if isinstance(item, dict) else None
+            if not isinstance(function, dict) or not isinstance(function.get("name"), str):
+                raise self.words.missing(f"tools[{position}].function.name")
+            tools.append(Tool(function["name"], function.get("parameters") or {}))
+        return tuple(tools)
+
+    def read_tool_choice(self, raw: Any, tools: tuple[Tool, ...]) -> str:
+        """auto, none, required or a tool's name."""
+        if isinstance(raw, dict):
+            return str((raw.get("function") or {}).get("name", "required"))
+        return "required" if raw in ("required", "any") else raw if raw == "none" else "auto"
+
+    def read_json_schema(self, raw: Any, messages: tuple[Message, ...]) -> dict[str, Any] | None:
+        """The schema to answer in, `{}` for any object, None for text."""
+        if not isinstance(raw, dict):
+            return None
+        match raw.get("type"):
+            case "json_object":
+                return {}
+            case "json_schema":
+                return (raw.get("json_schema") or {}).get("schema") or {}
+            case _:
+                return None
+
+    def reasons(self, model: str, body: dict[str, Any]) -> bool:
+        """Whether the answer carries reasoning."""
+        return False
+
+    def prefill(self, raw_messages: list[Any]) -> str:
+        """The beginning of the answer, where the source takes one."""
+        return ""
+
+    def check_more(self, chat: ChatRequest, body: dict[str, Any]) -> None:
+        """Raise what is wrong between fields."""
+
+    # Answers
+
+    def complete(self, request: ChatRequest, answer: Answer) -> Any:
+        return {
+            "id": self.answer_id(answer),
+            "object": "chat.completion",
+            "created": answer.created,
+            "model": self.answered_model(request.model),
+            "choices": [
+                self.choice(index, self.message(request, answer), answer) for index in range(request.choices)
+            ],
+            "usage": self.usage(answer),
+        }
+
+    def answer_id(self, answer: Answer) -> str:
+        return f"chatcmpl-{answer.serial}"
+
+    def answered_model(self, model: str) -> str:
+        """The name that the answer gives to the model."""
+        return model
+
+    def choice(self, index: int, message: dict[str, Any], answer: Answer) -> dict[str, Any]:
+        return {"index": index, "message": message, "finish_reason": self.finish_reason(answer)}
+
+    def message(self, request: ChatRequest, answer: Answer) -> dict[str, Any]:
+        message: dict[str, Any] = {"role": "assistant", "content": None if answer.tool_calls else answer.text}
+        if self.reasoning_field and answer.reasoning:
+            message[self.reasoning_field] = answer.reasoning
+        if answer.tool_calls:
+            message["tool_calls"] = [self.tool_call(call) for call in answer.tool_calls]
+        return message
+
+    def tool_call(self, call: ToolCall) -> dict[str, Any]:
+        return {
+            "id": self.tool_call_id(call),
+            "type": "function",
+            "function": {"name": call.name, "arguments": orjson.dumps(call.arguments).decode()},
+        }
+
+    def tool_call_id(self, call: ToolCall) -> str:
+        return f"call_{call.id}"
+
+    def finish_reason(self, answer: Answer) -> str:
+        return "stop" if answer.finish == "refusal" else answer.finish
+
+    def usage(self, answer: Answer) -> dict[str, Any]:
+        return {
+            "prompt_tokens": answer.prompt_tokens,
+            "completion_tokens": answer.completion_tokens,
+            "total_tokens": answer.prompt_tokens + answer.completion_tokens,
+        }
+
+    def stream(self, request: ChatRequest, answer: Answer) -> list[bytes]:
+        message = self.message(request, answer)
+        shared = {
+            "id": self.answer_id(answer),
+            "object": "chat.completion.chunk",
+            "created": answer.created,
+            "model": self.answered_model(request.model),
+        }
+
+        def chunk(index: int, delta: dict[str, Any], finish: str | None = None) -> bytes:
+            choice = {"index": index, "delta": delta, "logprobs": None, "finish_reason": finish}
+            usage = {"usage": None} if request.stream_usage else {}
+            return event(orjson.dumps({**shared, "choices": [choice], **usage}))
+
+        events = []
+        for index in range(request.choices):
+            opening = {"role": "assistant", "content": None if answer.tool_calls else ""}
+            events.append(chunk(index, opening))
+            for name in (self.reasoning_field, "content", "refusal"):
+                parts = pieces(message.get(name) if name else None)
+                events.extend(chunk(index, {str(name): part}) for part in parts)
+            for position, call in enumerate(message.get("tool_calls") or ()):
+                function = call["function"]
+                begun = {**call, "index": position, "function": {**function, "arguments": ""}}
+                events.append(chunk(index, {"tool_calls": [begun]}))
+                for part in pieces(function["arguments"]):
+                    more = {"index": position, "function": {"arguments": part}}
+                    events.append(chunk(index, {"tool_calls": [more]}))
+            events.append(chunk(index, {}, self.finish_reason(answer)))
+        if request.stream_usage:
+            events.append(event(orjson.dumps({**shared, "choices": [], "usage": self.usage(answer)})))
+        return [*events, DONE]
+
+    # Lists
+
+    def look_up(
+        self, endpoint: str, request: HttpRequest, rest: str, models: tuple[str, ...], *, key_is_valid: bool
+    ) -> Reply:
+        if endpoint == "models":
+            return Reply(200, {"object": "list", "data": [self.model_row(model) for model in models]})
+        if endpoint == "model" and rest in models:
+            return Reply(200, self.model_row(rest))
+        return self.unknown_model(rest)
+
+    def model_row(self, model: str) -> dict[str, Any]:
+        return {"id": model, "object": "model", "created": 1795300000, "owned_by": self.source}
+
+    def unknown_model(self, model: str) -> Reply:
+        """There is no such model, or not for this key."""
+        raise NotImplementedError
+
+
+def pieces(text: Any) -> list[str]:
+    """A text in the pieces in which a stream brings it."""
+    if not isinstance(text, str):
+        return []
+    return [text[start : start + _PIECE_CHARACTERS] for start in range(0, len(text), _PIECE_CHARACTERS)]

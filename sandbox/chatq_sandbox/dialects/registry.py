@@ -1,0 +1,11 @@
+"""Every dialect there is, by its name in the configuration and in the path."""
+
+from __future__ import annotations
+
+from chatq_sandbox.dialects.base import Dialect
+from chatq_sandbox.dialects.openai import OpenAI
+
+DIALECTS: dict[str, Dialect] = {dialect.source: dialect for dialect in (OpenAI(),)}
+
+ROOT = "openai"
+"""The dialect that is spoken without a prefix as well."""

@@ -1,0 +1,140 @@
+"""One source as it stands: a dialect with its keys, limits, misbehaviours and settings, which change while it
+runs."""
+
+from __future__ import annotations
+
+from typing import Literal, NamedTuple
+
+from chatq_sandbox.config import Limits, SourceConfig
+from chatq_sandbox.dialects.base import Dialect
+from chatq_sandbox.exchange import ChatRequest, Reply
+from chatq_sandbox.limits import Lane
+from chatq_sandbox.misbehaviours import Misbehaviour
+from chatq_sandbox.randomness import Draws
+
+KeyState = Literal["valid", "revoked", "out_of_quota"]
+KEY_STATES: tuple[KeyState, ...] = ("valid", "revoked", "out_of_quota")
+
+
+class _Rule(NamedTuple):
+    misbehaviour: Misbehaviour
+    begins: float
+    ends: float
+
+
+class Source:
+    """A mounted source. Times are the event loop's, in seconds."""
+
+    def __init__(self, dialect: Dialect, config: SourceConfig, now: float) -> None:
+        self.dialect = dialect
+        self.config = config
+        self.models: tuple[str, ...] = ()
+        self._key_states: dict[str, KeyState] = {}
+        self._lanes: dict[tuple[str, str], Lane] = {}
+        self._configured: list[_Rule] = []
+        self._added: list[_Rule] = []
+        self.configure(config, now)
+
+    def configure(self, config: SourceConfig, now: float) -> None:
+        """Take new settings. Buckets whose limits change start full; the others go on."""
+        old, self.config = self.config, config
+        self.models = self.dialect.default_models if config.models is None else config.models
+        keys = config.keys
+        if keys is None:
+            keys = (f"sim-{self.dialect.source.partition('/')[0]}-key",) if self.dialect.needs_key else ()
+        self.keys = frozenset(keys)
+        self._configured = [_timed(rule, now) for rule in config.misbehaviours]
+        if old.limits != config.limits or old.limits_by_model != config.limits_by_model:
+            for lane in self._lanes.values():
+                self._set_limits(lane)
+
+    def reset(self) -> None:
+        """Forget everything but the settings."""
+        self._key_states.clear()
+        self._lanes.clear()
+        self._added.clear()
+
+    def set_key(self, key: str, state: KeyState) -> None:
+        """Revoke a key, take its quota away, or make it valid (also a new one)."""
+        self._key_states[key] = state
+        self.keys |= {key}
+
+    def misbehave(self, rule: Misbehaviour, now: float) -> None:
+        """Add a misbehaviour; it goes before the configured ones."""
+        self._added.append(_timed(rule, now))
+
+    def behave(self) -> None:
+        """Take the added misbehaviours away again."""
+        self._added.clear()
+
+    def key_refusal(self, key: str | None) -> tuple[str, Reply] | None:
+        """Why this key gets no answer: what to count, and what to say."""
+        if not self.keys:
+            return None
+        state = self._key_states.get(key or "")
+        if key not in self.keys or state == "revoked":
+            return "bad_key", self.dialect.unauthorized(key)
+        return ("quota_exhausted", self.dialect.out_of_quota()) if state == "out_of_quota" else None
+
+    def key_is_valid(self, key: str | None) -> bool:
+        """Whether the key opens what needs a key; a key without quota does."""
+        return not self.keys or (key in self.keys and self._key_states.get(key or "") != "revoked")
+
+    def limits_of(self, model: str) -> Limits:
+        """The limits for one model."""
+        default = self.config.limits or Limits(
+            bucket=self.dialect.default_bucket, penalty_s=self.dialect.default_penalty_s
+        )
+        return self.config.limits_by_model.get(model, default)
+
+    def lane(self, key: str | None, model: str) -> Lane:
+        """What this key asks of this model."""
+        name = (key or "", model)
+        lane = self._lanes.get(name)
+        if lane is None:
+            lane = self._lanes[name] = Lane(model)
+            self._set_limits(lane)
+        return lane
+
+    def lanes(self) -> list[tuple[str, Lane]]:
+        """Every lane with its key."""
+        return [(key, lane) for (key, _), lane in self._lanes.items()]
+
+    def misbehaviour_for(
+        self, asked: tuple[Misbehaviour, ...], request: ChatRequest, call: int, draws: Draws, now: float
+    ) -> Misbehaviour | None:
+        """The first misbehaviour that this call meets: those its prompt asks for, then added, then configured
+        ones."""
+        for number, rule in enumerate(asked):
+            if _meets(rule, f"asked:{number}", request, call, draws):
+                return rule
+        for place, rules in (("added", self._added), ("configured", self._configured)):
+            for number, timed in enumerate(rules):
+                if timed.begins <= now < timed.ends and _meets(
+                    timed.misbehaviour, f"{place}:{number}", request, call, draws
+                ):
+                    return timed.misbehaviour
+        return None
+
+    def _set_limits(self, lane: Lane) -> None:
+        limits = self.limits_of(lane.model)
+        lane.set_limits(
+            limits.requests_per_minute,
+            limits.tokens_per_minute,
+            limits.concurrency,
+            limits.bucket,
+            limits.penalty_s,
+        )
+
+
+def _timed(rule: Misbehaviour, now: float) -> _Rule:
+    begins = now + rule.from_s
+    return _Rule(rule, begins, float("inf") if rule.for_s is None else begins + rule.for_s)
+
+
+def _meets(rule: Misbehaviour, place: str, request: ChatRequest, call: int, draws: Draws) -> bool:
+    if rule.first is not None and call > rule.first:
+        return False
+    if rule.model is not None and rule.model != request.model:
+        return False
+    return rule.share >= 1.0 or draws.uniform(f"misbehaviour:{place}") < rule.share
