@@ -13,7 +13,9 @@ if call('HEXISTS', k, 'cancel') == 0 then
   call('SADD', SWEEPS, ARGV[1])
   for _, flow in ipairs(call('SMEMBERS', k .. ':flows')) do
     local _, connection, model = flow_parts(flow)
-    call('ZREM', key('flows', lane_of(connection, model)), flow)
+    local lane = lane_of(connection, model)
+    call('ZREM', key('flows', lane), flow)
+    tidy_lane(lane)
   end
 end
 if sweep(ARGV[1], tonumber(ARGV[2])) then return 'more' end

@@ -130,6 +130,24 @@ local function flow_parts(flow)
   return tonumber(fields[1]), fields[2], fields[3], string.sub(flow, from)
 end
 
+-- Looks after a lane that may have nothing to do any more: without flows nobody need ask for it, and without
+-- flows, calls in flight and a cool-down it is forgotten. (Not by a key's own time to live: a job that came
+-- meanwhile would lose the lane's clock, and the count of calls in flight, with it.)
+local function tidy_lane(lane)
+  if call('EXISTS', key('flows', lane)) == 1 then return end
+  call('ZREM', HUNGRY, lane)
+  local state = call('HMGET', key('lane', lane), 'inflight', 'cool')
+  local cool = tonumber(state[2] or '0')
+  if tonumber(state[1] or '0') > 0 then
+    call('ZREM', LANES, lane)
+  elseif cool > now then
+    call('ZADD', LANES, int(cool), lane)
+  else
+    call('ZREM', LANES, lane)
+    call('DEL', key('lane', lane))
+  end
+end
+
 -- Puts a flow that has jobs among the flows of its lane; one that was empty enters at the lane's clock.
 local function open_flow(flow)
   local _, connection, model = flow_parts(flow)
@@ -164,7 +182,7 @@ local function unplace(job)
       local _, connection, model = flow_parts(job.flow)
       local lane = lane_of(connection, model)
       call('ZREM', key('flows', lane), job.flow)
-      if call('EXISTS', key('flows', lane)) == 0 then call('ZREM', LANES, lane) end
+      tidy_lane(lane)
     end
   end
 end
@@ -179,11 +197,7 @@ local function release(job)
     call('SREM', key('held', job.worker), job.id)
   end
   if call('ZSCORE', ROOM, job.worker) then call('ZINCRBY', ROOM, 1, job.worker) end
-  local lane = key('lane', job.lane)
-  if call('HINCRBY', lane, 'inflight', -1) <= 0 and call('EXISTS', key('flows', job.lane)) == 0 then
-    local cool = tonumber(call('HGET', lane, 'cool') or '0')
-    if cool <= now then call('DEL', lane) else call('PEXPIRE', lane, int(cool - now + 1000)) end
-  end
+  if call('HINCRBY', key('lane', job.lane), 'inflight', -1) <= 0 then tidy_lane(job.lane) end
 end
 
 -- Makes a job final. `ending` is a JSON fragment: "warnings":[...],"result":{...} or "error":{...}.
@@ -328,6 +342,7 @@ local function admit(lane, max, nonce, admitted)
   local cool = tonumber(state[3] or '0')
   if cool > now then
     call('ZADD', LANES, 'XX', int(cool), lane)
+    call('ZREM', HUNGRY, lane)
     return 'cooling', cool - now
   end
   local account = string.sub(lane, 1, 1) == '@' and lane or string.match(lane, '^[^/]*')
@@ -369,11 +384,12 @@ local function admit(lane, max, nonce, admitted)
     local n = #admitted
     admitted[n + 1], admitted[n + 2], admitted[n + 3], admitted[n + 4] = id, facts[2], token, roomy[1]
   end
-  if taken > 0 then
-    call('HSET', k, 'clock', int(clock), 'inflight', int(inflight))
-    call('PERSIST', k)
+  if taken > 0 then call('HSET', k, 'clock', int(clock), 'inflight', int(inflight)) end
+  if reason == 'empty' then
+    tidy_lane(lane)
+    return reason, wait
   end
-  if reason == 'empty' then call('ZREM', LANES, lane) else call('ZADD', LANES, 'XX', int(now + wait), lane) end
+  call('ZADD', LANES, 'XX', int(now + wait), lane)
   -- Lanes that only lack a slot take turns at the slots that become free.
   if reason == 'slots' then call('ZADD', HUNGRY, 'NX', int(now), lane) else call('ZREM', HUNGRY, lane) end
   return reason, wait

@@ -19,7 +19,7 @@ for _, lane in ipairs(call('ZRANGE', LANES, 0, -1)) do
       open_flow(flow)
     end
   end
-  if call('EXISTS', key('flows', lane)) == 0 then call('ZREM', LANES, lane) end
+  tidy_lane(lane)
 end
 call('PUBLISH', KICK, '')
 return 1

@@ -28,11 +28,7 @@ if ARGV[7] ~= '' then
   local k = key('lane', lane)
   local cool = math.max(now + tonumber(ARGV[7]), tonumber(call('HGET', k, 'cool') or '0'))
   call('HSET', k, 'cool', int(cool))
-  if call('EXISTS', key('flows', lane)) == 0 then
-    call('PEXPIRE', k, int(cool - now + 1000))
-  else
-    call('PERSIST', k)
-  end
+  tidy_lane(lane)
 end
 if state == 'queued' or state == 'retrying' then
   wait_again(job, state, ARGV[6] ~= '' and now + tonumber(ARGV[6]) or nil)
