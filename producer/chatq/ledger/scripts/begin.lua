@@ -10,13 +10,6 @@
 local job = load(ARGV[1])
 if not job or job.token ~= ARGV[2] or job.worker ~= ARGV[3] then return false end
 if job.place ~= 'claim' and job.place ~= 'held' then return false end
-local k = key('job', job.id)
-if job.place == 'claim' then
-  call('ZREM', CLAIMS, job.id)
-  call('HINCRBY', key('worker', job.worker), 'claims', -1)
-  call('SADD', key('held', job.worker), job.id)
-  call('HSET', k, 'place', 'held', 'state', 'running', 'begun', int(now), 'started', job.started or int(now))
-  count(job, 'queued', 'running')
-end
-local rest = call('HMGET', k, 'request', 'model', 'counted', 'started')
-return {rest[1], job.connection, rest[2], rest[3] or '0', int(now - tonumber(rest[4])), job.created}
+if job.place == 'claim' then hold(job) end
+local rest = call('HMGET', key('job', job.id), 'request', 'model')
+return {rest[1], job.connection, rest[2], job.counted or '0', int(now - tonumber(job.started)), job.created}

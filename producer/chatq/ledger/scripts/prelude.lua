@@ -224,6 +224,16 @@ local function finish(job, state, ending)
   call('PUBLISH', key('done', job.id), state)
 end
 
+-- A claim becomes a hold: from here on the call may have been sent. Starts with a write that frees.
+local function hold(job)
+  call('ZREM', CLAIMS, job.id)
+  call('HINCRBY', key('worker', job.worker), 'claims', -1)
+  call('SADD', key('held', job.worker), job.id)
+  job.place, job.state, job.begun, job.started = 'held', 'running', int(now), job.started or int(now)
+  call('HSET', key('job', job.id), 'place', 'held', 'state', 'running', 'begun', job.begun, 'started', job.started)
+  count(job, 'queued', 'running')
+end
+
 local function error_fragment(code, message, remedy)
   return '"warnings":[],"error":{"code":"' .. code .. '","message":"' .. message .. '","retryable":false,"remedy":"'
     .. remedy .. '"}'

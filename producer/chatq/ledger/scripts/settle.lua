@@ -20,10 +20,17 @@ if not job or job.token ~= ARGV[2] then
 end
 if job.place == 'end' then return {'again'} end
 local state, lane = ARGV[3], job.lane
--- A claim that nobody began (its message could not be published) goes back as it was.
-if job.place == 'claim' then state = job.state end
+if job.place == 'claim' then
+  if ARGV[4] == '' and (state == 'queued' or state == 'retrying') then
+    -- Nobody began it (its message could not be published): it goes back as it was.
+    state = job.state
+  else
+    -- It was begun, but the server died and forgot that (fsync: everysec).
+    hold(job)
+  end
+end
 release(job)
-if ARGV[4] ~= '' and job.place == 'held' then add_attempt(job, ARGV[4], ARGV[5] == '1') end
+if ARGV[4] ~= '' then add_attempt(job, ARGV[4], ARGV[5] == '1') end
 if ARGV[7] ~= '' then
   local k = key('lane', lane)
   local cool = math.max(now + tonumber(ARGV[7]), tonumber(call('HGET', k, 'cool') or '0'))
