@@ -18,6 +18,4 @@ if call('HEXISTS', k, 'cancel') == 0 then
     tidy_lane(lane)
   end
 end
-if sweep(ARGV[1], tonumber(ARGV[2])) then return 'more' end
-batch_maybe_ended(ARGV[1])
-return 'done'
+return sweep(ARGV[1], tonumber(ARGV[2])) and 'more' or 'done'

@@ -270,11 +270,16 @@ local function forget(id)
   call('DEL', key('job', id), key('result', id))
 end
 
+-- Whether the job is of this batch: a deleted job's id is free for another job, and the batch's lists keep it.
+local function is_of(batch, id) return call('HGET', key('job', id), 'batch') == batch end
+
 -- Deletes a batch with its jobs, `most` at a time. Returns true when nothing of it is left.
 local function forget_batch(batch, most)
   local k = key('batch', batch)
   local ids = call('LPOP', k .. ':jobs', most)
-  for _, id in ipairs(ids or {}) do forget(id) end
+  for _, id in ipairs(ids or {}) do
+    if is_of(batch, id) then forget(id) end
+  end
   if ids and #ids == most then return false end
   call('DEL', k, k .. ':jobs', k .. ':flows', k .. ':ended')
   return true
@@ -287,13 +292,14 @@ local function sweep(batch, most)
   local ids = call('LRANGE', k .. ':jobs', int(from), int(from + most - 1))
   for _, id in ipairs(ids) do
     local job = load(id)
-    if job then cancel(job) end
+    if job and job.batch == batch then cancel(job) end
   end
   if #ids == most then
     call('HSET', k, 'swept', int(from + most))
     return true
   end
   call('SREM', SWEEPS, batch)
+  batch_maybe_ended(batch)
   return false
 end
 

@@ -10,7 +10,7 @@ if call('EXISTS', k) == 0 then return false end
 local from, bytes = tonumber(ARGV[2]), 0
 local records = {}
 for _, id in ipairs(call('LRANGE', k .. ':ended', int(from), int(from + tonumber(ARGV[3]) - 1))) do
-  local result = call('GET', key('result', id))
+  local result = is_of(ARGV[1], id) and call('GET', key('result', id))
   bytes = bytes + (result and #result or 0)
   if #records > 0 and bytes > tonumber(ARGV[4]) then break end
   if result then records[#records + 1] = result end
