@@ -314,11 +314,17 @@ local function add_attempt(job, facts, counted)
   call('HSET', key('job', job.id), 'attempts', job.attempts, 'made', job.made, 'counted', job.counted or '0')
 end
 
+-- Whether a job was asked to stop, itself or with its batch. The sweep of a large batch takes a while; until it
+-- comes by, jobs that come back must not open the batch's flows again.
+local function is_cancelled(job)
+  return job.cancel or (job.batch and call('HEXISTS', key('batch', job.batch), 'cancel') == 1)
+end
+
 -- A released job that is not final waits again: at its old place in line, or from `due` on.
 local function wait_again(job, state, due)
   local k = key('job', job.id)
   call('HDEL', k, 'token', 'worker', 'lane', 'begun')
-  if job.cancel then return finish_cancelled(job) end
+  if is_cancelled(job) then return finish_cancelled(job) end
   if job.state == 'running' then count(job, 'running', 'queued') end
   job.state = state
   if job.expires and tonumber(job.expires) <= now then return finish_expired(job) end
@@ -335,7 +341,7 @@ local function lose(job)
     .. '","http_status":null,"error_code":"worker_lost","counted":false,"maybe_charged":true', false)
   call('HSET', key('job', job.id), 'losses', int(losses))
   call('HINCRBY', TOTALS, 'lost_leases', 1)
-  if job.cancel then return finish_cancelled(job) end
+  if is_cancelled(job) then return finish_cancelled(job) end
   if policy == 'fail' then
     return finish(job, 'failed', error_fragment('worker_lost', 'The worker that ran the job died, or was silent for'
       .. ' longer than its lease; the call may have been charged.',

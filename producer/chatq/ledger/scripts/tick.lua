@@ -70,7 +70,7 @@ ids = call('ZRANGEBYSCORE', LATER, '-inf', int(now), 'LIMIT', 0, most)
 for _, id in ipairs(ids) do
   local job = load(id)
   call('ZREM', LATER, id)
-  place_in_line(job)
+  if is_cancelled(job) then finish_cancelled(job) else place_in_line(job) end
 end
 full = full or #ids == most
 
