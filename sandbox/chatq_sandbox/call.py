@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import orjson
@@ -53,7 +52,7 @@ def begin(simulator: Simulator, source: Source, connection: Connection, request:
     reached = lane.admit(answer.prompt_tokens + _output_charged(limits, chat, answer, source), now)
     if reached is not None:
         reply = source.dialect.rate_limited(reached, lane.state(now))
-        reply = reply if limits.headers else replace(reply, headers=())
+        reply = reply if limits.headers else reply._replace(headers=())
         _refuse(simulator, connection, source, name, job, ("rate_limited", reply))
         return None
     simulator.counts.admitted(job)
@@ -257,4 +256,4 @@ def _refuse(
     # Negative: no admitted call has such a number, so no answer has this request id.
     serial = Draws(simulator.config.seed, name, -job.received).serial()
     headers = source.dialect.answer_headers(serial, 0.0)
-    connection.write(whole(replace(reply, headers=(*headers, *reply.headers))))
+    connection.write(whole(reply._replace(headers=(*headers, *reply.headers))))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
 JSON = "application/json"
@@ -22,8 +21,7 @@ class HttpRequest(NamedTuple):
     body: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Reply:
+class Reply(NamedTuple):
     """One answer to be sent: `body` is JSON-able, or bytes that are sent as they are."""
 
     status: int
@@ -54,8 +52,7 @@ class ToolCall(NamedTuple):
     arguments: dict[str, Any]
 
 
-@dataclass(frozen=True, slots=True)
-class ChatRequest:
+class ChatRequest(NamedTuple):
     """What a chat request asks for, whatever its source's field names are.
 
     `tool_choice` is auto, none, required or a tool's name. `json_schema` is the schema to answer in, `{}` for
@@ -78,8 +75,7 @@ class ChatRequest:
     body: Any = None
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(NamedTuple):
     """What the model says. `serial` is 24 hexadecimal digits, fixed by seed, job and call: ids are made of
     it.
 

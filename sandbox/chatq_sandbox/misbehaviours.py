@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import gzip as gzip_format
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from chatq_sandbox.dialects.base import Dialect
@@ -121,7 +121,7 @@ def _overloaded(exchange: Exchange, value: float) -> list[Step]:
     reply = exchange.dialect.overloaded()
     if value:
         headers = tuple(pair for pair in reply.headers if pair[0] != "retry-after")
-        reply = replace(reply, headers=(*headers, ("retry-after", f"{value:g}")))
+        reply = reply._replace(headers=(*headers, ("retry-after", f"{value:g}")))
     return exchange.rendered(reply)
 
 
@@ -200,15 +200,15 @@ def _redirect(exchange: Exchange, value: float) -> list[Step]:
 
 def _truncated_json(exchange: Exchange, _: float) -> list[Step]:
     body = body_bytes(exchange.reply)
-    return exchange.rendered(replace(exchange.reply, body=body[: len(body) // 2]))
+    return exchange.rendered(exchange.reply._replace(body=body[: len(body) // 2]))
 
 
 def _empty_body(exchange: Exchange, _: float) -> list[Step]:
-    return exchange.rendered(replace(exchange.reply, body=b""))
+    return exchange.rendered(exchange.reply._replace(body=b""))
 
 
 def _wrong_types(exchange: Exchange, _: float) -> list[Step]:
-    return exchange.rendered(replace(exchange.reply, body=_twisted(exchange.reply.body)))
+    return exchange.rendered(exchange.reply._replace(body=_twisted(exchange.reply.body)))
 
 
 def _twisted(body: Any) -> Any:
@@ -234,13 +234,13 @@ def _not_json_utf8(exchange: Exchange, _: float) -> list[Step]:
     body = body_bytes(exchange.reply)
     middle = len(body) // 2
     return exchange.rendered(
-        replace(exchange.reply, body=body[:middle] + b"\xff\xfe\xc3\x28" + body[middle:])
+        exchange.reply._replace(body=body[:middle] + b"\xff\xfe\xc3\x28" + body[middle:])
     )
 
 
 def _huge_answer(exchange: Exchange, value: float) -> list[Step]:
     marker = b"@huge@"
-    answer = replace(exchange.answer, text=marker.decode(), tool_calls=())
+    answer = exchange.answer._replace(text=marker.decode(), tool_calls=())
     reply = exchange.dialect.complete(exchange.request, answer)
     before, after = body_bytes(Reply(200, reply)).split(marker, 1)
     times = max(1, -(-int(value) // _FLOOD_PIECE))
@@ -251,7 +251,7 @@ def _huge_answer(exchange: Exchange, value: float) -> list[Step]:
 def _gzip(exchange: Exchange, _: float) -> list[Step]:
     packed = gzip_format.compress(body_bytes(exchange.reply), mtime=0)
     headers = (*exchange.reply.headers, ("content-encoding", "gzip"))
-    return exchange.rendered(replace(exchange.reply, body=packed, headers=headers))
+    return exchange.rendered(exchange.reply._replace(body=packed, headers=headers))
 
 
 def _no_usage(exchange: Exchange, _: float) -> list[Step]:
@@ -259,7 +259,7 @@ def _no_usage(exchange: Exchange, _: float) -> list[Step]:
     kept = (
         {name: value for name, value in body.items() if name != "usage"} if isinstance(body, dict) else body
     )
-    return exchange.rendered(replace(exchange.reply, body=kept))
+    return exchange.rendered(exchange.reply._replace(body=kept))
 
 
 def _error_mid_stream(exchange: Exchange, _: float) -> list[Step]:

@@ -43,6 +43,9 @@ class Source:
         if keys is None:
             keys = (f"sim-{self.dialect.source.partition('/')[0]}-key",) if self.dialect.needs_key else ()
         self.keys = frozenset(keys)
+        self._limits = config.limits or Limits(
+            bucket=self.dialect.default_bucket, penalty_s=self.dialect.default_penalty_s
+        )
         self._configured = [_timed(rule, now) for rule in config.misbehaviours]
         if old.limits != config.limits or old.limits_by_model != config.limits_by_model:
             for lane in self._lanes.values():
@@ -82,10 +85,7 @@ class Source:
 
     def limits_of(self, model: str) -> Limits:
         """The limits for one model."""
-        default = self.config.limits or Limits(
-            bucket=self.dialect.default_bucket, penalty_s=self.dialect.default_penalty_s
-        )
-        return self.config.limits_by_model.get(model, default)
+        return self.config.limits_by_model.get(model, self._limits)
 
     def lane(self, key: str | None, model: str) -> Lane:
         """What this key asks of this model."""

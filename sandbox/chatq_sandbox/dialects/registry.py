@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from chatq_sandbox.dialects.base import Dialect
+from chatq_sandbox.dialects.custom import Custom
 from chatq_sandbox.dialects.openai import OpenAI
 
-DIALECTS: dict[str, Dialect] = {dialect.source: dialect for dialect in (OpenAI(),)}
+DIALECTS: dict[str, Dialect] = {dialect.source: dialect for dialect in (OpenAI(), Custom())}
 
 ROOT = "openai"
 """The dialect that is spoken without a prefix as well."""
