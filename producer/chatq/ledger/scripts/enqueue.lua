@@ -5,7 +5,7 @@
 --   id, digest, idempotency scope and key (or empty), connection, model, flow, cost, due (+MS | MS | empty),
 --   expires in MS (or empty), request (JSON), metadata (JSON), custom_id (JSON or empty)
 -- Returns {'full', jobs, bytes}: nothing was written; {'no_batch'}: the batch is unknown, sealed or cancelled;
--- or {'ok', then two for each job: 'new' | 'same' | 'conflict', id}.
+-- or {'ok', now in ms, then two for each job: 'new' | 'same' | 'conflict', id}.
 -- Atomic, because two producers may use the same id or idempotency key at the same moment.
 -- Invariant: an id and an idempotency key belong to one job for as long as it has a record.
 
@@ -44,7 +44,7 @@ if fresh > 0 and (jobs_now + fresh > most_jobs or bytes_now + fresh_bytes > most
   return {'full', jobs_now, int(bytes_now)}
 end
 
-local reply = {'ok'}
+local reply = {'ok', int(now)}
 local last = fresh > 0 and call('INCRBY', P .. ':seq', fresh) or 0
 local seq = last - fresh
 local kicked = {}

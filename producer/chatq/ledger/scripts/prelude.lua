@@ -195,6 +195,7 @@ local function release(job)
     if call('HEXISTS', worker, 'claims') == 1 then call('HINCRBY', worker, 'claims', -1) end
   else
     call('SREM', key('held', job.worker), job.id)
+    if job.cancel then call('SREM', key('stop', job.worker), job.id) end
   end
   if call('ZSCORE', ROOM, job.worker) then call('ZINCRBY', ROOM, 1, job.worker) end
   if call('HINCRBY', key('lane', job.lane), 'inflight', -1) <= 0 then tidy_lane(job.lane) end

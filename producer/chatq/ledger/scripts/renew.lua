@@ -21,6 +21,6 @@ end
 call('ZADD', WORKERS, int(now + tonumber(ARGV[2])), worker)
 call('HSET', k, 'facts', ARGV[4])
 local reply = {'renewed'}
+-- Named every time until the job is let go: the reply of one call may be lost.
 for _, id in ipairs(call('SMEMBERS', key('stop', worker))) do reply[#reply + 1] = id end
-if #reply > 1 then call('DEL', key('stop', worker)) end
 return reply
