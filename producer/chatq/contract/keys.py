@@ -33,7 +33,7 @@ class Keys:
         self.submit_queue = prefix
         """Celery queue of `chatq.submit`."""
         self.clock_offset = f"{prefix}:clock-offset"
-        """String: milliseconds added to Redis's time. Only tests set it."""
+        """String: milliseconds added to Redis's time, or `=` and the moment in ms. Only tests set it."""
 
     def job(self, job_id: str) -> str:
         """Hash: a job while it is not final; a few of its fields until it is purged."""

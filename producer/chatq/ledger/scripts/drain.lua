@@ -24,7 +24,7 @@ if ARGV[2] == '1' then
   if count < most then
     call('ZREM', WORKERS, worker)
     call('DEL', key('worker', worker), key('held', worker), key('stop', worker))
-    if call('GET', P .. ':leader') == worker then call('DEL', P .. ':leader') end
+    if call('HGET', LEADER, 'worker') == worker then call('DEL', LEADER) end
   end
 end
 if count > 0 then call('PUBLISH', KICK, '') end

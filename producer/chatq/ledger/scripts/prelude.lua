@@ -32,13 +32,15 @@ local function key(kind, name) return P .. ':' .. kind .. ':' .. name end
 local LINES, LANES, LATER, CLAIMS = 'line', P .. ':lanes', P .. ':later', P .. ':claims'
 local WORKERS, ROOM, EXPIRY, ENDED = P .. ':workers', P .. ':room', P .. ':expiry', P .. ':ended'
 local HUNGRY, RULES, TOTALS, KICK = P .. ':hungry', P .. ':rules', P .. ':totals', P .. ':kick'
-local SWEEPS = P .. ':sweeps'
+local SWEEPS, LEADER = P .. ':sweeps', P .. ':leader'
 
 local function int(n) return string.format('%.0f', n) end
 
 local time = call('TIME')
 local now = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
-  + (tonumber(call('GET', P .. ':clock-offset') or '0') or 0)
+-- Only tests set it: milliseconds to add, or `=` and the moment itself.
+local shift = call('GET', P .. ':clock-offset')
+if shift then now = tonumber(string.match(shift, '^=(.+)')) or now + tonumber(shift) end
 
 -- RFC 3339 in UTC with milliseconds. Days to a date: Howard Hinnant's civil_from_days.
 local function rfc3339(ms)

@@ -10,12 +10,12 @@
 
 local me, most = ARGV[1], tonumber(ARGV[3])
 run_without_memory()
-local leader = call('GET', P .. ':leader')
-if leader and leader ~= me and call('ZSCORE', WORKERS, leader) then
-  local left = call('PTTL', P .. ':leader')
-  if left > 0 then return {'0', int(math.min(left, tonumber(ARGV[2])))} end
+local leader = call('HMGET', LEADER, 'worker', 'until')
+if leader[1] and leader[1] ~= me and call('ZSCORE', WORKERS, leader[1]) then
+  local left = tonumber(leader[2]) - now
+  if left > 0 then return {'0', int(left)} end
 end
-call('SET', P .. ':leader', me, 'PX', ARGV[2])
+call('HSET', LEADER, 'worker', me, 'until', int(now + tonumber(ARGV[2])))
 
 local wait = RECHECK_MS
 local full = false
