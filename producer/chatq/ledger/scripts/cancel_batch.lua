@@ -18,4 +18,5 @@ if call('HEXISTS', k, 'cancel') == 0 then
     tidy_lane(lane)
   end
 end
-return sweep(ARGV[1], tonumber(ARGV[2])) and 'more' or 'done'
+local most = tonumber(ARGV[2])
+return sweep(ARGV[1], most) == most and 'more' or 'done'

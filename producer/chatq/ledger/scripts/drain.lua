@@ -5,27 +5,10 @@
 -- Returns the number of jobs put back; call again while it equals the most.
 -- Atomic, because the worker's messages may be beginning at the same moment: each either began before, or is refused.
 
-local worker, most, count = ARGV[1], tonumber(ARGV[3]), 0
+local worker, most = ARGV[1], tonumber(ARGV[3])
+local leaves = ARGV[2] == '1'
 call('ZREM', ROOM, worker)
-for _, id in ipairs(call('ZRANGE', CLAIMS, 0, -1)) do
-  if count >= most then return count end
-  local job = load(id)
-  if job.worker == worker then
-    release(job)
-    wait_again(job, job.state)
-    count = count + 1
-  end
-end
-if ARGV[2] == '1' then
-  for _, id in ipairs(call('SRANDMEMBER', key('held', worker), most - count)) do
-    lose(load(id))
-    count = count + 1
-  end
-  if count < most then
-    call('ZREM', WORKERS, worker)
-    call('DEL', key('worker', worker), key('held', worker), key('stop', worker))
-    if call('HGET', LEADER, 'worker') == worker then call('DEL', LEADER) end
-  end
-end
+local count = evacuate(worker, most, leaves)
+if leaves and call('HGET', LEADER, 'worker') == worker then call('DEL', LEADER) end
 if count > 0 then call('PUBLISH', KICK, '') end
 return count

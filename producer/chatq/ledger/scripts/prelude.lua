@@ -9,7 +9,7 @@
 -- A job is in exactly one place, named in its hash:
 --   line   waiting: in line:<flow>, a sorted set by its number in line
 --   later  waiting for a moment: in `later`, a sorted set by that moment
---   claim  given to a worker that has not begun: in `claims`, a sorted set by the end of the claim
+--   claim  given to a worker that has not begun: in claims:<worker>, a sorted set by the end of the claim
 --   held   begun by a worker: in held:<worker>, a set; it goes with the lease of that worker
 --   end    final
 --
@@ -29,7 +29,7 @@ local MAX_LOSSES = 5
 local function call(...) return redis.call(...) end
 
 local function key(kind, name) return P .. ':' .. kind .. ':' .. name end
-local LINES, LANES, LATER, CLAIMS = 'line', P .. ':lanes', P .. ':later', P .. ':claims'
+local LINES, LANES, LATER, DYING = 'line', P .. ':lanes', P .. ':later', P .. ':dying'
 local WORKERS, ROOM, EXPIRY, ENDED = P .. ':workers', P .. ':room', P .. ':expiry', P .. ':ended'
 local HUNGRY, RULES, TOTALS, KICK = P .. ':hungry', P .. ':rules', P .. ':totals', P .. ':kick'
 local SWEEPS, LEADER = P .. ':sweeps', P .. ':leader'
@@ -191,10 +191,8 @@ end
 
 -- Takes a job from its worker: slot, claim or hold, and the lane's count. Starts with a write that frees.
 local function release(job)
-  local worker = key('worker', job.worker)
   if job.place == 'claim' then
-    call('ZREM', CLAIMS, job.id)
-    if call('HEXISTS', worker, 'claims') == 1 then call('HINCRBY', worker, 'claims', -1) end
+    call('ZREM', key('claims', job.worker), job.id)
   else
     call('SREM', key('held', job.worker), job.id)
     if job.cancel then call('SREM', key('stop', job.worker), job.id) end
@@ -229,8 +227,7 @@ end
 
 -- A claim becomes a hold: from here on the call may have been sent. Starts with a write that frees.
 local function hold(job)
-  call('ZREM', CLAIMS, job.id)
-  call('HINCRBY', key('worker', job.worker), 'claims', -1)
+  call('ZREM', key('claims', job.worker), job.id)
   call('SADD', key('held', job.worker), job.id)
   job.place, job.state, job.begun, job.started = 'held', 'running', int(now), job.started or int(now)
   call('HSET', key('job', job.id), 'place', 'held', 'state', 'running', 'begun', job.begun, 'started', job.started)
@@ -276,19 +273,18 @@ end
 -- Whether the job is of this batch: a deleted job's id is free for another job, and the batch's lists keep it.
 local function is_of(batch, id) return call('HGET', key('job', id), 'batch') == batch end
 
--- Deletes a batch with its jobs, `most` at a time. Returns true when nothing of it is left.
+-- Deletes a batch with its jobs, `most` at a time. Returns their number; less than `most`: nothing of it is left.
 local function forget_batch(batch, most)
   local k = key('batch', batch)
-  local ids = call('LPOP', k .. ':jobs', most)
-  for _, id in ipairs(ids or {}) do
+  local ids = call('LPOP', k .. ':jobs', most) or {}
+  for _, id in ipairs(ids) do
     if is_of(batch, id) then forget(id) end
   end
-  if ids and #ids == most then return false end
-  call('DEL', k, k .. ':jobs', k .. ':flows', k .. ':ended')
-  return true
+  if #ids < most then call('DEL', k, k .. ':flows', k .. ':ended') end
+  return #ids
 end
 
--- Cancels the next `most` jobs of a cancelled batch. Returns true while there are more.
+-- Cancels the next `most` jobs of a cancelled batch. Returns their number; less than `most`: there are no more.
 local function sweep(batch, most)
   local k = key('batch', batch)
   local from = tonumber(call('HGET', k, 'swept') or '0')
@@ -299,11 +295,11 @@ local function sweep(batch, most)
   end
   if #ids == most then
     call('HSET', k, 'swept', int(from + most))
-    return true
+  else
+    call('SREM', SWEEPS, batch)
+    batch_maybe_ended(batch)
   end
-  call('SREM', SWEEPS, batch)
-  batch_maybe_ended(batch)
-  return false
+  return #ids
 end
 
 -- Ends an attempt: a call that was or may have been sent. `facts` is the JSON that the caller knows of it.
@@ -357,6 +353,30 @@ local function lose(job)
   wait_again(job, 'queued')
 end
 
+-- A claim that nobody began goes back as it was.
+local function give_back(job)
+  release(job)
+  wait_again(job, job.state)
+end
+
+-- Puts up to `most` jobs of a worker back: its claims as they were and, when it is `gone` for good, what it held as
+-- lost. Returns their number; less than `most`: no more is left, and of a worker that is gone no trace.
+local function evacuate(worker, most, gone)
+  if most <= 0 then return most end
+  local ids = call('ZRANGE', key('claims', worker), 0, most - 1)
+  for _, id in ipairs(ids) do give_back(load(id)) end
+  local count = #ids
+  if not gone or count == most then return count end
+  ids = call('SRANDMEMBER', key('held', worker), most - count)
+  for _, id in ipairs(ids) do lose(load(id)) end
+  count = count + #ids
+  if count < most then
+    call('ZREM', WORKERS, worker)
+    call('DEL', key('worker', worker), key('stop', worker))
+  end
+  return count
+end
+
 -- Admits up to `max` jobs of a lane. Each gets a worker, a claim and a token. Returns the admitted as a flat list of
 -- (id, connection, token, worker), then why no more may go now, and the ms until a try is worth it.
 -- Start-time fair queueing: the flow with the lowest tag goes first, and is charged cost/weight.
@@ -381,8 +401,8 @@ local function admit(lane, max, nonce, admitted)
     local roomy = call('ZREVRANGE', ROOM, 0, 0, 'WITHSCORES')
     if not roomy[1] then reason = 'no_worker' break end
     if tonumber(roomy[2]) <= 0 and inflight >= BEYOND_SLOTS then reason = 'slots' break end
-    local worker = key('worker', roomy[1])
-    if tonumber(call('HGET', worker, 'claims') or '0') >= CLAIMS_PER_WORKER then
+    local claims = key('claims', roomy[1])
+    if call('ZCARD', claims) >= CLAIMS_PER_WORKER then
       reason, wait = 'claims', BEGIN_RECHECK_MS
       break
     end
@@ -402,8 +422,7 @@ local function admit(lane, max, nonce, admitted)
     end
     local token = int(call('INCR', P .. ':fence')) .. '-' .. nonce
     call('HSET', k_job, 'place', 'claim', 'token', token, 'worker', roomy[1], 'lane', lane)
-    call('ZADD', CLAIMS, int(now + CLAIM_MS), id)
-    call('HINCRBY', worker, 'claims', 1)
+    call('ZADD', claims, int(now + CLAIM_MS), id)
     call('ZINCRBY', ROOM, -1, roomy[1])
     inflight, taken = inflight + 1, taken + 1
     local n = #admitted

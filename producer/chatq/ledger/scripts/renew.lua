@@ -11,8 +11,9 @@ run_without_memory()
 local k = key('worker', worker)
 local known = call('ZSCORE', WORKERS, worker)
 if not known then
-  if ARGV[5] == '1' then return {'lost'} end
-  call('HSET', k, 'slots', ARGV[3], 'claims', '0', 'facts', ARGV[4], 'since', int(now))
+  -- What it held is still being put back in chunks: it may come back when that is done.
+  if ARGV[5] == '1' or call('SISMEMBER', DYING, worker) == 1 then return {'lost'} end
+  call('HSET', k, 'slots', ARGV[3], 'facts', ARGV[4], 'since', int(now))
   call('ZADD', ROOM, ARGV[3], worker)
   call('ZADD', WORKERS, int(now + tonumber(ARGV[2])), worker)
   call('PUBLISH', KICK, '')
