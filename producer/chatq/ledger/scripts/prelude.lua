@@ -394,18 +394,22 @@ local function admit(lane, max, nonce, admitted)
   local concurrency = tonumber(call('HGET', RULES, 'concurrency:' .. account) or nil)
   local reason, wait = nil, RECHECK_MS
   local taken = 0
+  local behind = 0  -- workers that have more room than the next, and have not begun what they were given
   while true do
     local first = call('ZRANGE', flows, 0, 0, 'WITHSCORES')
     if not first[1] then reason = 'empty' break end
     if concurrency and inflight >= concurrency then reason = 'concurrency' break end
-    local roomy = call('ZREVRANGE', ROOM, 0, 0, 'WITHSCORES')
-    if not roomy[1] then reason = 'no_worker' break end
-    if tonumber(roomy[2]) <= 0 and inflight >= BEYOND_SLOTS then reason = 'slots' break end
-    local claims = key('claims', roomy[1])
-    if call('ZCARD', claims) >= CLAIMS_PER_WORKER then
-      reason, wait = 'claims', BEGIN_RECHECK_MS
-      break
+    local roomy, claims
+    while true do
+      roomy = call('ZREVRANGE', ROOM, behind, behind, 'WITHSCORES')
+      if not roomy[1] then break end
+      claims = key('claims', roomy[1])
+      if call('ZCARD', claims) < CLAIMS_PER_WORKER then break end
+      behind = behind + 1
     end
+    local full = not roomy[1] or (tonumber(roomy[2]) <= 0 and inflight >= BEYOND_SLOTS)
+    if full and behind > 0 then reason, wait = 'claims', BEGIN_RECHECK_MS break end
+    if full then reason = roomy[1] and 'slots' or 'no_worker' break end
     -- Asked last, so that a lane that took its turn and lacks a slot for the next is known to lack it.
     if taken >= max then reason, wait = 'more', 0 break end
     local flow = first[1]
