@@ -7,6 +7,7 @@
 -- Invariant: calls in flight exceed neither the lane's concurrency nor the workers' slots (but for the few that every
 -- lane may always have).
 
+run_without_memory()
 local admitted = {}
 local reason, wait = admit(ARGV[1], tonumber(ARGV[2]), ARGV[3], admitted)
 local reply = {reason, int(wait)}

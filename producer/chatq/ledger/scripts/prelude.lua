@@ -22,6 +22,7 @@ local CLAIM_MS = 3000
 local CLAIMS_PER_WORKER = 500     -- messages under way to one worker: its Celery queue stays near empty
 local BEYOND_SLOTS = 8             -- calls a lane may always have in flight, so that no other can lock it out
 local RECHECK_MS = 1000            -- a blocked lane is tried again by the clock, in case an event was lost
+local LANES_RECHECK_MS = 20
 local BEGIN_RECHECK_MS = 5
 local WEIGHT_STEP = 1.3            -- one priority step
 local MAX_LOSSES = 5

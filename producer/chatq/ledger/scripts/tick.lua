@@ -117,5 +117,8 @@ for _, worker in ipairs(dead) do reply[#reply + 1] = worker end
 for _, lane in ipairs(call('ZRANGEBYSCORE', LANES, '-inf', int(now), 'LIMIT', 0, 1000)) do reply[#reply + 1] = lane end
 
 for _, set in ipairs({LATER, EXPIRY, WORKERS, ENDED}) do sooner(set) end
+-- Lanes that are due now are in this reply. Not more often than this, because many lanes may wait.
+local lane = call('ZRANGEBYSCORE', LANES, '(' .. int(now), '+inf', 'WITHSCORES', 'LIMIT', 0, 1)
+if lane[1] then wait = math.min(wait, math.max(LANES_RECHECK_MS, tonumber(lane[2]) - now)) end
 reply[2] = int(left > 0 and wait or 0)
 return reply
