@@ -10,6 +10,7 @@ if call('EXISTS', k) == 0 then return 'unknown' end
 if call('HEXISTS', k, 'ended') == 1 then return 'ended' end
 if call('HEXISTS', k, 'cancel') == 0 then
   call('HSET', k, 'cancel', '1', 'sealed', '1')
+  call('ZREM', OPEN, ARGV[1])
   call('SADD', SWEEPS, ARGV[1])
   for _, flow in ipairs(call('SMEMBERS', k .. ':flows')) do
     local _, connection, model = flow_parts(flow)

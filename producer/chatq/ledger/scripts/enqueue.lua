@@ -20,9 +20,11 @@ end
 local totals = call('HMGET', TOTALS, 'jobs', 'bytes')
 local jobs_now, bytes_now = tonumber(totals[1] or '0'), tonumber(totals[2] or '0')
 
+local keep = nil
 if batch ~= '' then
-  local b = call('HMGET', key('batch', batch), 'sealed', 'cancel')
-  if b[1] ~= '0' or b[2] then return {'no_batch'} end
+  local b = call('HMGET', key('batch', batch), 'sealed', 'keep')
+  if b[1] ~= '0' then return {'no_batch'} end
+  keep = b[2]
 end
 
 -- First what is known already; only new jobs count against the backlog.
@@ -101,6 +103,7 @@ if fresh > 0 then
   if batch ~= '' then
     call('HINCRBY', key('batch', batch), 'total', fresh)
     call('HINCRBY', key('batch', batch), 'queued', fresh)
+    keep_open(batch, keep)
   end
   local told = {}
   for _, lane in pairs(kicked) do

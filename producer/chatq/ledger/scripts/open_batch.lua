@@ -7,4 +7,5 @@ local k = key('batch', ARGV[1])
 if call('EXISTS', k) == 1 then return 0 end
 call('HSET', k, 'sealed', '0', 'created', int(now), 'metadata', ARGV[2], 'keep', ARGV[3], 'total', 0, 'queued', 0,
   'running', 0, 'succeeded', 0, 'failed', 0, 'cancelled', 0, 'expired', 0)
+keep_open(ARGV[1], ARGV[3])
 return 1

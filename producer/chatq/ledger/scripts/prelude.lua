@@ -26,6 +26,7 @@ local LANES_RECHECK_MS = 20
 local BEGIN_RECHECK_MS = 5
 local WEIGHT_STEP = 1.3            -- one priority step
 local MAX_LOSSES = 5
+local ABANDONED_MS = 86400000      -- a batch that nothing came into for so long, and for its `keep`, is sealed
 
 local function call(...) return redis.call(...) end
 
@@ -33,7 +34,7 @@ local function key(kind, name) return P .. ':' .. kind .. ':' .. name end
 local LINES, LANES, LATER, DYING = 'line', P .. ':lanes', P .. ':later', P .. ':dying'
 local WORKERS, ROOM, EXPIRY, ENDED = P .. ':workers', P .. ':room', P .. ':expiry', P .. ':ended'
 local HUNGRY, RULES, TOTALS, KICK = P .. ':hungry', P .. ':rules', P .. ':totals', P .. ':kick'
-local SWEEPS, LEADER = P .. ':sweeps', P .. ':leader'
+local SWEEPS, LEADER, OPEN = P .. ':sweeps', P .. ':leader', P .. ':open-batches'
 
 local function int(n) return string.format('%.0f', n) end
 
@@ -269,6 +270,11 @@ local function forget(id)
   local idem = call('HGET', key('job', id), 'idem')
   if idem then call('DEL', P .. ':idem:' .. idem) end
   call('DEL', key('job', id), key('result', id))
+end
+
+-- Notes that something came into an open batch. Producers die, and what is never sealed would be kept for good.
+local function keep_open(batch, keep)
+  call('ZADD', OPEN, int(now + math.max(tonumber(keep), ABANDONED_MS)), batch)
 end
 
 -- Whether the job is of this batch: a deleted job's id is free for another job, and the batch's lists keep it.

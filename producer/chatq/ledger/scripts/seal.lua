@@ -5,7 +5,7 @@
 
 local k = key('batch', ARGV[1])
 if call('EXISTS', k) == 0 then return 0 end
-run_without_memory()
+call('ZREM', OPEN, ARGV[1])
 call('HSET', k, 'sealed', '1')
 batch_maybe_ended(ARGV[1])
 return 1

@@ -107,6 +107,13 @@ for _, entry in ipairs(call('ZRANGEBYSCORE', ENDED, '-inf', int(now), 'LIMIT', 0
   left = left - math.max(1, deleted)
 end
 
+-- Batches whose producer never sealed them.
+for _, batch in ipairs(due(OPEN)) do
+  call('ZREM', OPEN, batch)
+  call('HSET', key('batch', batch), 'sealed', '1')
+  batch_maybe_ended(batch)
+end
+
 -- Cancelled batches, and jobs of them that wait.
 for _, batch in ipairs(call('SRANDMEMBER', SWEEPS, left)) do
   if left > 0 then left = left - sweep(batch, left) end
@@ -116,7 +123,7 @@ local reply = {'1', '0', int(#dead)}
 for _, worker in ipairs(dead) do reply[#reply + 1] = worker end
 for _, lane in ipairs(call('ZRANGEBYSCORE', LANES, '-inf', int(now), 'LIMIT', 0, 1000)) do reply[#reply + 1] = lane end
 
-for _, set in ipairs({LATER, EXPIRY, WORKERS, ENDED}) do sooner(set) end
+for _, set in ipairs({LATER, EXPIRY, WORKERS, ENDED, OPEN}) do sooner(set) end
 -- Lanes that are due now are in this reply. Not more often than this, because many lanes may wait.
 local lane = call('ZRANGEBYSCORE', LANES, '(' .. int(now), '+inf', 'WITHSCORES', 'LIMIT', 0, 1)
 if lane[1] then wait = math.min(wait, math.max(LANES_RECHECK_MS, tonumber(lane[2]) - now)) end
