@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import orjson
@@ -42,6 +42,7 @@ class Enqueued:
 
     jobs: Sequence[tuple[EnqueueStatus, str]] = ()
     refused: Literal["full", "no_batch"] | None = None
+    now_ms: int = 0
     backlog_jobs: int = 0
     backlog_bytes: int = 0
 
@@ -120,6 +121,7 @@ class Overview:
 
     workers: Sequence[WorkerFacts]
     connections: Mapping[str, tuple[int, int]]
+    cooling: Mapping[str, str] = field(default_factory=dict)
 
 
 def flow_of(job: Job, model: str, batch_id: str) -> str:
@@ -157,7 +159,7 @@ class Ledger:
             job = entry.job
             idempotency = ""
             if job.idempotency_key:
-                idempotency = f"{job.tenant or ''}{FLOW_SEPARATOR}{job.idempotency_key}"
+                idempotency = f"tenant:{job.tenant or ''}{FLOW_SEPARATOR}{job.idempotency_key}"
             elif batch_id and job.custom_id:
                 idempotency = f"batch:{batch_id}{FLOW_SEPARATOR}{job.custom_id}"
             arguments += (
@@ -216,6 +218,10 @@ class Ledger:
             most_bytes,
             decode=lambda reply: (int(reply[0]), reply[1] == b"1", reply[2:]) if reply else None,
         )
+
+    def published(self) -> Call[bytes | None]:
+        """The settings that the leading worker published last, JSON without secrets; None when none ever did."""
+        return self._call("published", decode=lambda reply: reply or None)
 
     def overview(self, connections: Sequence[str]) -> Call[Overview]:
         """Live workers, and what waits and runs on these connections."""
@@ -307,8 +313,8 @@ def _enqueued(reply: Any) -> Enqueued:
         return Enqueued(refused="full", backlog_jobs=int(reply[1]), backlog_bytes=int(reply[2]))
     if status == "no_batch":
         return Enqueued(refused="no_batch")
-    texts = [_text(part) for part in reply[1:]]
-    return Enqueued(jobs=[(texts[i], texts[i + 1]) for i in range(0, len(texts), 2)])  # type: ignore[misc]
+    texts = [_text(part) for part in reply[2:]]
+    return Enqueued(now_ms=int(reply[1]), jobs=[(texts[i], texts[i + 1]) for i in range(0, len(texts), 2)])  # type: ignore[misc]
 
 
 def _admission(reply: Any) -> Admission:
