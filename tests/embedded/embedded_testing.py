@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import signal
@@ -14,27 +15,34 @@ import redis
 
 from chatq import embedded
 from chatq.embedded.address import socket_path
+from chatq.embedded.folder import folder_lock
 
 MakeFolder = Callable[..., Path]
 
 
 def end_server(folder: Path) -> None:
-    """Kill what the server's own files name; a test may have stopped it, or taken its socket away."""
-    try:
-        process = int((folder / "server.pid").read_text())
-    except (OSError, ValueError):
+    """Kill every server of `folder`: a test may have suspended it, taken its socket away, or made two."""
+    if not (folder / "server.lock").exists():
         return
-    if process_exists(process) and os.fspath(folder.resolve()) in command_line(process):
+    servers = servers_of(folder)
+    for process in servers:
         os.kill(process, signal.SIGKILL)
-        # The lock is free when the kernel has closed the server's files.
-        embedded.stop(folder)
+    if servers:
+        embedded.stop(folder)  # returns when the lock is free
 
 
-def command_line(process: int) -> str:
-    shown = subprocess.run(
-        ["/bin/ps", "-ww", "-o", "args=", "-p", str(process)], capture_output=True, check=False
-    )
-    return os.fsdecode(shown.stdout)
+def servers_of(folder: Path) -> list[int]:
+    proc = Path("/proc")
+    if not proc.exists():  # not Linux: believe the pid file if a server holds the lock
+        with folder_lock(folder) as lock:
+            return [] if lock is not None else [int((folder / "server.pid").read_text())]
+    argument = b"--dir\0" + os.fsencode(folder.resolve()) + b"\0"
+    found = []
+    for process in proc.glob("[0-9]*"):
+        with contextlib.suppress(OSError):  # it has just ended
+            if argument in (process / "cmdline").read_bytes():
+                found.append(int(process.name))
+    return found
 
 
 def process_exists(process: int) -> bool:

@@ -16,9 +16,10 @@ from embedded_testing import MakeFolder, connect, process_exists, process_of, py
 from chatq import embedded
 
 STARTER = """
-import sys
+import signal, sys
 from pathlib import Path
 from chatq.embedded import ensure_running
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs begin with it ignored
 print("imported", flush=True)
 sys.stdin.readline()
 print(ensure_running(Path(sys.argv[1])), flush=True)
