@@ -34,7 +34,7 @@ def base_url(text: str) -> str:
         return text
     if re.search(r"[\s\\]", text):
         raise ValueError("expected a URL without spaces and backslashes")
-    parts = _split(text, "expected a URL such as https://api.example.com/v1, or simulator")
+    parts = _split(text, "expected a URL such as https://api.example.com/v1")
     if parts.scheme not in {"http", "https"}:
         raise ValueError("expected a URL that begins with http:// or https://, or simulator")
     if not parts.hostname:

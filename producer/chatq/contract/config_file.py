@@ -101,7 +101,9 @@ def _read(path: Path, named_by: str) -> bytes:
 def _not_a_mapping(root: Node) -> Problem:
     if root.items is None and root.scalar is None:
         return Problem(
-            root.place, "", "the file is empty; expected at least `connections:` with one connection below"
+            Place(root.place.file, 1),
+            "",
+            "the file is empty; expected at least `connections:` with one connection below",
         )
     return Problem(root.place, "", f"expected keys such as `connections:`, got {shown(root.plain())}")
 

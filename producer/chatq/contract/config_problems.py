@@ -6,6 +6,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import ClassVar
 
+from chatq.contract.errors import ChatQueueError
+
 _MOST_LINES = 100
 
 
@@ -46,16 +48,17 @@ class Problem:
         return ": ".join(part for part in (str(self.place), self.key, self.message) if part)
 
 
-class ConfigError(Exception):
+class ConfigError(ChatQueueError):
     """The settings cannot be used. `problems` is all that is wrong, in the order of the file."""
 
     code: ClassVar[str] = "config"
-    retryable: ClassVar[bool] = False
-    remedy = "Correct what is named above and start again; nothing was started."
 
     def __init__(self, problems: Iterable[Problem]) -> None:
         self.problems = sorted(problems, key=lambda problem: (problem.file, problem.line or 0))
-        super().__init__(self.problems)
+        super().__init__(
+            "The settings cannot be used.",
+            remedy="Correct what is named above and start again; nothing was started.",
+        )
 
     def __str__(self) -> str:
         lines = [str(problem) for problem in self.problems[:_MOST_LINES]]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Annotated, Any, NamedTuple, Self
+from typing import Annotated, Any, NamedTuple, Self, get_args
 
 from pydantic import (
     AfterValidator,
@@ -17,9 +17,12 @@ from pydantic import (
     model_validator,
 )
 from pydantic_core import InitErrorDetails, PydanticCustomError
+from pydantic_core.core_schema import ErrorType
 
 RELATION = "relation"
 """pydantic error type of a `Broken` relation; its message is complete and holds no secret."""
+
+_KNOWN_ERRORS = frozenset(get_args(ErrorType))
 
 
 class Broken(NamedTuple):
@@ -97,8 +100,8 @@ def peek(data: object, *path: str | int) -> Any:
 def _again(detail: Any) -> InitErrorDetails:
     """A reported error in the form in which it can be raised once more."""
     kind: Any = detail["type"]
-    if kind == RELATION:
-        kind = PydanticCustomError(RELATION, "{message}", detail["ctx"])
+    if kind not in _KNOWN_ERRORS:
+        kind = PydanticCustomError(kind, "{message}", {"message": detail["msg"]})
     return InitErrorDetails(type=kind, loc=detail["loc"], input=detail["input"], ctx=detail.get("ctx", {}))
 
 

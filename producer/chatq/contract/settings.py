@@ -254,7 +254,9 @@ def _broken_fallbacks(connections: Mapping[Any, Any]) -> Iterator[Broken]:
             if other == name:
                 yield Broken(where, "a connection cannot stand in for itself")
             elif other not in connections:
-                near = nearest(other, (known for known in connections if isinstance(known, str)))
+                near = nearest(
+                    other, (known for known in connections if isinstance(known, str) and known != name)
+                )
                 yield Broken(
                     where, "there is no such connection" + (f'; did you mean "{near}"?' if near else "")
                 )
