@@ -43,6 +43,77 @@ def one_connection(*lines: str) -> str:
     )
 
 
+PROMISED = """\
+promptPlaceholder: "[Start a new chat]"
+redis:
+  url: embedded
+  broker_url: null
+  key_prefix: "chatq"
+  fsync: always
+worker:
+  slots: 1000
+  processes: 1
+  lease: 30s
+  grace: 30s
+bounds:
+  backlog: {jobs: 5000000, bytes: 4GiB}
+  job_bytes: 8MiB
+  answer_bytes: 32MiB
+results:
+  keep: 7d
+http: {host: 127.0.0.1, port: 8400, tokens_file: null, allow_hosts: [localhost, 127.0.0.1]}
+log: {level: info, format: auto}
+connections:
+  openai-main:
+    source: openai
+    model: gpt-5-mini
+    api: null
+    url: null
+    api_key: env:OPENAI_API_KEY
+    post_processing: none
+    bypass_status_check: false
+    timeout: {connect: 10s, total: 10m}
+    limits:
+      requests_per_minute: 500
+      tokens_per_minute: 200000
+      requests_per_day: null
+      concurrency: 64
+      scope: null
+    retry: {max_attempts: 6, max_elapsed: 1h, on_worker_lost: retry}
+    params: {temperature: 0.7}
+    fallback: []
+    budget: null
+    price: null
+  my-server:
+    source: custom
+    url: http://127.0.0.1:5000/v1
+    api_key: null
+    auth_header: bearer
+    include_headers: {}
+    include_body: {}
+    exclude_body: []
+"""
+
+
+def test_the_file_of_the_public_interface_is_read_as_it_stands() -> None:
+    """Every key that is promised, with the value that is shown there."""
+    loaded = load(PROMISED)
+
+    main, own = loaded.connections["openai-main"], loaded.connections["my-server"]
+    assert main.api_key == KeyReference("env", "OPENAI_API_KEY")
+    assert (main.timeout.connect, main.timeout.total) == (10.0, 600.0)
+    assert (main.limits.requests_per_minute, main.limits.tokens_per_minute) == (500, 200000)
+    assert (main.retry.max_attempts, main.retry.max_elapsed, main.retry.on_worker_lost) == (
+        6,
+        3600.0,
+        "retry",
+    )
+    assert main.params == {"temperature": 0.7}
+    assert (own.url, own.auth_header) == ("http://127.0.0.1:5000/v1", "bearer")
+    assert loaded.bounds.backlog.bytes == 4294967296
+    assert loaded.notices == ()
+
+
 # Which file.
 
 
@@ -128,6 +199,12 @@ def test_windows_line_ends_are_line_ends() -> None:
 @pytest.mark.parametrize("data", [b"a: 1\nb: \xff\n", "a: 1\nb: ä\n".encode("latin-1")])
 def test_another_encoding_than_utf_8_is_told_with_the_line(data: bytes) -> None:
     assert problems_of(data) == ["2: not UTF-8; save the file with the encoding UTF-8"]
+
+
+def test_a_byte_order_mark_inside_the_text_is_told() -> None:
+    assert problems_of("worker:\n  slots: \ufeff5\n") == [
+        "2: the character U+FEFF cannot be used here; take it out"
+    ]
 
 
 def test_utf_16_is_told_to_be_not_utf_8() -> None:

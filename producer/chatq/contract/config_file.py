@@ -60,7 +60,9 @@ def load_settings(path: Path | None = None, *, environ: Mapping[str, str] = os.e
     try:
         settings = Settings.model_validate(tree, context={FOLDER: folder})
     except ValidationError as error:
-        problems += [_told(detail, root) for detail in error.errors(include_url=False)]
+        # Looking for the nearest key takes its time; beyond the first hundred nobody reads it.
+        told = enumerate(error.errors(include_url=False))
+        problems += [_told(detail, root, suggest=number < 100) for number, detail in told]
     if problems:
         # `from None`, and not inside the handler: the cause holds the values, keys perhaps among them.
         raise ConfigError(problems)
@@ -153,13 +155,13 @@ def _notices(settings: Settings, tree: Any, root: Node) -> Iterator[str]:
                 )
 
 
-def _told(detail: Any, root: Node) -> Problem:
+def _told(detail: Any, root: Node, *, suggest: bool) -> Problem:
     """A pydantic error in our words."""
     path: _Path = tuple(part for part in detail["loc"] if part != "[key]")
     place, key, value, context = root.place_of(path), _dotted(path), detail["input"], detail.get("ctx", {})
     kind = detail["type"]
     if kind == "extra_forbidden":
-        near = _nearest_key(str(path[-1]), _section_at(path[:-1]))
+        near = _nearest_key(str(path[-1]), _section_at(path[:-1])) if suggest else None
         return Problem(
             place, key, "unknown key" + (f'; did you mean "{near}"?' if near else ""), nearest=near
         )

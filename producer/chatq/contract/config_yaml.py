@@ -33,8 +33,9 @@ _WORDS: Final = {
     **dict.fromkeys(("false", "False", "FALSE"), False),
 }
 _TRUTH_IN_YAML_1_1 = re.compile(r"(?:yes|no|on|off)", re.IGNORECASE)
-# What YAML's own parser does not accept either (YAML 1.1 section 5.1), found here because it tells no line.
-_UNPRINTABLE = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+# What YAML's own parser does not accept either (YAML 1.1 section 5.1), found here because it tells no line;
+# besides byte order marks inside the text, on which libyaml and the parser in Python disagree.
+_UNPRINTABLE = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufefe\uff00-\ufffd\U00010000-\U0010ffff]")
 _UNUSABLE_TEXT = re.compile("[\x00\ud800-\udfff]")
 _TYPES: Final[dict[str, type | tuple[type, ...]]] = {
     "int": int, "float": (int, float), "bool": bool, "null": type(None),
@@ -128,7 +129,7 @@ def parse_yaml(text: str, file: str, *, has_lines: bool = True) -> tuple[Node | 
     return _Builder(text, file, has_lines=has_lines).build()
 
 
-class _Stop(Exception):  # noqa: N818 - ends the reading, its problem is already noted
+class _Stop(Exception):
     pass
 
 
