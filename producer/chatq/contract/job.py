@@ -6,12 +6,11 @@ Source of the fields: the public interface, section Job. Source of the message s
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 import math
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Final, Literal, Required
 
 import orjson
 from pydantic import (
@@ -24,14 +23,25 @@ from pydantic import (
     field_validator,
     model_validator,
 )
-from typing_extensions import Required, TypedDict
+from typing_extensions import TypedDict
 
+from chatq.contract.config_problems import nearest
+from chatq.contract.connection import PostProcessing
 from chatq.contract.duration import parse_duration
 from chatq.contract.errors import InvalidJob, JobTooLarge
 from chatq.contract.keys import JOB_ID
+from chatq.contract.settings import CONNECTION_ID
+from chatq.contract.shown import shown
 
 Role = Literal["system", "developer", "user", "assistant", "tool", "function"]
-Mode = Literal["none", "merge", "merge_tools", "semi", "semi_tools", "strict", "strict_tools", "single"]
+
+TOOLS_VARIANT: Final[dict[str, str]] = {
+    "merge": "merge_tools",
+    "semi": "semi_tools",
+    "strict": "strict_tools",
+    "single": "strict_tools",
+}
+"""For each post-processing mode that takes tool calls out, the nearest one that keeps them."""
 
 _NO_CONTROL: Final = r"^[^\x00-\x1f\x7f]+$"
 _Label = Annotated[str, StringConstraints(min_length=1, max_length=256, pattern=_NO_CONTROL)]
@@ -82,13 +92,13 @@ class Job(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    connection: Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$")]
+    connection: Annotated[str, StringConstraints(pattern=f"^{CONNECTION_ID.pattern}$")]
     prompt: str | None = None
     messages: list[Message] | None = None
     id: Annotated[str, StringConstraints(pattern=f"^{JOB_ID.pattern}$")] | None = None
     model: _Label | None = None
     params: dict[str, Any] = Field(default_factory=dict)
-    post_processing: Mode | None = None
+    post_processing: PostProcessing | None = None
     names: Names | None = None
     tools: list[dict[str, Any]] | None = None
     tool_choice: str | dict[str, Any] | None = None
@@ -140,9 +150,12 @@ class Job(BaseModel):
         try:
             return cls.model_validate(dict(data))
         except ValidationError as error:
-            problems = "; ".join(_problem(detail) for detail in error.errors(include_input=True, include_url=False))
+            problems = "; ".join(
+                _problem(detail) for detail in error.errors(include_input=True, include_url=False)
+            )
             raise InvalidJob(
-                f"The job is not valid: {problems}.", remedy="Correct the job and enqueue it again; nothing was enqueued."
+                f"The job is not valid: {problems}.",
+                remedy="Correct the job and enqueue it again; nothing was enqueued.",
             ) from None
 
     def chat(self) -> list[Message]:
@@ -167,7 +180,8 @@ class Job(BaseModel):
             encoded = orjson.dumps(body)
         except (TypeError, ValueError) as error:
             raise InvalidJob(
-                f"The job cannot be written as JSON: {error}.", remedy="Use texts, numbers, lists and mappings only."
+                f"The job cannot be written as JSON: {error}.",
+                remedy="Use texts, numbers, lists and mappings only.",
             ) from None
         if not _is_finite(body):
             raise InvalidJob(
@@ -183,7 +197,9 @@ class Job(BaseModel):
 
     def digest(self) -> str:
         """A fingerprint of everything but id and metadata: two jobs are the same job when it is equal."""
-        body = self.model_dump(mode="json", exclude={"id", "metadata", "prompt", "messages"}, exclude_none=True)
+        body = self.model_dump(
+            mode="json", exclude={"id", "metadata", "prompt", "messages"}, exclude_none=True
+        )
         body["messages"] = self.chat()
         encoded = orjson.dumps(body, option=orjson.OPT_SORT_KEYS)
         return hashlib.blake2b(encoded, digest_size=16).hexdigest()
@@ -220,18 +236,21 @@ def _problem(detail: Any) -> str:
     location: list[str] = [str(part) for part in detail["loc"] if not _is_union_branch(part)]
     where = ".".join(location)
     if detail["type"] == "extra_forbidden":
-        near = difflib.get_close_matches(location[-1], Job.model_fields, n=1)
-        return f'unknown key "{where}"' + (f', did you mean "{near[0]}"' if near else "")
+        near = nearest(location[-1], Job.model_fields)
+        return f'unknown key "{where}"' + (f', did you mean "{near}"?' if near else "")
     text = detail["msg"].removeprefix("Value error, ").rstrip(".")
     came = detail["input"]
-    shown = f", got {came!r:.40}" if isinstance(came, (str, int, float)) and where.split(".")[-1] not in _PRIVATE else ""
-    return f"{where}: {text[:1].lower()}{text[1:]}{shown}" if where else text
+    got = f", got {shown(came)}" if location and location[-1] not in _PRIVATE else ""
+    return f"{where}: {text[:1].lower()}{text[1:]}{got}" if where else text
 
 
 _PRIVATE: Final = frozenset({"prompt", "content", "text"})
 """Fields whose values never appear in a message."""
 
 
+_UNION_BRANCHES: Final = frozenset({"str", "float", "datetime", "dict[str,any]", "constrained-str"})
+
+
 def _is_union_branch(part: object) -> bool:
     """pydantic names the branch of a union in a location; a caller never wrote that."""
-    return isinstance(part, str) and (part in {"str", "float", "datetime", "dict[str,any]", "constrained-str"} or part.startswith("list["))
+    return isinstance(part, str) and (part in _UNION_BRANCHES or part.startswith("list["))

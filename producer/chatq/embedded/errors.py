@@ -2,22 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
-
-
-class EmbeddedServerError(Exception):
-    """The embedded server could not be started, found or stopped."""
-
-    code: ClassVar[str] = "embedded_server"
-    retryable: ClassVar[bool] = False
-
-    def __init__(self, message: str, *, remedy: str) -> None:
-        super().__init__(message)
-        self.message = message
-        self.remedy = remedy
-
-    def __str__(self) -> str:
-        return f"{self.message}\n{self.remedy}"
+from chatq.contract.errors import EmbeddedServerError as EmbeddedServerError  # the base of the errors here
 
 
 class FolderUnusable(EmbeddedServerError):

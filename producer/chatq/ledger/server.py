@@ -48,15 +48,17 @@ Locate = Callable[[], str]
 """Gives the URL to connect to. For the embedded server it starts the server when it is not running."""
 
 
-def client_options() -> dict[str, Any]:
+def client_options(url: str) -> dict[str, Any]:
     """What both kinds of redis-py client are made with. Retries are ours: the library's own would hide a restart."""
-    return {
+    options: dict[str, Any] = {
         "protocol": 2,
         "socket_timeout": REPLY_TIMEOUT_S,
         "socket_connect_timeout": CONNECT_TIMEOUT_S,
-        "socket_keepalive": True,
         "retry": Retry(NoBackoff(), 0),
     }
+    if not url.startswith("unix:"):
+        options["socket_keepalive"] = True
+    return options
 
 
 def shown(url: str) -> str:
@@ -83,7 +85,8 @@ def translate(error: RedisError, url: str) -> ServerError:
         )
     if isinstance(error, BusyLoadingError):
         return ServerUnreachable(
-            f"Redis at {where} is still loading its data.", remedy="Wait until it has loaded; nothing is lost."
+            f"Redis at {where} is still loading its data.",
+            remedy="Wait until it has loaded; nothing is lost.",
         )
     if isinstance(error, (RedisConnectionError, RedisTimeoutError)):
         return ServerUnreachable(
@@ -146,7 +149,7 @@ class Server:
         """The redis-py client, connected and checked at first use."""
         if self._client is None:
             self.url = self._locate()
-            client = redis.Redis.from_url(self.url, **client_options())
+            client = redis.Redis.from_url(self.url, **client_options(self.url))
             try:
                 _check(client.info("server"), self.url)
             except RedisError as error:
@@ -201,14 +204,27 @@ class AsyncServer:
         self._sending = 0
         self._tasks: set[asyncio.Task[None]] = set()
         self._scheduled = False
+        self._given_up = False
         self.url = ""
+
+    async def run_id(self) -> str:
+        """The id of the server's present run; another one means that it was restarted."""
+        client = await self.client()
+        try:
+            return str((await client.info("server")).get("run_id", ""))
+        except RedisError as error:
+            raise translate(error, self.url) from None
+
+    def give_up(self) -> None:
+        """From now on no call is made again: what waits for the server to come back raises instead."""
+        self._given_up = True
 
     async def client(self) -> redis.asyncio.Redis:
         """The redis-py client, connected and checked at first use."""
         async with self._connecting:
             if self._client is None:
                 self.url = await asyncio.to_thread(self._locate)
-                client = redis.asyncio.Redis.from_url(self.url, **client_options())
+                client = redis.asyncio.Redis.from_url(self.url, **client_options(self.url))
                 try:
                     _check(await client.info("server"), self.url)
                 except RedisError as error:
@@ -227,7 +243,7 @@ class AsyncServer:
             try:
                 return call.decode(await self._enter(call))
             except RedisError as error:
-                if not _is_passing(error) or time.monotonic() >= deadline:
+                if not _is_passing(error) or self._given_up or time.monotonic() >= deadline:
                     raise translate(error, self.url) from None
             await asyncio.sleep(_backoff_s(attempt))
             attempt += 1
@@ -248,7 +264,7 @@ class AsyncServer:
         self._scheduled = False
         while self._waiting and self._sending < _PIPELINES_AT_ONCE:
             size = count = 0
-            for count, (call, _) in enumerate(self._waiting, 1):  # noqa: B007 - the count is the result
+            for count, (call, _) in enumerate(self._waiting, 1):
                 size += call.size()
                 if count >= _PIPELINE_CALLS or size >= _PIPELINE_BYTES:
                     break
@@ -271,7 +287,9 @@ class AsyncServer:
         except BaseException as error:
             for _, future in chunk:
                 if not future.done():
-                    future.set_exception(error if isinstance(error, Exception) else RedisConnectionError("closed"))
+                    future.set_exception(
+                        error if isinstance(error, Exception) else RedisConnectionError("closed")
+                    )
             if not isinstance(error, Exception):
                 raise
         finally:

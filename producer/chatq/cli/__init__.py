@@ -1,0 +1,107 @@
+"""The command `chatq`: parse into arguments, call one function, print. Results on stdout, all else on stderr.
+
+Exit codes: 0 it worked, 1 the work failed, 2 wrong use (arguments, settings, a job that can never run).
+Commands are imported when they are used, so that `chatq --help` is quick.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import sys
+from pathlib import Path
+from typing import Any, NoReturn
+
+from chatq.contract.errors import ChatQueueError, InvalidJob
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="chatq",
+        description="A self-hosted queue for chat completions. Start with: chatq demo",
+        allow_abbrev=False,
+    )
+    common = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    common.add_argument(
+        "--config", type=Path, metavar="FILE", help="default: $CHATQ_CONFIG, else ./config.yaml"
+    )
+    common.add_argument("--json", action="store_true", help="machine-readable output")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+
+    def command(name: str, module: str, help_text: str) -> Any:
+        added = commands.add_parser(
+            name, parents=[common], help=help_text, description=help_text, allow_abbrev=False
+        )
+        added.set_defaults(module=module, function=name)
+        return added
+
+    command("demo", "fleet", "run the main job on this machine: no key, no network needed")
+    command("up", "fleet", "embedded server, worker, Flower: all for one machine; Ctrl-C stops all")
+    worker = command("worker", "fleet", "one worker process")
+    worker.add_argument("--slots", type=_count, metavar="N", help="calls in flight (default: worker.slots)")
+    flower = command("flower", "fleet", "Flower for this queue, on loopback unless told otherwise")
+    flower.add_argument("--address", default="127.0.0.1", help="default: 127.0.0.1")
+    flower.add_argument("--port", type=_port, default=5555, help="default: 5555")
+    down = command("down", "fleet", "stop the embedded server")
+    down.add_argument("--force", action="store_true", help="also while others use it")
+
+    submit = command("submit", "jobs", "enqueue a job")
+    submit.add_argument("connection", metavar="CONNECTION", nargs="?", help="a connection ID of config.yaml")
+    submit.add_argument("prompt", metavar="PROMPT", nargs="?", help="default: read from standard input")
+    submit.add_argument("--file", type=Path, metavar="JOB.json", help="a job as JSON; - reads standard input")
+    submit.add_argument("--wait", action="store_true", help="wait for the answer and print it")
+    submit.add_argument(
+        "--timeout", type=_seconds, metavar="S", help="with --wait: seconds (default: no end)"
+    )
+    result = command("result", "jobs", "print a job's result")
+    result.add_argument("job", metavar="JOB")
+    result.add_argument("--wait", action="store_true", help="wait until it is final")
+    result.add_argument(
+        "--timeout", type=_seconds, metavar="S", help="with --wait: seconds (default: no end)"
+    )
+    cancel = command("cancel", "jobs", "cancel a job, or a batch")
+    cancel.add_argument("job", metavar="JOB|BATCH")
+
+    command("status", "status", "workers, connections, backlog at a glance")
+    command("doctor", "doctor", "what is wrong with this installation, and the remedy")
+    return parser
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal() or not 1 <= int(text) <= 1_000_000:
+        raise argparse.ArgumentTypeError(f"expected a whole number from 1, got {text!r}")
+    return int(text)
+
+
+def _port(text: str) -> int:
+    if not text.isdecimal() or int(text) > 65535:
+        raise argparse.ArgumentTypeError(f"expected a port number up to 65535, got {text!r}")
+    return int(text)
+
+
+def _seconds(text: str) -> float:
+    from chatq.contract.duration import parse_duration
+
+    try:
+        return parse_duration(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
+def main(argv: list[str] | None = None) -> NoReturn:
+    """Run the command line and exit."""
+    arguments = _parser().parse_args(argv)
+    module = importlib.import_module(f"chatq.cli.{arguments.module}")
+    try:
+        code = getattr(module, arguments.function)(arguments)
+        sys.stdout.flush()
+    except ChatQueueError as error:
+        print(f"chatq {arguments.command}: {error}", file=sys.stderr)
+        code = 2 if error.code == "config" or isinstance(error, InvalidJob) else 1
+    except BrokenPipeError:
+        # Whoever read our output has seen enough (`chatq ... | head`).
+        sys.stderr.close()
+        code = 1
+    except KeyboardInterrupt:
+        code = 130
+    sys.exit(code)

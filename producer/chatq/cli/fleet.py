@@ -1,0 +1,119 @@
+"""`chatq demo`, `up`, `worker`, `flower`, `down`: processes of this machine.
+
+The worker, Flower and the simulator are other packages' and heavy: each runs in a process of its own.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from typing import NoReturn
+
+from chatq.contract.addresses import SIMULATOR
+from chatq.contract.config_file import load_settings
+from chatq.contract.settings import Settings
+from chatq.ledger.locate import locator
+from chatq.ledger.server import Server
+from chatq.processes import Children, terminated_as_interrupt
+
+SIMULATOR_VARIABLE = "CHATQ_INTERNAL_SIMULATOR_URL"
+"""Tells the workers where the simulator listens."""
+
+
+def demo(arguments: argparse.Namespace) -> NoReturn:
+    """Hand over to the sandbox's demo."""
+    _become("chatq_sandbox.demo", [])
+
+
+def worker(arguments: argparse.Namespace) -> NoReturn:
+    """Become a worker process."""
+    _become(
+        "chatq_worker",
+        ["worker", *_config(arguments), *(["--slots", str(arguments.slots)] if arguments.slots else [])],
+    )
+
+
+def flower(arguments: argparse.Namespace) -> NoReturn:
+    """Become Flower."""
+    _become(
+        "chatq_worker",
+        ["flower", *_config(arguments), "--address", arguments.address, "--port", str(arguments.port)],
+    )
+
+
+def up(arguments: argparse.Namespace) -> int:
+    """Start everything for one machine; end all when one ends or Ctrl-C comes."""
+    settings = load_settings(arguments.config)
+    for notice in settings.notices:
+        print(f"note: {notice}", file=sys.stderr)
+    config = ["--config", str(settings.source_path)]
+    server = Server(locator(settings.redis), patience_s=0)
+    server.client()
+    server.close()
+    with terminated_as_interrupt(), Children() as children:
+        try:
+            environ = _simulator(settings, children)
+            for _ in range(settings.worker.processes):
+                children.start("worker", "chatq_worker", ["worker", *config], environ=environ)
+            children.start("Flower", "chatq_worker", ["flower", *config])
+            print("chatq is up: Flower at http://127.0.0.1:5555; Ctrl-C stops all.", file=sys.stderr)
+            connection = next(iter(settings.connections), "CONNECTION")
+            print(f'try in another terminal: chatq submit {connection} "hello" --wait', file=sys.stderr)
+            name, code = children.wait_for_any()
+            print(f"chatq up: {name} ended with exit code {code}; stopping the rest.", file=sys.stderr)
+            return 1
+        except KeyboardInterrupt:
+            print("\nstopping ...", file=sys.stderr)
+            children.stop(grace_s=settings.worker.grace + 10)
+            return 0
+
+
+def down(arguments: argparse.Namespace) -> int:
+    """Stop the embedded server; refused while others use it, unless forced."""
+    from chatq.embedded import stop
+
+    settings = load_settings(arguments.config)
+    folder = settings.redis.embedded_folder
+    if folder is None:
+        print(
+            f"chatq down: the server at {settings.redis.masked_url} is not an embedded one; stop it where it runs.",
+            file=sys.stderr,
+        )
+        return 2
+    stopped = stop(folder, force=arguments.force)
+    print("stopped" if stopped else "no embedded server was running", file=sys.stderr)
+    return 0
+
+
+def _simulator(settings: Settings, children: Children) -> dict[str, str]:
+    """Start the simulator when a connection uses it; what the workers have to know of it."""
+    models: dict[str, set[str]] = {}
+    for connection in settings.connections.values():
+        if connection.url == SIMULATOR:
+            models.setdefault(connection.source, set()).add(connection.model or "demo")
+    if not models:
+        return {}
+    config = {
+        "defaults": {"latency": {"uniform": {"low_s": 0.3, "high_s": 1.5}}},
+        "sources": {source: {"models": sorted(names)} for source, names in models.items()},
+    }
+    line = children.start_and_hear(
+        "simulator",
+        "chatq_sandbox.simulator",
+        ["--config", "-", "--exit-with-parent"],
+        standard_input=json.dumps(config).encode(),
+    )
+    return {SIMULATOR_VARIABLE: str(json.loads(line)["url"])}
+
+
+def _config(arguments: argparse.Namespace) -> list[str]:
+    return ["--config", str(arguments.config)] if arguments.config else []
+
+
+def _become(module: str, arguments: list[str]) -> NoReturn:
+    """Replace this process, so that signals and exit code are the other's own."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os.execv(sys.executable, [sys.executable, "-m", module, *arguments])  # noqa: S606 - our own module

@@ -1,0 +1,303 @@
+"""`ChatQueue` and `AsyncChatQueue`: the caller's side, blocking and on an event loop.
+
+Both need nothing but the Redis URL, or the config.yaml: neither Celery nor the broker.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from chatq.contract.errors import BatchInterrupted, ChatQueueError
+from chatq.contract.job import Job
+from chatq.contract.record import Batch, JobRecord
+from chatq.contract.settings import Settings
+from chatq.core import CHUNK_BYTES, CHUNK_JOBS, Core
+from chatq.ledger.ledger import Entry
+from chatq.ledger.locate import locator, redis_py_url
+from chatq.ledger.server import AsyncServer, Locate, Server
+from chatq.steps import drive, drive_async
+
+JobLike = Job | Mapping[str, Any] | str
+"""A job, its mapping, or (where a connection is given beside it) just its prompt."""
+
+
+def _open(
+    config: Settings | Path | str | None, redis_url: str | None, key_prefix: str
+) -> tuple[Core, Locate]:
+    """Where to connect, and what is known of the connections."""
+    if redis_url is not None:
+        if config is not None:
+            raise TypeError("give config or redis_url, not both")
+        url = redis_py_url(redis_url)
+        return Core(settings=None, prefix=key_prefix), lambda: url
+    if not isinstance(config, Settings):
+        from chatq.contract.config_file import load_settings
+
+        config = load_settings(None if config is None else Path(config))
+    return Core(settings=config, prefix=config.redis.key_prefix), locator(config.redis)
+
+
+def _as_job(job: JobLike, connection: str | None) -> Job:
+    if isinstance(job, Job):
+        return job
+    data: dict[str, Any] = {"prompt": job} if isinstance(job, str) else dict(job)
+    if connection is not None:
+        data.setdefault("connection", connection)
+    return Job.parse(data)
+
+
+def _interrupted(batch_id: str, count: int, error: BaseException) -> BatchInterrupted:
+    reason = error.message if isinstance(error, ChatQueueError) else f"{type(error).__name__}: {error}"
+    return BatchInterrupted(
+        f"Batch {batch_id} was cancelled, because job {count + 1} could not be had or enqueued: {reason}",
+        remedy="Correct it and enqueue the batch again; what had been enqueued of this one was cancelled.",
+        batch_id=batch_id,
+    )
+
+
+class _Chunk:
+    """Entries that travel together: at most `CHUNK_JOBS`, and about `CHUNK_BYTES`."""
+
+    def __init__(self) -> None:
+        self.entries: list[Entry] = []
+        self._bytes = 0
+
+    def add(self, entry: Entry) -> bool:
+        """Add one; says whether the chunk is full."""
+        self.entries.append(entry)
+        self._bytes += len(entry.request)
+        return len(self.entries) >= CHUNK_JOBS or self._bytes >= CHUNK_BYTES
+
+
+class ChatQueue:
+    """The queue, for blocking code. Safe to share between threads.
+
+        with ChatQueue() as queue:
+            job = queue.enqueue("demo", "Say hi")
+            print(queue.wait(job.id, timeout=60).result.text)
+
+    `config`: settings, or the path of a config.yaml; default: as the command finds it. Or `redis_url` (and
+    `key_prefix`): then the connections are those that the workers publish.
+    Every method raises `ServerError` when Redis does not do what is needed.
+    """
+
+    def __init__(
+        self,
+        config: Settings | Path | str | None = None,
+        *,
+        redis_url: str | None = None,
+        key_prefix: str = "chatq",
+    ) -> None:
+        self._core, locate = _open(config, redis_url, key_prefix)
+        self._server = Server(locate)
+
+    def enqueue(self, connection: str, prompt: str | None = None, **keys: Any) -> JobRecord:
+        """Enqueue a job: a prompt, or `messages=[...]`, and any other key of a job. Returns its record.
+
+        When it returns, the job survives the death of any process. Raises `InvalidJob`, `UnknownConnection`,
+        `JobConflict`, `BacklogFull`: then nothing was enqueued.
+        """
+        if prompt is not None:
+            keys["prompt"] = prompt
+        return drive(self._core.enqueue(Job.parse({"connection": connection, **keys})), self._server)
+
+    def get(self, job_id: str) -> JobRecord:
+        """The record of a job as it is now; never blocks. Raises `UnknownJob`."""
+        return drive(self._core.get(job_id), self._server)
+
+    def wait(self, job_id: str, timeout: float | None = None) -> JobRecord:
+        """The final record of a job. Raises `UnknownJob`, and `WaitTimeout` after `timeout` seconds."""
+        return drive(self._core.wait(job_id, timeout), self._server)
+
+    def cancel(self, job_id: str) -> JobRecord:
+        """Cancel a job. One that waits is final at once; one that runs when its worker has stopped it."""
+        return drive(self._core.cancel(job_id), self._server)
+
+    def delete(self, job_id: str) -> None:
+        """Delete a final job's data now. Raises `UnknownJob`, `JobNotFinal`."""
+        drive(self._core.delete(job_id), self._server)
+
+    def enqueue_batch(
+        self,
+        jobs: Iterable[JobLike],
+        connection: str | None = None,
+        metadata: Mapping[str, str] | None = None,
+    ) -> Batch:
+        """Enqueue jobs as a batch, streamed: any iterable; they start at once. Returns the sealed batch.
+
+        `connection`: for jobs that name none, and for bare prompts. Raises `BatchInterrupted` (with `batch_id`) when
+        the iterable raises or a job is not valid: what had been enqueued is cancelled.
+        """
+        batch_id = drive(self._core.open_batch(metadata or {}), self._server)
+        count = 0
+        try:
+            chunk = _Chunk()
+            for job in jobs:
+                full = chunk.add(drive(self._core.entry(_as_job(job, connection)), self._server))
+                count += 1
+                if full:
+                    drive(self._core.add_to_batch(batch_id, chunk.entries), self._server)
+                    chunk = _Chunk()
+            if chunk.entries:
+                drive(self._core.add_to_batch(batch_id, chunk.entries), self._server)
+        except BaseException as error:
+            drive(self._core.cancel_batch(batch_id), self._server)
+            if not isinstance(error, Exception):
+                raise
+            raise _interrupted(batch_id, count, error) from error
+        return drive(self._core.seal(batch_id), self._server)
+
+    def batch(self, batch_id: str) -> Batch:
+        """A batch with its counts as they are now. Raises `UnknownBatch`."""
+        return drive(self._core.batch(batch_id), self._server)
+
+    def cancel_batch(self, batch_id: str) -> Batch:
+        """Cancel what is not final of a batch. Raises `UnknownBatch`."""
+        return drive(self._core.cancel_batch(batch_id), self._server)
+
+    def results(self, batch_id: str, *, follow: bool = False, cursor: int = 0) -> Iterator[JobRecord]:
+        """Final records of a batch in the order in which they became final.
+
+        `follow`: go on until the batch has ended. `cursor`: how many were read before. Raises `UnknownBatch`.
+        """
+        over = False
+        while not over:
+            cursor, over, records = drive(self._core.results(batch_id, cursor, follow=follow), self._server)
+            yield from records
+            if not follow and not records:
+                return
+
+    def overview(self) -> dict[str, Any]:
+        """The status of the whole: workers, slots, what waits and runs on each connection."""
+        return drive(self._core.overview(), self._server)
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._server.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+class AsyncChatQueue:
+    """The queue, for one event loop. The names and rules are those of `ChatQueue`.
+
+    async with AsyncChatQueue() as queue:
+        job = await queue.enqueue("demo", "Say hi")
+        print((await queue.wait(job.id, timeout=60)).result.text)
+    """
+
+    def __init__(
+        self,
+        config: Settings | Path | str | None = None,
+        *,
+        redis_url: str | None = None,
+        key_prefix: str = "chatq",
+    ) -> None:
+        self._core, locate = _open(config, redis_url, key_prefix)
+        self._server = AsyncServer(locate)
+
+    async def enqueue(self, connection: str, prompt: str | None = None, **keys: Any) -> JobRecord:
+        """As `ChatQueue.enqueue`."""
+        if prompt is not None:
+            keys["prompt"] = prompt
+        return await drive_async(
+            self._core.enqueue(Job.parse({"connection": connection, **keys})), self._server
+        )
+
+    async def get(self, job_id: str) -> JobRecord:
+        """As `ChatQueue.get`."""
+        return await drive_async(self._core.get(job_id), self._server)
+
+    async def wait(self, job_id: str, timeout: float | None = None) -> JobRecord:
+        """As `ChatQueue.wait`."""
+        return await drive_async(self._core.wait(job_id, timeout), self._server)
+
+    async def cancel(self, job_id: str) -> JobRecord:
+        """As `ChatQueue.cancel`."""
+        return await drive_async(self._core.cancel(job_id), self._server)
+
+    async def delete(self, job_id: str) -> None:
+        """As `ChatQueue.delete`."""
+        await drive_async(self._core.delete(job_id), self._server)
+
+    async def enqueue_batch(
+        self,
+        jobs: Iterable[JobLike] | AsyncIterable[JobLike],
+        connection: str | None = None,
+        metadata: Mapping[str, str] | None = None,
+    ) -> Batch:
+        """As `ChatQueue.enqueue_batch`; the iterable may be asynchronous."""
+        batch_id = await drive_async(self._core.open_batch(metadata or {}), self._server)
+        count = 0
+        try:
+            chunk = _Chunk()
+            async for job in _each(jobs):
+                full = chunk.add(await drive_async(self._core.entry(_as_job(job, connection)), self._server))
+                count += 1
+                if full:
+                    await drive_async(self._core.add_to_batch(batch_id, chunk.entries), self._server)
+                    chunk = _Chunk()
+            if chunk.entries:
+                await drive_async(self._core.add_to_batch(batch_id, chunk.entries), self._server)
+        except BaseException as error:
+            await drive_async(self._core.cancel_batch(batch_id), self._server)
+            if not isinstance(error, Exception):
+                raise
+            raise _interrupted(batch_id, count, error) from error
+        return await drive_async(self._core.seal(batch_id), self._server)
+
+    async def batch(self, batch_id: str) -> Batch:
+        """As `ChatQueue.batch`."""
+        return await drive_async(self._core.batch(batch_id), self._server)
+
+    async def cancel_batch(self, batch_id: str) -> Batch:
+        """As `ChatQueue.cancel_batch`."""
+        return await drive_async(self._core.cancel_batch(batch_id), self._server)
+
+    async def results(
+        self, batch_id: str, *, follow: bool = False, cursor: int = 0
+    ) -> AsyncIterator[JobRecord]:
+        """As `ChatQueue.results`."""
+        over = False
+        while not over:
+            cursor, over, records = await drive_async(
+                self._core.results(batch_id, cursor, follow=follow), self._server
+            )
+            for record in records:
+                yield record
+            if not follow and not records:
+                return
+
+    async def overview(self) -> dict[str, Any]:
+        """As `ChatQueue.overview`."""
+        return await drive_async(self._core.overview(), self._server)
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._server.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self.close()
+
+
+async def _each(jobs: Iterable[JobLike] | AsyncIterable[JobLike]) -> AsyncIterator[JobLike]:
+    if isinstance(jobs, AsyncIterable):
+        async for job in jobs:
+            yield job
+    else:
+        for job in jobs:
+            yield job

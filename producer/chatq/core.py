@@ -1,0 +1,314 @@
+"""What a caller can ask, as steps: see `steps.py`. `client.py` has the two classes that run them."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any, Final
+
+import orjson
+
+from chatq.contract.config_problems import nearest
+from chatq.contract.connection import Connection
+from chatq.contract.errors import (
+    BacklogFull,
+    ChatQueueError,
+    InvalidJob,
+    JobConflict,
+    JobNotFinal,
+    UnknownBatch,
+    UnknownConnection,
+    UnknownJob,
+    WaitTimeout,
+)
+from chatq.contract.job import TOOLS_VARIANT, Job
+from chatq.contract.record import Batch, JobRecord
+from chatq.contract.settings import Settings
+from chatq.contract.states import State
+from chatq.ledger.ledger import Enqueued, Entry, Ledger, Overview
+from chatq.steps import Hear, Pause, Steps
+
+POLL_S: Final = 1.0
+"""How often a wait looks at the record although nothing was announced: an announcement can be lost."""
+CHUNK_JOBS: Final = 500
+CHUNK_BYTES: Final = 1 << 20
+SETTINGS_AGE_S: Final = 5.0
+_BACKLOG_RETRY_S: Final = 2.0
+BACKLOG_PATIENCE_S: Final = 60.0
+"""How long a batch waits for the backlog to shrink before it gives up."""
+
+
+class Core:
+    """The caller's questions to the ledger.
+
+    With `settings` None the connections are those that the workers have published.
+    """
+
+    def __init__(self, *, settings: Settings | None, prefix: str) -> None:
+        self._given = settings
+        self._published: Settings | None = None
+        self._published_at = 0.0
+        self.ledger = Ledger(prefix)
+
+    # Settings and jobs
+
+    def settings(self, *, fresh: bool = False) -> Steps[Settings]:
+        """The settings that hold for this caller. Raises `UnknownConnection` when no worker published any yet."""
+        if self._given is not None:
+            return self._given
+        age = time.monotonic() - self._published_at
+        if self._published is None or age > SETTINGS_AGE_S or (fresh and age > 0.2):
+            data = yield self.ledger.published()
+            if data is None:
+                raise UnknownConnection(
+                    "No worker has published its connections on this Redis yet.",
+                    remedy="Start a worker (chatq worker), or give ChatQueue the config.yaml.",
+                )
+            self._published = Settings.from_public(orjson.loads(data))
+            self._published_at = time.monotonic()
+        return self._published
+
+    def _connection(self, name: str) -> Steps[tuple[Settings, Connection]]:
+        settings = yield from self.settings()
+        if name not in settings.connections:
+            settings = yield from self.settings(fresh=True)
+        connection = settings.connections.get(name)
+        if connection is None:
+            near = nearest(name, settings.connections)
+            meant = f'; did you mean "{near}"?' if near else "."
+            raise UnknownConnection(
+                f'There is no connection "{name}"{meant} Known: {", ".join(settings.connections) or "none"}.',
+                remedy="Use one of these, or add it to config.yaml and restart the workers.",
+            )
+        return settings, connection
+
+    def entry(self, job: Job, *, job_id: str | None = None) -> Steps[Entry]:
+        """A job made ready: checked against its connection. Raises `InvalidJob`."""
+        settings, connection = yield from self._connection(job.connection)
+        mode = job.post_processing or connection.post_processing
+        if not job.chat() and mode == "none":
+            raise InvalidJob(
+                "The job has an empty list of messages, and post-processing mode none sends it as it is.",
+                remedy="Give a message, or a post_processing mode that inserts the placeholder.",
+            )
+        if job.tools and mode in TOOLS_VARIANT:
+            raise InvalidJob(
+                f"The job offers tools, and post-processing mode {mode} takes tool calls out.",
+                remedy=f"Use post_processing: {TOOLS_VARIANT[mode]}, or leave the tools out.",
+            )
+        request = job.request(max_bytes=int(settings.bounds.job_bytes))
+        return Entry(job, job_id or job.id or new_job_id(), request, job.model or connection.model or "")
+
+    # One job
+
+    def enqueue(self, job: Job) -> Steps[JobRecord]:
+        """Enqueue one job; its record. Raises `InvalidJob`, `JobConflict`, `BacklogFull`, `ServerError`."""
+        entry = yield from self.entry(job)
+        enqueued = yield from self._enqueue([entry])
+        status, job_id = enqueued.jobs[0]
+        if status == "same":
+            return (yield from self.get(job_id))
+        if status == "conflict":
+            raise conflict(entry, job_id)
+        return JobRecord(
+            id=job_id,
+            connection=job.connection,
+            state=State.QUEUED,
+            attempts=[],
+            created_at=datetime.fromtimestamp(enqueued.now_ms / 1000, UTC),
+            started_at=None,
+            finished_at=None,
+            metadata=job.metadata,
+        )
+
+    def _enqueue(self, entries: Sequence[Entry], batch_id: str = "") -> Steps[Enqueued]:
+        settings = yield from self.settings()
+        backlog = settings.bounds.backlog
+        enqueued: Enqueued = yield self.ledger.enqueue(
+            entries, backlog_jobs=backlog.jobs, backlog_bytes=int(backlog.bytes), batch_id=batch_id
+        )
+        if enqueued.refused == "full":
+            raise BacklogFull(
+                f"The backlog is full: {enqueued.backlog_jobs:,} jobs and {enqueued.backlog_bytes:,} bytes wait or run "
+                f"(bounds.backlog allows {backlog.jobs:,} and {int(backlog.bytes):,}). Nothing was enqueued.",
+                remedy=f"Try again in {_BACKLOG_RETRY_S:g} s, or raise bounds.backlog in config.yaml.",
+                retry_after_s=_BACKLOG_RETRY_S,
+            )
+        return enqueued
+
+    def get(self, job_id: str) -> Steps[JobRecord]:
+        """The record of a job now. Raises `UnknownJob`."""
+        (record,) = yield self.ledger.read([job_id])
+        if record is None:
+            raise unknown_job(job_id)
+        return JobRecord.model_validate_json(record)
+
+    def wait(self, job_id: str, timeout: float | None) -> Steps[JobRecord]:
+        """The final record of a job. Raises `UnknownJob`, `WaitTimeout` after `timeout` seconds."""
+        deadline = None if timeout is None else time.monotonic() + timeout
+        channel = self.ledger.keys.done(job_id)
+        yield Hear(channel, 0)
+        while True:
+            record = yield from self.get(job_id)
+            if record.final:
+                return record
+            left = POLL_S if deadline is None else min(POLL_S, deadline - time.monotonic())
+            if left <= 0:
+                raise WaitTimeout(
+                    f"Job {job_id} is {record.state} after {timeout:g} s.",
+                    remedy="It goes on; wait or get it again, or ask `chatq status` whether workers are alive.",
+                )
+            yield Hear(channel, left)
+
+    def cancel(self, job_id: str) -> Steps[JobRecord]:
+        """Cancel a job; its record now. A running one is final when its worker has stopped it.
+
+        Raises `UnknownJob`. A final job stays as it is.
+        """
+        if (yield self.ledger.cancel(job_id)) == "unknown":
+            raise unknown_job(job_id)
+        return (yield from self.get(job_id))
+
+    def delete(self, job_id: str) -> Steps[None]:
+        """Delete a final job's data now. Raises `UnknownJob`, `JobNotFinal`."""
+        answer = yield self.ledger.delete(job_id)
+        if answer == "unknown":
+            raise unknown_job(job_id)
+        if answer != "deleted":
+            raise JobNotFinal(f"Job {job_id} is {answer}.", remedy="Cancel it, or wait until it is final.")
+
+    # Batches
+
+    def open_batch(self, metadata: Mapping[str, str]) -> Steps[str]:
+        """A new, empty batch; its id."""
+        settings = yield from self.settings()
+        batch_id = f"batch_{secrets.token_hex(12)}"
+        yield self.ledger.open_batch(batch_id, metadata, settings.results.keep)
+        return batch_id
+
+    def add_to_batch(self, batch_id: str, entries: Sequence[Entry]) -> Steps[None]:
+        """Enqueue a chunk of a batch; waits while the backlog is full, for `BACKLOG_PATIENCE_S` at most.
+
+        Raises `JobConflict` for a `custom_id` that stands for another job of the batch, `BacklogFull`.
+        """
+        deadline = time.monotonic() + BACKLOG_PATIENCE_S
+        while True:
+            try:
+                enqueued = yield from self._enqueue(entries, batch_id)
+                break
+            except BacklogFull as error:
+                if time.monotonic() > deadline:
+                    raise
+                yield Pause(error.retry_after_s)
+        if enqueued.refused == "no_batch":
+            raise UnknownBatch(
+                f"Batch {batch_id} takes no more jobs: it was sealed, cancelled or deleted.",
+                remedy="Make a new batch for the rest.",
+            )
+        for entry, (status, job_id) in zip(entries, enqueued.jobs, strict=True):
+            if status == "conflict":
+                raise conflict(entry, job_id)
+
+    def seal(self, batch_id: str) -> Steps[Batch]:
+        """Say that no more jobs come. Raises `UnknownBatch`."""
+        yield self.ledger.seal(batch_id)
+        return (yield from self.batch(batch_id))
+
+    def batch(self, batch_id: str) -> Steps[Batch]:
+        """A batch with its counts now. Raises `UnknownBatch`."""
+        data = yield self.ledger.read_batch(batch_id)
+        if data is None:
+            raise unknown_batch(batch_id)
+        return Batch.model_validate_json(data)
+
+    def cancel_batch(self, batch_id: str) -> Steps[Batch]:
+        """Cancel what is not final of a batch. Raises `UnknownBatch`."""
+        while True:
+            answer = yield self.ledger.cancel_batch(batch_id)
+            if answer == "unknown":
+                raise unknown_batch(batch_id)
+            if answer != "more":
+                return (yield from self.batch(batch_id))
+
+    def results(
+        self, batch_id: str, cursor: int, *, follow: bool
+    ) -> Steps[tuple[int, bool, list[JobRecord]]]:
+        """(next cursor, whether no more will come, records). With `follow` it waits until there is something.
+
+        Raises `UnknownBatch`.
+        """
+        channel = self.ledger.keys.batch_done(batch_id)
+        while True:
+            if follow:
+                yield Hear(channel, 0)
+            page = yield self.ledger.results(batch_id, cursor)
+            if page is None:
+                raise unknown_batch(batch_id)
+            cursor, over, records = page
+            if records or over or not follow:
+                return cursor, over, [JobRecord.model_validate_json(record) for record in records]
+            yield Hear(channel, POLL_S)
+
+    # The whole
+
+    def overview(self) -> Steps[dict[str, Any]]:
+        """The status of the whole, as the interface says."""
+        settings = yield from self.settings()
+        names = list(settings.connections)
+        overview: Overview = yield self.ledger.overview(names)
+        return {
+            "workers": len(overview.workers),
+            "slots": sum(worker.slots for worker in overview.workers),
+            "running": sum(running for _, running in overview.connections.values()),
+            "waiting": sum(queued for queued, _ in overview.connections.values()),
+            "connections": {
+                name: {
+                    "source": settings.connections[name].source,
+                    "waiting": overview.connections[name][0],
+                    "running": overview.connections[name][1],
+                    "paused": None,
+                    "cooling_until": overview.cooling.get(name),
+                    "breaker": "closed",
+                    "status": "unknown",
+                }
+                for name in names
+            },
+        }
+
+
+def new_job_id() -> str:
+    """A fresh job id."""
+    return secrets.token_hex(16)
+
+
+def conflict(entry: Entry, job_id: str) -> ChatQueueError:
+    """The id, idempotency key or custom_id of `entry` is another job's."""
+    job = entry.job
+    if job.idempotency_key:
+        what = f'The idempotency key "{job.idempotency_key}"'
+    elif job.custom_id:
+        what = f'The custom_id "{job.custom_id}"'
+    else:
+        what = f"The id {entry.id}"
+    return JobConflict(
+        f"{what} belongs to another job already, {job_id}; only the same job may be enqueued under it again.",
+        remedy="Give the new job a key or id of its own.",
+    )
+
+
+def unknown_job(job_id: str) -> UnknownJob:
+    """No such job."""
+    return UnknownJob(
+        f"There is no job {job_id!r:.140}.",
+        remedy="Check the id and the Redis it was enqueued on; finished jobs are deleted after results.keep.",
+    )
+
+
+def unknown_batch(batch_id: str) -> UnknownBatch:
+    """No such batch."""
+    return UnknownBatch(
+        f"There is no batch {batch_id!r:.140}.",
+        remedy="Check the id and the Redis it was enqueued on; finished batches are deleted after results.keep.",
+    )

@@ -1,0 +1,44 @@
+"""Where the server is: `redis.url` of the settings as URLs for redis-py and for Celery."""
+
+from __future__ import annotations
+
+from urllib.parse import urlsplit
+
+from chatq.contract.settings import Redis
+from chatq.ledger.server import Locate
+
+
+def locator(settings: Redis) -> Locate:
+    """A function that gives redis-py's URL; for the embedded server it starts the server when it is not running.
+
+    What it gives raises `EmbeddedServerError` when that fails.
+    """
+    folder = settings.embedded_folder
+    if folder is None:
+        url = redis_py_url(settings.url)
+        return lambda: url
+
+    def start() -> str:
+        from chatq.embedded import ensure_running
+
+        return ensure_running(folder, fsync=settings.fsync)
+
+    return start
+
+
+def redis_py_url(url: str) -> str:
+    """A URL in redis-py's words: `redis+socket://` is its `unix://`."""
+    parts = urlsplit(url)
+    if parts.scheme == "redis+socket":
+        query = parts.query.replace("virtual_host=", "db=")
+        return parts._replace(scheme="unix", query=query).geturl()
+    return url
+
+
+def broker_url(settings: Redis) -> str:
+    """Celery's broker: `redis.broker_url`, else the ledger's own server."""
+    from chatq.embedded import as_broker_url
+
+    if settings.broker_url is not None:
+        return settings.broker_url
+    return as_broker_url(locator(settings)())

@@ -1,0 +1,42 @@
+"""`python -m chatq_worker worker|flower`: what the commands `chatq worker` and `chatq flower` become."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from chatq.contract.config_file import load_settings
+from chatq.contract.errors import ChatQueueError
+from chatq.processes import follow_parent
+
+
+def main() -> int:
+    """Parse, load the settings, run. Exit code 2 for wrong settings, 1 when the work failed."""
+    parser = argparse.ArgumentParser(prog="python -m chatq_worker", allow_abbrev=False)
+    commands = parser.add_subparsers(dest="command", required=True)
+    worker = commands.add_parser("worker", help="one worker process")
+    worker.add_argument("--slots", type=int, help="calls in flight (default: worker.slots)")
+    flower = commands.add_parser("flower", help="Flower for this queue")
+    flower.add_argument("--address", default="127.0.0.1")
+    flower.add_argument("--port", type=int, default=5555)
+    for command in (worker, flower):
+        command.add_argument("--config", type=Path, help="the config.yaml to use")
+    arguments = parser.parse_args()
+    follow_parent()
+    try:
+        settings = load_settings(arguments.config)
+        if arguments.command == "flower":
+            from chatq_worker.flower import run_flower
+
+            return run_flower(settings, address=arguments.address, port=arguments.port)
+        from chatq_worker.main import run_worker
+
+        return run_worker(settings, slots=arguments.slots)
+    except ChatQueueError as error:
+        print(f"chatq {arguments.command}: {error}", file=sys.stderr)  # noqa: T201
+        return 2 if error.code == "config" else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

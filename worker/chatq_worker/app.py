@@ -1,0 +1,46 @@
+"""The Celery app: how Celery is set up to carry wake-ups, and nothing else."""
+
+from __future__ import annotations
+
+from celery import Celery
+
+from chatq.contract.keys import Keys
+from chatq_worker import transport
+from chatq_worker.publisher import celery_queue
+
+
+def make_app(*, prefix: str, broker_url: str, worker: str | None = None) -> Celery:
+    """An app on the broker at `broker_url`. `worker`: the id of the worker whose queue it consumes, if any."""
+    transport.install()
+    app = Celery("chatq", broker=broker_url, set_as_current=False)
+    app.conf.update(
+        accept_content=["json"],
+        task_serializer="json",
+        result_backend=None,
+        # Early acknowledgement: the ledger holds the truth, and late acks double and lose jobs on Redis.
+        task_acks_late=False,
+        worker_prefetch_multiplier=1,
+        worker_pool="chatq_worker.pool:CoroutinePool",
+        worker_send_task_events=True,
+        worker_hijack_root_logger=False,
+        worker_redirect_stdouts=False,
+        worker_cancel_long_running_tasks_on_connection_loss=False,
+        worker_enable_remote_control=True,
+        task_track_started=True,
+        task_create_missing_queues=True,
+        broker_connection_retry_on_startup=True,
+        broker_connection_max_retries=None,
+        broker_transport_options=transport.options(prefix) if _is_redis(broker_url) else {},
+        control_exchange=f"{prefix}.control",
+        event_exchange=f"{prefix}.events",
+        event_queue_prefix=f"{prefix}.events",
+        enable_utc=True,
+    )
+    if worker is not None:
+        app.conf.task_queues = [celery_queue(Keys(prefix).worker_queue(worker))]
+    app.conf.task_default_queue = Keys(prefix).submit_queue
+    return app
+
+
+def _is_redis(url: str) -> bool:
+    return url.startswith(("redis", "sentinel"))

@@ -1,0 +1,326 @@
+"""The story of one job, top to bottom: begin, post-process, translate, call, read the answer, settle.
+
+A Celery message brought job id, connection id and token. The ledger says whether the job is still this token's, and
+gives the request; everything that is written goes back through the ledger, under the same token. Between the two the
+job lives in this coroutine alone: nothing of its prompt or answer is logged, raised or returned.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import math
+import random
+import time
+from collections.abc import Coroutine, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, TypeVar
+
+import orjson
+
+from chatq.contract.connection import Connection, Retry
+from chatq.contract.settings import Settings
+from chatq.contract.states import State
+from chatq.ledger.ledger import Admitted, Begun, Ledger
+from chatq.ledger.server import AsyncServer
+from chatq_worker.api_keys import read_key
+from chatq_worker.failures import CallFailed
+from chatq_worker.prompts import Names, post_process
+from chatq_worker.provider_client import ProviderClient
+from chatq_worker.providers import ADAPTERS, Chat, Completion
+from chatq_worker.recent_settlements import RecentSettlements
+from chatq_worker.redaction import redacted
+from chatq_worker.retry import Decision, decide
+
+logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+_DEFAULT_RETRY = Retry()
+
+DROPPED = "dropped"
+"""The message was late or double: the job is someone else's by now, or settled."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of the job here. `state` is a job state, or `DROPPED`.
+
+    `admitted`: jobs that may go now that this one made room. `usage`: tokens, of a success. `reason`: why it failed
+    or waits again, without anything of the prompt.
+    """
+
+    state: str
+    admitted: tuple[Admitted, ...] = ()
+    usage: tuple[int, int] | None = None
+    reason: str = ""
+
+
+class Completer:
+    """Completes jobs for one worker."""
+
+    def __init__(
+        self,
+        *,
+        worker: str,
+        settings: Settings,
+        ledger: Ledger,
+        server: AsyncServer,
+        provider: ProviderClient,
+        jitter: random.Random | None = None,
+    ) -> None:
+        self._worker = worker
+        self._settings = settings
+        self._ledger = ledger
+        self._server = server
+        self._provider = provider
+        self._jitter = jitter or random.Random()  # noqa: S311 - spreads retries, keeps no secret
+        self._recent = RecentSettlements()
+
+    async def settle_again(self) -> list[Admitted]:
+        """Settle again what was settled in the last seconds: the server was restarted, and may have forgotten it.
+
+        Returns the jobs that may go now.
+        """
+        admitted: list[Admitted] = []
+        for call in self._recent.calls():
+            admitted += (await self._server.run(call)).admitted
+        return admitted
+
+    async def complete(self, job_id: str, token: str, *, was_cancelled_by_caller: Any) -> Outcome:
+        """Run one job to the end of this attempt.
+
+        `was_cancelled_by_caller()`: asked when the coroutine is cancelled; True settles the job as cancelled, False
+        hands it back in line (the worker stops). Does not raise for anything that a job or a provider can do.
+        """
+        begun, stopped = await _to_the_end(self._begin(job_id, token))
+        if begun is None:
+            return Outcome(DROPPED)
+        attempt = _Attempt(job_id, token, begun)
+        if stopped:
+            return await self._stopped(attempt, cancelled=was_cancelled_by_caller())
+        try:
+            completion = await self._call(attempt)
+        except CallFailed as failure:
+            return await self._failed(attempt, failure)
+        except asyncio.CancelledError:
+            return await self._stopped(attempt, cancelled=was_cancelled_by_caller())
+        except Exception as error:
+            # Only the kind of error is told: its text could hold a part of the prompt.
+            logger.error("job %s: fault in chatq: %s at %s", job_id, type(error).__name__, _where(error))
+            fault = CallFailed("internal", f"A fault in chatq: {type(error).__name__} at {_where(error)}.")
+            return await self._failed(attempt, fault)
+        return await self._succeeded(attempt, completion)
+
+    async def _begin(self, job_id: str, token: str) -> Begun | None:
+        return await self._server.run(self._ledger.begin(job_id, token, self._worker), patience_s=math.inf)
+
+    async def _call(self, attempt: _Attempt) -> Completion:
+        """Post-process, translate, call, read. Raises `CallFailed`."""
+        job, connection = attempt.job, self._connection(attempt.connection_id)
+        adapter = ADAPTERS.get(connection.source)
+        if adapter is None:
+            raise CallFailed(
+                "invalid_request", f"The source {connection.source} is not built in yet.", sent=False
+            )
+        messages = post_process(
+            job["messages"],
+            job.get("post_processing", connection.post_processing),
+            names=_names(job.get("names")),
+            placeholder=self._settings.prompt_placeholder,
+        )
+        chat = Chat(
+            messages=messages,
+            model=attempt.begun.model,
+            params={**connection.params, **job.get("params", {})},
+            tools=job.get("tools"),
+            tool_choice=job.get("tool_choice"),
+            response_format=job.get("response_format"),
+        )
+        attempt.key = read_key(connection)
+        prepared = adapter.request(chat, connection, attempt.key)
+        attempt.warnings += prepared.warnings
+        attempt.sent = True
+        started = time.perf_counter()
+        try:
+            answer = await self._provider.send(prepared.request, connection.timeout)
+        finally:
+            attempt.latency_s = time.perf_counter() - started
+        attempt.http_status = answer.status
+        return adapter.read(answer, chat, connection)
+
+    def _connection(self, connection_id: str) -> Connection:
+        connection = self._settings.connections.get(connection_id)
+        if connection is None:
+            raise CallFailed(
+                "invalid_request",
+                f"The worker's config.yaml has no connection {connection_id}.",
+                remedy="Add the connection to the worker's config.yaml, or enqueue on another.",
+                sent=False,
+            )
+        return connection
+
+    async def _succeeded(self, attempt: _Attempt, completion: Completion) -> Outcome:
+        usage = completion.usage
+        result = {
+            "text": completion.text,
+            "reasoning": completion.reasoning,
+            "tool_calls": completion.tool_calls,
+            "finish_reason": completion.finish_reason,
+            "model": completion.model,
+            "provider_request_id": completion.provider_request_id,
+            "usage": _present(asdict(usage)),
+            "latency_s": round(attempt.latency_s, 4),
+            "response": completion.response,
+        }
+        ending = {"warnings": [*attempt.warnings, *completion.warnings], "result": _present(result)}
+        return await self._settle(
+            attempt,
+            Decision(State.SUCCEEDED, counted=True),
+            ending=ending,
+            usage=(usage.prompt_tokens, usage.completion_tokens),
+        )
+
+    async def _failed(self, attempt: _Attempt, failure: CallFailed) -> Outcome:
+        provider_message = redacted(failure.provider_message, attempt.key)
+        connection = self._settings.connections.get(attempt.connection_id)
+        decision = decide(
+            failure,
+            connection.retry if connection else _DEFAULT_RETRY,
+            counted_before=attempt.begun.counted,
+            since_first_call_s=attempt.begun.since_first_call_ms / 1000,
+            jitter=self._jitter,
+        )
+        attempt.http_status = failure.http_status
+        attempt.sent = failure.sent
+        error = {
+            "code": failure.code,
+            "message": failure.message,
+            "retryable": failure.retryable,
+            "http_status": failure.http_status,
+            "provider_message": provider_message,
+            "provider_request_id": failure.provider_request_id,
+            "remedy": failure.remedy,
+        }
+        ending = {"warnings": attempt.warnings, "error": _present(error)}
+        reason = f"{failure.code}: {failure.message}"
+        return await self._settle(attempt, decision, ending=ending, error_code=failure.code, reason=reason)
+
+    async def _stopped(self, attempt: _Attempt, *, cancelled: bool) -> Outcome:
+        if cancelled:
+            error = {
+                "code": "cancelled",
+                "message": "The job was cancelled while it ran.",
+                "retryable": False,
+                "remedy": "Enqueue it again if it was cancelled by mistake.",
+            }
+            ending: Mapping[str, Any] = {"warnings": attempt.warnings, "error": error}
+            decision = Decision(State.CANCELLED, counted=False)
+            return await self._settle(
+                attempt, decision, ending=ending, error_code="cancelled", maybe_charged=attempt.sent
+            )
+        return await self._settle(
+            attempt,
+            Decision(State.QUEUED, counted=False),
+            error_code="handed_back",
+            maybe_charged=attempt.sent,
+            reason="handed back: the worker stops",
+        )
+
+    async def _settle(
+        self,
+        attempt: _Attempt,
+        decision: Decision,
+        *,
+        ending: Mapping[str, Any] | None = None,
+        error_code: str | None = None,
+        maybe_charged: bool = False,
+        usage: tuple[int, int] | None = None,
+        reason: str = "",
+    ) -> Outcome:
+        facts = {
+            "connection": attempt.connection_id,
+            "http_status": attempt.http_status,
+            "error_code": error_code,
+            "counted": decision.counted,
+            "maybe_charged": maybe_charged,
+        }
+        call = self._ledger.settle(
+            attempt.job_id,
+            attempt.token,
+            decision.state,
+            attempt=_fragment(facts) if attempt.sent else b"",
+            counted=decision.counted,
+            ending=_fragment(ending or {}),
+            wait_s=decision.wait_s,
+            cool_s=decision.cool_s,
+        )
+        settled, _ = await _to_the_end(self._server.run(call, patience_s=math.inf))
+        self._recent.remember(call)
+        if settled.state == "stale":
+            logger.warning(
+                "job %s: the lease was lost meanwhile; this answer was not written", attempt.job_id
+            )
+            return Outcome(DROPPED)
+        state = decision.state.value if settled.state == "again" else settled.state
+        logger.info(
+            "job %s on %s: %s%s",
+            attempt.job_id,
+            attempt.connection_id,
+            state,
+            f" ({reason})" if reason else "",
+        )
+        return Outcome(state, tuple(settled.admitted), usage, reason)
+
+
+class _Attempt:
+    """One attempt at a job, as far as it has come."""
+
+    def __init__(self, job_id: str, token: str, begun: Begun) -> None:
+        self.job_id = job_id
+        self.token = token
+        self.begun = begun
+        self.connection_id = begun.connection
+        self.job: dict[str, Any] = orjson.loads(begun.request)
+        self.key: str | None = None
+        self.sent = False
+        self.latency_s = 0.0
+        self.http_status: int | None = None
+        self.warnings: list[str] = []
+
+
+async def _to_the_end(work: Coroutine[Any, Any, T]) -> tuple[T, bool]:
+    """Await `work` even when this coroutine is cancelled meanwhile; says whether it was.
+
+    A call of the ledger whose reply nobody awaits would leave a job that nobody knows of.
+    """
+    task = asyncio.ensure_future(work)
+    try:
+        return await asyncio.shield(task), False
+    except asyncio.CancelledError:
+        return await task, True
+
+
+def _names(names: Mapping[str, Any] | None) -> Names:
+    if not names:
+        return Names()
+    return Names(char=names.get("char", ""), user=names.get("user", ""), group=tuple(names.get("group", ())))
+
+
+def _present(data: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in data.items() if value is not None}
+
+
+def _fragment(data: Mapping[str, Any]) -> bytes:
+    """JSON without its braces, as the ledger's scripts compose it."""
+    return orjson.dumps(data)[1:-1]
+
+
+def _where(error: BaseException) -> str:
+    """File and line of an error, without its text."""
+    traceback = error.__traceback__
+    if traceback is None:
+        return "an unknown place"
+    while traceback.tb_next is not None:
+        traceback = traceback.tb_next
+    return f"{traceback.tb_frame.f_code.co_filename.rsplit('/', 1)[-1]}:{traceback.tb_lineno}"

@@ -1,0 +1,72 @@
+"""Starting a worker process, or Flower, with the settings of this machine."""
+
+from __future__ import annotations
+
+import os
+import resource
+from collections.abc import Mapping
+from typing import Final
+
+from chatq.contract.settings import Settings
+from chatq.ledger.locate import broker_url, locator
+from chatq.ledger.server import AsyncServer, Server
+from chatq_worker import logs
+from chatq_worker.app import make_app
+from chatq_worker.service import WorkerService, new_worker_id
+
+SIMULATOR_VARIABLE: Final = "CHATQ_INTERNAL_SIMULATOR_URL"
+"""Where `chatq up` says that the simulator listens."""
+_FILES_BESIDE_CALLS: Final = 200
+
+
+def run_worker(settings: Settings, *, slots: int | None = None) -> int:
+    """Run one worker process until it is told to stop. Returns its exit code.
+
+    Raises a `ServerError` when Redis cannot carry the queue.
+    """
+    logs.set_up(level=settings.log.level, form=settings.log.format)
+    slots = slots or settings.worker.slots
+    _raise_open_files(slots)
+    settings = with_simulator(settings, os.environ)
+    locate = locator(settings.redis)
+    probe = Server(locate, patience_s=0)
+    probe.client()
+    probe.close()
+    worker_id = new_worker_id()
+    app = make_app(prefix=settings.redis.key_prefix, broker_url=broker_url(settings.redis), worker=worker_id)
+    app.loop_service = WorkerService(
+        worker=worker_id, settings=settings, app=app, server=AsyncServer(locate), slots=slots
+    )
+    worker = app.Worker(
+        hostname=f"chatq@{worker_id}",
+        concurrency=slots,
+        loglevel=settings.log.level,
+        quiet=True,
+        without_gossip=True,
+        without_mingle=True,
+    )
+    worker.start()
+    return int(worker.exitcode or 0)
+
+
+def with_simulator(settings: Settings, environ: Mapping[str, str]) -> Settings:
+    """The settings with `url: simulator` replaced by where the simulator listens, if that is known."""
+    url = environ.get(SIMULATOR_VARIABLE)
+    if url is None:
+        return settings
+    connections = {
+        name: connection.model_copy(update={"url": f"{url}/{connection.source}/v1"})
+        if connection.url == "simulator"
+        else connection
+        for name, connection in settings.connections.items()
+    }
+    return settings.model_copy(update={"connections": connections})
+
+
+def _raise_open_files(slots: int) -> None:
+    """Each call is a socket: raise the soft limit of open files as far as it may go."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = slots + _FILES_BESIDE_CALLS
+    if soft < wanted:
+        limit = wanted if hard == resource.RLIM_INFINITY else min(max(wanted, soft), hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (limit, hard))

@@ -1,0 +1,102 @@
+"""The one file that talks to providers: a request in, a whole answer out.
+
+httpx over the aiohttp transport, because httpx's own connection pool is quadratic in its connections. Redirects are
+refused (they would carry the key elsewhere), TLS is verified, the answer's size is bounded after decompression, so
+that neither a large answer nor a small one that unpacks to a large one can fill the worker's memory.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Final, Protocol
+
+import httpx
+from httpx_aiohttp import AiohttpTransport
+
+from chatq.contract.connection import Timeout
+from chatq_worker.failures import CallFailed
+from chatq_worker.providers import Answer, Request
+
+_CONNECTIONS: Final = 100_000
+"""More than any worker has slots; None would mean the transport's own 100. The ledger limits calls, not this."""
+_KEEP_ALIVE_S: Final = 60.0
+_USER_AGENT: Final = "chatq"
+
+
+class ProviderClient(Protocol):
+    """Sends requests to providers."""
+
+    async def send(self, request: Request, timeout: Timeout) -> Answer:
+        """Make the call. Raises `CallFailed` when no whole answer came within `timeout`."""
+
+
+class HttpProviderClient:
+    """One HTTP client for one event loop. `answer_bytes`: the largest answer accepted."""
+
+    def __init__(self, *, answer_bytes: int) -> None:
+        self._answer_bytes = answer_bytes
+        limits = httpx.Limits(max_connections=_CONNECTIONS, keepalive_expiry=_KEEP_ALIVE_S)
+        self._client = httpx.AsyncClient(
+            transport=AiohttpTransport(limits=limits), follow_redirects=False, trust_env=False
+        )
+
+    async def send(self, request: Request, timeout: Timeout) -> Answer:
+        """Make the call. Raises `CallFailed` when no whole answer came within `timeout`."""
+        try:
+            async with asyncio.timeout(timeout.total):
+                return await self._exchange(request, timeout)
+        except TimeoutError:
+            raise CallFailed(
+                "timeout", f"The provider did not answer within {timeout.total:g} s (timeout.total)."
+            ) from None
+
+    async def _exchange(self, request: Request, timeout: Timeout) -> Answer:
+        body = bytearray()
+        received = False
+        try:
+            async with self._client.stream(
+                request.method,
+                request.url,
+                headers={"user-agent": _USER_AGENT, **request.headers},
+                content=request.body,
+                timeout=httpx.Timeout(timeout.total, connect=timeout.connect, pool=None),
+            ) as response:
+                received = True
+                async for chunk in response.aiter_bytes():
+                    body += chunk
+                    if len(body) > self._answer_bytes:
+                        raise CallFailed(
+                            "answer_too_large",
+                            f"The provider's answer is larger than {self._answer_bytes:,} bytes (bounds.answer_bytes).",
+                            http_status=response.status_code,
+                        )
+                return Answer(response.status_code, response.headers, bytes(body))
+        except httpx.ConnectTimeout:
+            # The aiohttp transport also calls a connection that broke before any answer a connect timeout.
+            raise CallFailed(
+                "connect_error", "The connection to the provider could not be made, or broke."
+            ) from None
+        except httpx.ConnectError as error:
+            raise CallFailed(
+                "connect_error", f"The provider cannot be reached: {_reason(error)}.", sent=False
+            ) from None
+        except httpx.DecodingError:
+            raise CallFailed("bad_answer", "The provider's answer is not compressed as it says.") from None
+        except httpx.TimeoutException:
+            raise CallFailed("timeout", "The provider was silent for too long.") from None
+        except httpx.HTTPError as error:
+            when = "in the middle of its answer" if received else "before it answered"
+            raise CallFailed("connect_error", f"The provider broke off {when}: {_reason(error)}.") from None
+
+    async def close(self) -> None:
+        """Close every connection."""
+        await self._client.aclose()
+
+
+def _reason(error: Exception) -> str:
+    """The error in a few words, without anything of the request."""
+    cause: BaseException = error
+    while cause.__cause__ is not None:
+        cause = cause.__cause__
+    reason = getattr(cause, "strerror", None)
+    return str(reason) if reason else type(cause).__name__

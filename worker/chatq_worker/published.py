@@ -1,0 +1,61 @@
+"""What the leading worker publishes: the settings without secrets for callers, and flat rules for the scripts."""
+
+from __future__ import annotations
+
+import hashlib
+
+import orjson
+
+from chatq.contract.connection import Connection
+from chatq.contract.settings import Settings
+from chatq_worker.api_keys import read_key
+from chatq_worker.failures import CallFailed
+
+
+def published(settings: Settings) -> bytes:
+    """The settings as callers read them, JSON."""
+    return orjson.dumps(settings.public(), option=orjson.OPT_SORT_KEYS)
+
+
+def digest_of(settings: Settings) -> str:
+    """A fingerprint of what is published; workers with different files are told apart by it."""
+    return hashlib.blake2b(published(settings), digest_size=8).hexdigest()
+
+
+def accounts(settings: Settings) -> dict[str, str]:
+    """The account of each connection: what a provider counts together, model by model.
+
+    `@SCOPE` for a stated `limits.scope` (all models together); else the first connection of the same source, URL and
+    key. Named after a connection rather than after the key, so that nothing made from a key is ever published.
+    """
+    first: dict[tuple[str, str | None, str | None], str] = {}
+    result: dict[str, str] = {}
+    for name, connection in settings.connections.items():
+        if connection.limits.scope is not None:
+            result[name] = f"@{connection.limits.scope}"
+            continue
+        result[name] = first.setdefault((connection.source, connection.url, _key(connection)), name)
+    return result
+
+
+def _key(connection: Connection) -> str | None:
+    try:
+        return read_key(connection)
+    except CallFailed:
+        # Not set: what can be said is only that the same reference is the same key.
+        return str(connection.api_key)
+
+
+def rules(settings: Settings) -> dict[str, str | int]:
+    """The numbers that scripts read: see `publish.lua`. Where connections of one account differ, the lowest holds."""
+    result: dict[str, str | int] = {"keep_ms": int(settings.results.keep * 1000)}
+    for name, account in accounts(settings).items():
+        connection = settings.connections[name]
+        result[f"account:{name}"] = account
+        result[f"on_worker_lost:{name}"] = connection.retry.on_worker_lost
+        if connection.limits.concurrency is not None:
+            stated = f"concurrency:{account}"
+            result[stated] = min(
+                int(result.get(stated, connection.limits.concurrency)), connection.limits.concurrency
+            )
+    return result

@@ -1,0 +1,102 @@
+"""Sending admitted jobs as Celery messages, on a thread of its own: kombu blocks.
+
+A message is a wake-up, not the truth. One that cannot be sent is handed back, so that its job goes elsewhere at once;
+one that is lost costs the rest of its claim.
+"""
+
+from __future__ import annotations
+
+import logging
+import queue
+import threading
+from collections.abc import Callable, Iterable
+from typing import Any, Final
+
+from celery import Celery
+from kombu import Exchange, Queue
+
+from chatq.contract.keys import Keys
+from chatq.ledger.ledger import Admitted
+
+logger = logging.getLogger(__name__)
+
+_END: Final = None
+
+
+def celery_queue(name: str) -> Queue:
+    """A queue on the default exchange: nothing is bound, so nothing is left behind when the queue goes."""
+    return Queue(name, Exchange(""), routing_key=name, no_declare=False)
+
+
+class Publisher:
+    """Publishes to the workers' queues. `hand_back` is called, on the publisher's thread, with what could not go."""
+
+    def __init__(
+        self, app: Celery, keys: Keys, task_name: str, hand_back: Callable[[Admitted], None]
+    ) -> None:
+        self._app = app
+        self._keys = keys
+        self._task_name = task_name
+        self._hand_back = hand_back
+        self._inbox: queue.SimpleQueue[Admitted | Callable[[Any], None] | None] = queue.SimpleQueue()
+        self._thread = threading.Thread(target=self._run, name="chatq-publisher", daemon=True)
+
+    def start(self) -> None:
+        """Start the thread."""
+        self._thread.start()
+
+    def publish(self, admitted: Iterable[Admitted]) -> None:
+        """Send these soon. From any thread."""
+        for one in admitted:
+            self._inbox.put(one)
+
+    def delete_queue(self, worker: str) -> None:
+        """Delete the queue of a dead worker, with the messages in it: their jobs were handed back."""
+        name = self._keys.worker_queue(worker)
+        self._inbox.put(lambda connection: connection.default_channel.queue_delete(name))
+
+    def stop(self) -> None:
+        """Send what is left, then end the thread."""
+        self._inbox.put(_END)
+        self._thread.join(timeout=5)
+
+    def _run(self) -> None:
+        connection: Any = None
+        producer: Any = None
+        while (item := self._inbox.get()) is not _END:
+            for last_try in (False, True):
+                try:
+                    if producer is None:
+                        connection = self._app.connection_for_write()
+                        producer = self._app.amqp.Producer(connection)
+                    if isinstance(item, Admitted):
+                        self._send(item, producer)
+                    else:
+                        item(connection)
+                    break
+                except Exception as error:
+                    # Whatever broke, a new connection is the cure; the second time it is not.
+                    if connection is not None:
+                        connection.collapse()
+                    connection = producer = None
+                    if last_try:
+                        logger.warning("the broker took no message: %s", type(error).__name__)
+                        if isinstance(item, Admitted):
+                            self._hand_back(item)
+        if connection is not None:
+            connection.release()
+
+    def _send(self, admitted: Admitted, producer: Any) -> None:
+        self._app.send_task(
+            self._task_name,
+            args=(admitted.job_id, admitted.connection, admitted.token),
+            # What Flower shows: the token means nothing to a person.
+            argsrepr=repr((admitted.job_id, admitted.connection)),
+            kwargsrepr="{}",
+            task_id=admitted.job_id,
+            queue=celery_queue(self._keys.worker_queue(admitted.worker)),
+            producer=producer,
+            retry=False,
+            ignore_result=True,
+            add_to_parent=False,
+        )

@@ -1,0 +1,191 @@
+"""What lives on the pool's loop for as long as the worker does: lease, clock, publisher, and an orderly end."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import secrets
+import socket
+import time
+from collections.abc import Iterable
+from importlib.metadata import version
+from typing import Final
+
+from celery import Celery
+
+from chatq.contract.errors import ServerError
+from chatq.contract.settings import Settings
+from chatq.contract.states import State
+from chatq.ledger.ledger import Admitted, Ledger
+from chatq.ledger.server import AsyncServer
+from chatq_worker.completion import Completer
+from chatq_worker.dispatch import Clock
+from chatq_worker.lease import Lease
+from chatq_worker.pool import CoroutinePool
+from chatq_worker.provider_client import HttpProviderClient
+from chatq_worker.published import digest_of, published, rules
+from chatq_worker.publisher import Publisher
+from chatq_worker.stopping import StopReason, StopReasons
+from chatq_worker.tasks import COMPLETE, Complete, register
+
+logger = logging.getLogger(__name__)
+
+_HURRY_S: Final = 5.0
+"""Time to hand jobs back in, when the end was asked for twice or the grace is over."""
+
+
+def new_worker_id() -> str:
+    """An id for one run of one worker process; it becomes part of key and queue names."""
+    host = "".join(c if c.isalnum() or c in "-." else "-" for c in socket.gethostname())[:40]
+    return f"{host}-{os.getpid()}-{secrets.token_hex(3)}"
+
+
+class WorkerService:
+    """The `LoopService` of a chatq worker."""
+
+    def __init__(
+        self, *, worker: str, settings: Settings, app: Celery, server: AsyncServer, slots: int
+    ) -> None:
+        self._worker = worker
+        self._settings = settings
+        self._app = app
+        self._server = server
+        self._slots = slots
+        self._ledger = Ledger(settings.redis.key_prefix)
+        self._stops = StopReasons()
+        self._publisher = Publisher(app, self._ledger.keys, COMPLETE, self._hand_back)
+        self._hurried = asyncio.Event()
+        self._background: list[asyncio.Task[None]] = []
+        self._small: set[asyncio.Task[object]] = set()
+
+    async def start(self, pool: CoroutinePool) -> None:
+        """Connect, register and begin to tick. Raises a `ServerError` when Redis cannot carry the queue."""
+        self._pool = self._stops.pool = pool
+        self._loop = asyncio.get_running_loop()
+        await self._server.client()
+        self._provider = HttpProviderClient(answer_bytes=int(self._settings.bounds.answer_bytes))
+        self._completer = Completer(
+            worker=self._worker,
+            settings=self._settings,
+            ledger=self._ledger,
+            server=self._server,
+            provider=self._provider,
+        )
+        register(self._app, Complete(self._completer, self._publisher, self._stops))
+        self._lease = Lease(
+            worker=self._worker,
+            lease_s=self._settings.worker.lease,
+            slots=self._slots,
+            facts={
+                "version": version("chatq"),
+                "host": socket.gethostname(),
+                "pid": os.getpid(),
+                "settings": digest_of(self._settings),
+            },
+            ledger=self._ledger,
+            server=self._server,
+            stop_jobs=self._stop_jobs,
+            lost=self._drop_everything,
+        )
+        self._clock = Clock(
+            worker=self._worker,
+            lease_s=self._settings.worker.lease,
+            ledger=self._ledger,
+            server=self._server,
+            publisher=self._publisher,
+            on_cancel=self._lease.renew_soon,
+            on_restart=self._settle_again,
+            on_lead=self._publish_settings,
+        )
+        await self._lease.renew()
+        self._publisher.start()
+        self._background = [
+            asyncio.create_task(self._lease.keep(), name="chatq-lease"),
+            asyncio.create_task(self._clock.run(), name="chatq-clock"),
+            asyncio.create_task(self._clock.listen(), name="chatq-listen"),
+        ]
+
+    async def _publish_settings(self) -> None:
+        call = self._ledger.publish(
+            digest_of(self._settings), published(self._settings), rules(self._settings)
+        )
+        if await self._server.run(call):
+            logger.info("published the settings of this worker")
+
+    async def _settle_again(self) -> None:
+        self._publisher.publish(await self._completer.settle_again())
+
+    def _stop_jobs(self, job_ids: Iterable[str]) -> None:
+        for job_id in job_ids:
+            self._pool.cancel(job_id, StopReason.CANCELLED)
+
+    def _drop_everything(self) -> None:
+        for job_id in self._pool.running_ids():
+            self._pool.cancel(job_id, StopReason.LOST)
+
+    def _hand_back(self, admitted: Admitted) -> None:
+        """The publisher could not send a message: its job goes elsewhere. From the publisher's thread."""
+
+        async def back() -> None:
+            try:
+                await self._server.run(self._ledger.settle(admitted.job_id, admitted.token, State.QUEUED))
+            except ServerError as error:
+                logger.warning("job %s waits for its claim to end: %s", admitted.job_id, error.message)
+
+        def begin() -> None:
+            task: asyncio.Task[object] = asyncio.ensure_future(back())
+            self._small.add(task)
+            task.add_done_callback(self._small.discard)
+
+        self._loop.call_soon_threadsafe(begin)
+
+    async def drain(self) -> None:
+        """Take no more; let calls end within `worker.grace`; hand the rest back in line at once."""
+        deadline = time.monotonic() + self._settings.worker.grace
+        logger.info(
+            "stopping: no new jobs; %d running have %g s", self._pool.running, self._settings.worker.grace
+        )
+        await self._leave_line(leave=False)
+        while self._pool.running and time.monotonic() < deadline and not self._hurried.is_set():
+            await self._wait_a_little(min(0.05, deadline - time.monotonic()))
+        if self._pool.running:
+            logger.info("handing back %d running jobs", self._pool.running)
+            for job_id in self._pool.running_ids():
+                self._pool.cancel(job_id, StopReason.HANDED_BACK)
+            end = time.monotonic() + _HURRY_S
+            while self._pool.running and time.monotonic() < end:  # noqa: ASYNC110 - the pool tells its end to nobody
+                await asyncio.sleep(0.01)
+        if self._pool.running:
+            # Redis is away: what cannot be handed back is found when the lease runs out.
+            self._server.give_up()
+
+    async def _wait_a_little(self, seconds: float) -> None:
+        try:
+            async with asyncio.timeout(max(0.0, seconds)):
+                await self._hurried.wait()
+        except TimeoutError:
+            pass
+
+    def hurry(self) -> None:
+        """Asked again to stop: hand back now."""
+        self._hurried.set()
+
+    async def stop(self) -> None:
+        """Leave the fleet and close everything."""
+        for task in self._background:
+            task.cancel()
+        await asyncio.gather(*self._background, return_exceptions=True)
+        await self._leave_line(leave=True)
+        await asyncio.gather(*self._small, return_exceptions=True)
+        await asyncio.to_thread(self._publisher.stop)
+        await self._provider.close()
+        await self._server.close()
+
+    async def _leave_line(self, *, leave: bool) -> None:
+        most = 500
+        try:
+            while await self._server.run(self._ledger.drain(self._worker, leave=leave, most=most)) >= most:
+                pass
+        except ServerError as error:
+            logger.warning("could not take leave of the ledger: %s", error.message)

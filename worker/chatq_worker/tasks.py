@@ -1,0 +1,63 @@
+"""The Celery tasks: decode, call one function, encode."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from celery import Celery
+from celery.exceptions import Ignore, Retry
+
+from chatq.contract.states import State
+from chatq_worker.completion import DROPPED, Completer
+from chatq_worker.coroutine_task import CoroutineTask
+from chatq_worker.publisher import Publisher
+from chatq_worker.stopping import StopReasons
+
+COMPLETE = "chatq.complete"
+
+
+class JobFailed(Exception):
+    """How Celery and Flower learn that a job failed; the record has the details."""
+
+
+class Complete(CoroutineTask):
+    """Runs a job: `chatq.complete(job id, connection id, token)`, under the job's id as task id."""
+
+    name = COMPLETE
+    throws = (JobFailed,)
+    ignore_result = True
+
+    def __init__(self, completer: Completer, publisher: Publisher, stops: StopReasons) -> None:
+        self._completer = completer
+        self._publisher = publisher
+        self._stops = stops
+
+    async def execute(self, job_id: str, connection: str, token: str) -> dict[str, Any]:
+        outcome = await self._completer.complete(
+            job_id, token, was_cancelled_by_caller=lambda: self._stops.by_caller(job_id)
+        )
+        if outcome.admitted:
+            self._publisher.publish(outcome.admitted)
+        match outcome.state:
+            case State.SUCCEEDED:
+                prompt_tokens, completion_tokens = outcome.usage or (0, 0)
+                return {
+                    "state": outcome.state,
+                    "prompt_tokens": prompt_tokens,
+                    "completion_tokens": completion_tokens,
+                }
+            case State.FAILED:
+                raise JobFailed(outcome.reason)
+            case State.QUEUED | State.RETRYING:
+                raise Retry(outcome.reason)
+            case State.CANCELLED | State.EXPIRED:
+                raise asyncio.CancelledError
+            case _:
+                assert outcome.state == DROPPED  # noqa: S101 - for the reader; there is no other
+                raise Ignore
+
+
+def register(app: Celery, complete: Complete) -> None:
+    """Make the tasks known to the app."""
+    app.register_task(complete)
