@@ -18,23 +18,13 @@ from chatq_sandbox.directives import Directives
 from chatq_sandbox.exchange import Answer, ChatRequest, Finish, Message, ToolCall
 from chatq_sandbox.json_schema import smallest_instance
 from chatq_sandbox.randomness import Draws
+from chatq_sandbox.tokens import CHARACTERS_A_TOKEN, prompt_tokens_of, tokens_in
 
-_CHARACTERS_A_TOKEN = 4
 _MARKER = re.compile(r"(?<![A-Za-z0-9_])job:([A-Za-z0-9][A-Za-z0-9._/-]{0,127})")
 _FILLER = (
     "Rain taps the roof all night and nobody minds; the gutters sing, the cat sleeps, the street shines. " * 8
 )
 _REFUSAL = "I can't help with that."
-
-
-def tokens_in(characters: int) -> int:
-    """The simulator's tokenizer: a token for every four characters begun."""
-    return -(-characters // _CHARACTERS_A_TOKEN)
-
-
-def prompt_tokens_of(messages: Sequence[Message]) -> int:
-    """Tokens of a prompt: all its texts together; at least 1."""
-    return max(1, tokens_in(sum(len(message.text) for message in messages)))
 
 
 def digest_of(messages: Sequence[tuple[str, str]]) -> str:
@@ -87,7 +77,7 @@ def compose(
     cut = False
     if room is not None:
         cut = tokens_in(len(reasoning)) > room
-        reasoning = reasoning[: room * _CHARACTERS_A_TOKEN]
+        reasoning = reasoning[: room * CHARACTERS_A_TOKEN]
         room -= tokens_in(len(reasoning))
     spent_on_reasoning = tokens_in(len(reasoning))
 
@@ -99,8 +89,8 @@ def compose(
         finish: Finish = "tool_calls"
     else:
         text, finish = _text(request, wishes, opening, tokens)
-        if room is not None and len(text) > room * _CHARACTERS_A_TOKEN:
-            text, cut = text[: room * _CHARACTERS_A_TOKEN], True
+        if room is not None and len(text) > room * CHARACTERS_A_TOKEN:
+            text, cut = text[: room * CHARACTERS_A_TOKEN], True
         length = len(text)
         if cut:
             finish = "length"
@@ -151,12 +141,10 @@ def _tool_calls(request: ChatRequest, wishes: Directives, serial: str, opening: 
 
 
 def _filled(opening: str, tokens: int) -> str:
-    missing = tokens * _CHARACTERS_A_TOKEN - len(opening)
+    missing = tokens * CHARACTERS_A_TOKEN - len(opening)
     if missing <= 0:
         return opening
     repeated = _FILLER * (1 + missing // len(_FILLER))
     return (
-        f"{opening}. {repeated[:missing]}"[: tokens * _CHARACTERS_A_TOKEN]
-        if opening
-        else (repeated[:missing])
+        f"{opening}. {repeated[:missing]}"[: tokens * CHARACTERS_A_TOKEN] if opening else (repeated[:missing])
     )

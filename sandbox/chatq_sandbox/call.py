@@ -230,14 +230,16 @@ def _steps(
     state: LimitState,
 ) -> list[Step]:
     dialect = source.dialect
-    headers = dialect.answer_headers(answer.serial, latency_s)
+    source_headers = headers = dialect.answer_headers(answer.serial, latency_s)
     if source.limits_of(chat.model).headers:
         headers += dialect.limit_headers(state)
     events = dialect.stream(chat, answer) if chat.stream else None
     if rule is not None:
         reply = Reply(200, dialect.complete(chat, answer), headers)
         spread_s = source.config.answers.stream_s
-        return spoil(rule, Exchange(dialect, chat, answer, key, state, reply, events, spread_s))
+        return spoil(
+            rule, Exchange(dialect, chat, answer, key, state, source_headers, reply, events, spread_s)
+        )
     if events is not None:
         return streamed(Reply(200, None, headers), events, source.config.answers.stream_s)
     return [Send(whole(Reply(200, dialect.complete(chat, answer), headers)))]

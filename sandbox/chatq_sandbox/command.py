@@ -23,7 +23,7 @@ from chatq_sandbox.simulator import Simulator
 _PARENT_LOOK_S = 0.25
 
 
-class _WrongUse(Exception):  # noqa: N818 - it ends as a message and exit code 2
+class _WrongUse(Exception):
     pass
 
 

@@ -91,6 +91,7 @@ class Control:
             "GET config": lambda _: simulator.settings,
             "GET misbehaviours": self._misbehaviours,
             "POST config": self._configure,
+            "PUT config": self._replace_config,
             "POST keys": self._key,
             "POST misbehave": self._misbehave,
             "DELETE misbehave": self._behave,
@@ -196,6 +197,10 @@ class Control:
 
     def _configure(self, body: dict[str, Any]) -> Any:
         self.simulator.configure(body)
+        return self.simulator.settings
+
+    def _replace_config(self, body: dict[str, Any]) -> Any:
+        self.simulator.replace_config(body)
         return self.simulator.settings
 
     def _key(self, body: dict[str, Any]) -> Any:

@@ -63,7 +63,7 @@ class Counts:
     def __init__(self) -> None:
         self.jobs: dict[str, Tally] = {}
         self.total = Tally()
-        self.model_lists = 0
+        self.look_ups = 0
         self.bugs = 0
         self.on_change: Callable[[], None] | None = None
 
@@ -122,10 +122,11 @@ class Counts:
         self._changed()
 
     def as_json(self, *, jobs: bool = True) -> dict[str, Any]:
-        """`{"total", "model_lists", "bugs", "jobs"?}`; `bugs` counts failures of the simulator itself."""
+        """`{"total", "look_ups", "bugs", "jobs"?}`; `look_ups` counts model lists and other requests
+        that ask no model, `bugs` failures of the simulator itself."""
         result: dict[str, Any] = {
             "total": self.total.as_json(),
-            "model_lists": self.model_lists,
+            "look_ups": self.look_ups,
             "bugs": self.bugs,
         }
         if jobs:

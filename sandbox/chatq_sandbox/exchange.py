@@ -117,7 +117,7 @@ class LimitState(NamedTuple):
     reset_tokens_s: float
 
 
-class Refused(Exception):  # noqa: N818 - a refusal is an outcome here, not an error of the simulator
+class Refused(Exception):
     """The source refuses this request with `reply`; `kind` is the name it is counted under."""
 
     def __init__(self, kind: str, reply: Reply) -> None:

@@ -60,6 +60,7 @@ class Exchange(NamedTuple):
     answer: Answer
     key: str | None
     limits: LimitState
+    source_headers: tuple[tuple[str, str], ...]
     reply: Reply
     events: list[bytes] | None
     stream_s: float
@@ -68,11 +69,9 @@ class Exchange(NamedTuple):
         """Another reply in place of the right one."""
         return [Send(whole(reply))]
 
-    def right(self) -> list[Step]:
-        """The right answer."""
-        if self.events is not None:
-            return streamed(self.reply, self.events, self.stream_s)
-        return [Send(whole(self.reply))]
+    def refused(self, reply: Reply) -> list[Step]:
+        """A refusal by the source itself, which names the request as its answers do."""
+        return self.rendered(reply._replace(headers=(*self.source_headers, *reply.headers)))
 
     def halves(self) -> tuple[bytes, bytes, bytes]:
         """The right answer's head, and its body in two halves (of a stream: of its events)."""
@@ -110,11 +109,11 @@ def _rate_limit(exchange: Exchange, value: float) -> list[Step]:
     limits = exchange.limits
     limit = limits.limit_requests or 60
     reached = LimitReached("requests", limit, limit, 1, value, exchange.request.model)
-    return exchange.rendered(exchange.dialect.rate_limited(reached, limits._replace(limit_requests=limit)))
+    return exchange.refused(exchange.dialect.rate_limited(reached, limits._replace(limit_requests=limit)))
 
 
 def _server_error(exchange: Exchange, value: float) -> list[Step]:
-    return exchange.rendered(exchange.dialect.server_error(int(value)))
+    return exchange.refused(exchange.dialect.server_error(int(value)))
 
 
 def _overloaded(exchange: Exchange, value: float) -> list[Step]:
@@ -122,15 +121,15 @@ def _overloaded(exchange: Exchange, value: float) -> list[Step]:
     if value:
         headers = tuple(pair for pair in reply.headers if pair[0] != "retry-after")
         reply = reply._replace(headers=(*headers, ("retry-after", f"{value:g}")))
-    return exchange.rendered(reply)
+    return exchange.refused(reply)
 
 
 def _quota_exhausted(exchange: Exchange, _: float) -> list[Step]:
-    return exchange.rendered(exchange.dialect.out_of_quota())
+    return exchange.refused(exchange.dialect.out_of_quota())
 
 
 def _bad_key(exchange: Exchange, _: float) -> list[Step]:
-    return exchange.rendered(exchange.dialect.unauthorized(exchange.key))
+    return exchange.refused(exchange.dialect.unauthorized(exchange.key))
 
 
 def _reset_before_answer(_: Exchange, __: float) -> list[Step]:
@@ -227,7 +226,7 @@ def _twisted(body: Any) -> Any:
 
 
 def _error_in_200(exchange: Exchange, _: float) -> list[Step]:
-    return exchange.rendered(exchange.dialect.error_in_200())
+    return exchange.refused(exchange.dialect.error_in_200())
 
 
 def _not_json_utf8(exchange: Exchange, _: float) -> list[Step]:

@@ -90,7 +90,7 @@ class SimulatorProcess:
                 self.log = errors.read().decode("utf-8", "replace")
 
     def counts(self, job: str | None = None) -> dict[str, Any]:
-        """The counts of one job, or `{"total", "jobs", "model_lists", "bugs"}`; names as in
+        """The counts of one job, or `{"total", "jobs", "look_ups", "bugs"}`; names as in
         `counts.Tally`."""
         return cast(
             dict[str, Any], self.control("GET", "counts" if job is None else f"counts?job={quote(job)}")

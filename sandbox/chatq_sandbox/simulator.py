@@ -24,6 +24,7 @@ from chatq_sandbox.counts import Counts
 from chatq_sandbox.dialects.base import CHAT, Dialect
 from chatq_sandbox.dialects.registry import DIALECTS, ROOT
 from chatq_sandbox.exchange import HttpRequest, Reply
+from chatq_sandbox.randomness import Draws
 from chatq_sandbox.source import Source
 from chatq_sandbox.wire import whole
 
@@ -86,7 +87,14 @@ class Simulator:
         Raises:
             ConfigError: when the configuration would be wrong.
         """
-        settings = merged(self.settings, change)
+        self.replace_config(merged(self.settings, change))
+
+    def replace_config(self, settings: dict[str, Any]) -> None:
+        """Take a whole new configuration; a wrong one changes nothing.
+
+        Raises:
+            ConfigError: when the configuration is wrong.
+        """
         config = SimulatorConfig.from_mapping(settings, tuple(DIALECTS))
         self.settings, self.config = settings, config
         self.request_bytes = config.request_bytes
@@ -170,11 +178,13 @@ class Simulator:
         dialect = source.dialect
         key = dialect.presented_key(request.headers)
         key_is_valid = source.key_is_valid(key)
-        if not key_is_valid and endpoint not in dialect.open_endpoints:
-            return dialect.unauthorized(key)
-        if endpoint == "models":
-            self.counts.model_lists += 1
-        return dialect.look_up(endpoint, request, rest, source.models, key_is_valid=key_is_valid)
+        self.counts.look_ups += 1
+        if key_is_valid or endpoint in dialect.open_endpoints:
+            reply = dialect.look_up(endpoint, request, rest, source.models, key_is_valid=key_is_valid)
+        else:
+            reply = dialect.unauthorized(key)
+        serial = Draws(self.config.seed, "look-up", self.counts.look_ups).serial()
+        return reply._replace(headers=(*dialect.answer_headers(serial, 0.0), *reply.headers))
 
     def _dialect_for(self, path: str) -> Dialect:
         names = sorted(self.sources, key=len, reverse=True)

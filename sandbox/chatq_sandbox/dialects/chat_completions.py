@@ -24,6 +24,7 @@ from chatq_sandbox.exchange import (
     Tool,
     ToolCall,
 )
+from chatq_sandbox.tokens import split
 from chatq_sandbox.wire import event
 
 DONE = event(b"[DONE]")
@@ -157,9 +158,7 @@ class ChatCompletions(Dialect):
             "object": "chat.completion",
             "created": answer.created,
             "model": self.answered_model(request.model),
-            "choices": [
-                self.choice(index, self.message(request, answer), answer) for index in range(request.choices)
-            ],
+            "choices": [self.choice(index, request, answer) for index in range(request.choices)],
             "usage": self.usage(answer),
         }
 
@@ -170,8 +169,15 @@ class ChatCompletions(Dialect):
         """The name that the answer gives to the model."""
         return model
 
-    def choice(self, index: int, message: dict[str, Any], answer: Answer) -> dict[str, Any]:
-        return {"index": index, "message": message, "finish_reason": self.finish_reason(answer)}
+    def choice(self, index: int, request: ChatRequest, answer: Answer) -> dict[str, Any]:
+        choice = {
+            "index": index,
+            "message": self.message(request, answer),
+            "finish_reason": self.finish_reason(answer),
+        }
+        if request.body.get("logprobs"):
+            choice["logprobs"] = _logprobs(answer.text, request.body.get("top_logprobs") or 0)
+        return choice
 
     def message(self, request: ChatRequest, answer: Answer) -> dict[str, Any]:
         message: dict[str, Any] = {"role": "assistant", "content": None if answer.tool_calls else answer.text}
@@ -258,3 +264,11 @@ def pieces(text: Any) -> list[str]:
     if not isinstance(text, str):
         return []
     return [text[start : start + _PIECE_CHARACTERS] for start in range(0, len(text), _PIECE_CHARACTERS)]
+
+
+def _logprobs(text: str, alternatives: int) -> dict[str, Any]:
+    def row(token: str) -> dict[str, Any]:
+        return {"token": token, "logprob": -0.1, "bytes": list(token.encode())}
+
+    rows = [{**row(token), "top_logprobs": [row(token)] * min(alternatives, 1)} for token in split(text)]
+    return {"content": rows, "refusal": None}

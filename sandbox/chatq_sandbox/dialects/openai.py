@@ -34,6 +34,7 @@ from chatq_sandbox.exchange import (
     Reply,
     Tool,
 )
+from chatq_sandbox.tokens import prompt_tokens_of
 from chatq_sandbox.wire import event
 
 _REASONING_MODEL = re.compile(r"o\d|gpt-[5-9]")
@@ -47,8 +48,8 @@ _COUNTED_AS = {
     "concurrency": "concurrent requests",
 }
 
-# Output limits of the models in the default list, by the beginning of the name; others are taken to allow as
-# much as the largest.
+# Of the models in the default list, by the beginning of the name; others are taken to be like the latest.
+_CONTEXTS = (("gpt-4o", 128000), ("gpt-4.1", 1047576), ("o", 200000), ("", 400000))
 _OUTPUT_LIMITS = (("gpt-4o", 16384), ("gpt-4.1", 32768), ("o", 100000), ("", 128000))
 
 
@@ -158,6 +159,15 @@ class OpenAI(ChatCompletions):
                 "Setting 'max_tokens' and 'max_completion_tokens' at the same time is not supported.",
                 "invalid_parameter_combination",
             )
+        context = next(tokens for start, tokens in _CONTEXTS if chat.model.startswith(start))
+        prompt_tokens = prompt_tokens_of(chat.messages)
+        if prompt_tokens > context:
+            raise words.refused(
+                "messages",
+                f"This model's maximum context length is {context} tokens. However, your messages resulted "
+                f"in {prompt_tokens} tokens. Please reduce the length of the messages.",
+                "context_length_exceeded",
+            )
         limit = next(limit for start, limit in _OUTPUT_LIMITS if chat.model.startswith(start))
         if chat.max_tokens is not None and chat.max_tokens > limit:
             raise words.refused(
@@ -208,13 +218,8 @@ class OpenAI(ChatCompletions):
             "system_fingerprint": "fp_simulator",
         }
 
-    def choice(self, index: int, message: dict[str, Any], answer: Answer) -> dict[str, Any]:
-        return {
-            "index": index,
-            "message": message,
-            "logprobs": None,
-            "finish_reason": self.finish_reason(answer),
-        }
+    def choice(self, index: int, request: ChatRequest, answer: Answer) -> dict[str, Any]:
+        return {"logprobs": None, **super().choice(index, request, answer)}
 
     def message(self, request: ChatRequest, answer: Answer) -> dict[str, Any]:
         message = super().message(request, answer)
@@ -236,6 +241,9 @@ class OpenAI(ChatCompletions):
                 "rejected_prediction_tokens": 0,
             },
         }
+
+    def model_row(self, model: str) -> dict[str, Any]:
+        return {**super().model_row(model), "owned_by": "system", "shutdown_date": None}
 
     def answer_headers(self, serial: str, latency_s: float) -> tuple[tuple[str, str], ...]:
         return (
