@@ -11,7 +11,7 @@ if call('HEXISTS', k, 'ended') == 1 then return 'ended' end
 if call('HEXISTS', k, 'cancel') == 0 then
   call('HSET', k, 'cancel', '1', 'sealed', '1')
   call('ZREM', OPEN, ARGV[1])
-  call('SADD', SWEEPS, ARGV[1])
+  call('ZADD', SWEEPS, int(now), ARGV[1])
   for _, flow in ipairs(call('SMEMBERS', k .. ':flows')) do
     local _, connection, model = flow_parts(flow)
     local lane = lane_of(connection, model)

@@ -10,7 +10,7 @@ local workers = call('ZRANGE', WORKERS, 0, -1, 'WITHSCORES')
 reply[2] = int(#workers / 2)
 for i = 1, #workers, 2 do
   local w = call('HMGET', key('worker', workers[i]), 'facts', 'slots')
-  for _, value in ipairs({workers[i], w[1] or '{}', w[2] or '0', int(call('SCARD', key('held', workers[i]))),
+  for _, value in ipairs({workers[i], w[1] or '{}', w[2] or '0', int(call('ZCARD', key('held', workers[i]))),
     int(tonumber(workers[i + 1]) - now)}) do
     reply[#reply + 1] = value
   end

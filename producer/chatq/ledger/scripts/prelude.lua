@@ -10,7 +10,7 @@
 --   line   waiting: in line:<flow>, a sorted set by its number in line
 --   later  waiting for a moment: in `later`, a sorted set by that moment
 --   claim  given to a worker that has not begun: in claims:<worker>, a sorted set by the end of the claim
---   held   begun by a worker: in held:<worker>, a set; it goes with the lease of that worker
+--   held   begun by a worker: in held:<worker>, a sorted set by that moment; it goes with the lease of that worker
 --   end    final
 --
 -- A flow is what is served in order: priority, connection, model and (batch | tenant | "single"), in this order,
@@ -196,7 +196,7 @@ local function release(job)
   if job.place == 'claim' then
     call('ZREM', key('claims', job.worker), job.id)
   else
-    call('SREM', key('held', job.worker), job.id)
+    call('ZREM', key('held', job.worker), job.id)
     if job.cancel then call('SREM', key('stop', job.worker), job.id) end
   end
   if call('ZSCORE', ROOM, job.worker) then call('ZINCRBY', ROOM, 1, job.worker) end
@@ -230,7 +230,7 @@ end
 -- A claim becomes a hold: from here on the call may have been sent. Starts with a write that frees.
 local function hold(job)
   call('ZREM', key('claims', job.worker), job.id)
-  call('SADD', key('held', job.worker), job.id)
+  call('ZADD', key('held', job.worker), int(now), job.id)
   job.place, job.state, job.begun, job.started = 'held', 'running', int(now), job.started or int(now)
   call('HSET', key('job', job.id), 'place', 'held', 'state', 'running', 'begun', job.begun, 'started', job.started)
   count(job, 'queued', 'running')
@@ -303,7 +303,7 @@ local function sweep(batch, most)
   if #ids == most then
     call('HSET', k, 'swept', int(from + most))
   else
-    call('SREM', SWEEPS, batch)
+    call('ZREM', SWEEPS, batch)
     batch_maybe_ended(batch)
   end
   return #ids
@@ -369,12 +369,11 @@ end
 -- Puts up to `most` jobs of a worker back: its claims as they were and, when it is `gone` for good, what it held as
 -- lost. Returns their number; less than `most`: no more is left, and of a worker that is gone no trace.
 local function evacuate(worker, most, gone)
-  if most <= 0 then return most end
   local ids = call('ZRANGE', key('claims', worker), 0, most - 1)
   for _, id in ipairs(ids) do give_back(load(id)) end
   local count = #ids
   if not gone or count == most then return count end
-  ids = call('SRANDMEMBER', key('held', worker), most - count)
+  ids = call('ZRANGE', key('held', worker), 0, most - count - 1)
   for _, id in ipairs(ids) do lose(load(id)) end
   count = count + #ids
   if count < most then

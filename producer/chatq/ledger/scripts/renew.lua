@@ -12,7 +12,7 @@ local k = key('worker', worker)
 local known = call('ZSCORE', WORKERS, worker)
 if not known then
   -- What it held is still being put back in chunks: it may come back when that is done.
-  if ARGV[5] == '1' or call('SISMEMBER', DYING, worker) == 1 then return {'lost'} end
+  if ARGV[5] == '1' or call('ZSCORE', DYING, worker) then return {'lost'} end
   call('HSET', k, 'slots', ARGV[3], 'facts', ARGV[4], 'since', int(now))
   call('ZADD', ROOM, ARGV[3], worker)
   call('ZADD', WORKERS, int(now + tonumber(ARGV[2])), worker)

@@ -53,14 +53,15 @@ end
 for _, worker in ipairs(call('ZRANGEBYSCORE', WORKERS, '-inf', int(now))) do
   call('ZREM', ROOM, worker)
   call('ZREM', WORKERS, worker)
-  call('SADD', DYING, worker)
+  call('ZADD', DYING, int(now), worker)
 end
 local dead = {}
-for _, worker in ipairs(call('SMEMBERS', DYING)) do
-  local room = left
-  left = left - evacuate(worker, room, true)
+while left > 0 do
+  local worker = call('ZRANGE', DYING, 0, 0)[1]
+  if not worker then break end
+  left = left - evacuate(worker, left, true)
   if left > 0 then
-    call('SREM', DYING, worker)
+    call('ZREM', DYING, worker)
     dead[#dead + 1] = worker
   end
 end
@@ -115,8 +116,10 @@ for _, batch in ipairs(due(OPEN)) do
 end
 
 -- Cancelled batches, and jobs of them that wait.
-for _, batch in ipairs(call('SRANDMEMBER', SWEEPS, left)) do
-  if left > 0 then left = left - sweep(batch, left) end
+while left > 0 do
+  local batch = call('ZRANGE', SWEEPS, 0, 0)[1]
+  if not batch then break end
+  left = left - sweep(batch, left)
 end
 
 local reply = {'1', '0', int(#dead)}
