@@ -68,14 +68,19 @@ class Children:
             raise RuntimeError(f"the {name} did not start")
         return line
 
+    def first_ended(self) -> tuple[str, int] | None:
+        """Name and exit code of one that has ended, if any has."""
+        for name, process in self._processes:
+            code = process.poll()
+            if code is not None:
+                return name, code
+        return None
+
     def wait_for_any(self) -> tuple[str, int]:
         """Block until one of them ends; its name and exit code."""
-        while True:
-            for name, process in self._processes:
-                code = process.poll()
-                if code is not None:
-                    return name, code
+        while (ended := self.first_ended()) is None:
             time.sleep(0.1)
+        return ended
 
     def stop(self, *, grace_s: float = KILL_AFTER_S) -> None:
         """Tell each to end, and kill what has not after `grace_s` seconds."""

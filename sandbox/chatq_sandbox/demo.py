@@ -22,7 +22,7 @@ from chatq.embedded import stop
 from chatq.processes import Children, terminated_as_interrupt
 from chatq_sandbox.process import SimulatorError, SimulatorProcess
 
-_KEY_VARIABLE: Final = "CHATQ_DEMO_KEY"
+_KEY_VARIABLE: Final = "SIMULATED_OPENAI_KEY"
 _KEY: Final = "sim-openai-key"
 _CONFIG: Final = f"""\
 redis:

