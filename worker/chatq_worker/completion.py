@@ -249,7 +249,8 @@ class Completer:
             attempt.job_id,
             attempt.token,
             decision.state,
-            attempt=_fragment(facts) if attempt.sent else b"",
+            # A provider that could not be reached was sent nothing, and still one attempt is used up.
+            attempt=_fragment(facts) if attempt.sent or decision.counted else b"",
             counted=decision.counted,
             ending=_fragment(ending or {}),
             wait_s=decision.wait_s,

@@ -8,8 +8,11 @@ that neither a large answer nor a small one that unpacks to a large one can fill
 from __future__ import annotations
 
 import asyncio
+import os
+import ssl
 from typing import Final, Protocol
 
+import aiohttp
 import httpx
 from httpx_aiohttp import AiohttpTransport
 
@@ -71,15 +74,8 @@ class HttpProviderClient:
                             http_status=response.status_code,
                         )
                 return Answer(response.status_code, response.headers, bytes(body))
-        except httpx.ConnectTimeout:
-            # The aiohttp transport also calls a connection that broke before any answer a connect timeout.
-            raise CallFailed(
-                "connect_error", "The connection to the provider could not be made, or broke."
-            ) from None
-        except httpx.ConnectError as error:
-            raise CallFailed(
-                "connect_error", f"The provider cannot be reached: {_reason(error)}.", sent=False
-            ) from None
+        except (httpx.ConnectError, httpx.ConnectTimeout) as error:
+            raise _not_connected(error, timeout) from None
         except httpx.DecodingError:
             raise CallFailed("bad_answer", "The provider's answer is not compressed as it says.") from None
         except httpx.TimeoutException:
@@ -93,10 +89,32 @@ class HttpProviderClient:
         await self._client.aclose()
 
 
+def _not_connected(error: httpx.TransportError, timeout: Timeout) -> CallFailed:
+    """What an error of the connection means.
+
+    The aiohttp transport gives every one of them the same name, also a connection that broke after the request went
+    out; only its cause tells.
+    """
+    cause = error.__cause__
+    if isinstance(cause, aiohttp.ClientConnectorError):
+        return CallFailed("connect_error", f"The provider cannot be reached: {_reason(cause)}.", sent=False)
+    if isinstance(cause, aiohttp.ConnectionTimeoutError):
+        return CallFailed(
+            "connect_error",
+            f"The provider did not accept a connection within {timeout.connect:g} s (timeout.connect).",
+            sent=False,
+        )
+    return CallFailed("connect_error", f"The provider broke off before it answered: {_reason(error)}.")
+
+
 def _reason(error: Exception) -> str:
     """The error in a few words, without anything of the request."""
     cause: BaseException = error
     while cause.__cause__ is not None:
         cause = cause.__cause__
-    reason = getattr(cause, "strerror", None)
-    return str(reason) if reason else type(cause).__name__
+    if isinstance(cause, OSError):
+        # The event loop's own text repeats the address. Look-ups of names have numbers below zero, TLS its own.
+        if cause.errno is not None and cause.errno > 0 and not isinstance(cause, ssl.SSLError):
+            return os.strerror(cause.errno)
+        return cause.strerror or type(cause).__name__
+    return type(cause).__name__
