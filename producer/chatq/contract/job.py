@@ -237,7 +237,7 @@ def _problem(detail: Any) -> str:
     where = ".".join(location)
     if detail["type"] == "extra_forbidden":
         near = nearest(location[-1], Job.model_fields)
-        return f'unknown key "{where}"' + (f', did you mean "{near}"?' if near else "")
+        return f'unknown key "{where}"' + (f' (did you mean "{near}"?)' if near else "")
     text = detail["msg"].removeprefix("Value error, ").rstrip(".")
     came = detail["input"]
     got = f", got {shown(came)}" if location and location[-1] not in _PRIVATE else ""

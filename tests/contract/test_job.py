@@ -1,0 +1,158 @@
+"""What a caller may send, and what is refused with a remedy."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from chatq.contract.errors import InvalidJob, JobTooLarge
+from chatq.contract.job import Job, estimate_tokens
+
+HELLO = {"connection": "demo", "prompt": "hello"}
+
+
+def refused(**keys: Any) -> str:
+    """The message with which a job is refused."""
+    with pytest.raises(InvalidJob) as caught:
+        Job.parse({**HELLO, **keys})
+    assert caught.value.remedy
+    return caught.value.message
+
+
+def test_a_prompt_is_one_user_message() -> None:
+    assert Job.parse(HELLO).chat() == [{"role": "user", "content": "hello"}]
+
+
+def test_messages_travel_as_they_were_given_with_keys_that_nobody_knows() -> None:
+    messages = [
+        {"role": "user", "content": [{"type": "image_url", "image_url": {"url": "data:x"}}], "extra": 1}
+    ]
+    job = Job.parse({"connection": "demo", "messages": messages})
+    assert json.loads(job.request(max_bytes=10_000))["messages"] == messages
+
+
+def test_the_request_holds_only_what_was_given() -> None:
+    assert json.loads(Job.parse(HELLO).request(max_bytes=10_000)) == {
+        "connection": "demo",
+        "messages": [{"role": "user", "content": "hello"}],
+    }
+
+
+@pytest.mark.parametrize("prompt", ["", "   ", "\n"])
+def test_an_empty_prompt_is_refused(prompt: str) -> None:
+    assert "the prompt is empty" in refused(prompt=prompt)
+
+
+def test_prompt_and_messages_together_are_refused() -> None:
+    assert "exactly one of prompt" in refused(messages=[{"role": "user", "content": "x"}])
+
+
+def test_a_wrong_role_is_named_with_its_place_and_the_roles_there_are() -> None:
+    with pytest.raises(InvalidJob) as caught:
+        Job.parse({"connection": "demo", "messages": [{"role": "usr", "content": "secret words"}]})
+    assert "messages.0.role" in caught.value.message
+    assert "'assistant'" in caught.value.message
+    assert "secret words" not in caught.value.message
+
+
+def test_every_problem_is_reported_at_once() -> None:
+    message = refused(priority=12, metadata={"a": 1}, expires_in=-1)
+    assert all(name in message for name in ("priority", "metadata.a", "expires_in"))
+
+
+def test_an_unknown_key_is_named_with_the_nearest_known_one() -> None:
+    assert 'unknown key "parms" (did you mean "params"?)' in refused(parms={})
+
+
+@pytest.mark.parametrize("job_id", ["", "a b", "ä", "-x", "a" * 129, "a/b", 'a"b'])
+def test_an_id_that_cannot_be_part_of_a_key_or_an_address_is_refused(job_id: str) -> None:
+    assert "id:" in refused(id=job_id)
+
+
+def test_a_job_over_the_bound_is_refused_with_both_sizes() -> None:
+    job = Job.parse({**HELLO, "prompt": "x" * 2000})
+    with pytest.raises(JobTooLarge, match=r"2,\d\d\d bytes; bounds.job_bytes allows 1,000"):
+        job.request(max_bytes=1000)
+
+
+@pytest.mark.parametrize("number", [float("nan"), float("inf")])
+def test_a_number_that_json_cannot_carry_is_refused(number: float) -> None:
+    job = Job.parse({**HELLO, "params": {"temperature": [number]}})
+    with pytest.raises(InvalidJob, match="not finite"):
+        job.request(max_bytes=1000)
+
+
+def test_half_a_character_is_refused_and_not_an_encoding_error() -> None:
+    with pytest.raises(InvalidJob):
+        Job.parse({**HELLO, "prompt": "\ud800"}).request(max_bytes=1000)
+
+
+@pytest.mark.parametrize(
+    ("given", "due"),
+    [
+        ("90s", "+90000"),
+        (1.5, "+1500"),
+        ("10m", "+600000"),
+        ("2026-11-23T18:00:00Z", "1795456800000"),
+        ("2026-11-23T19:00:00+01:00", "1795456800000"),
+        (datetime(2026, 11, 23, 18, tzinfo=UTC), "1795456800000"),
+    ],
+)
+def test_not_before_is_a_duration_or_a_moment(given: object, due: str) -> None:
+    assert Job.parse({**HELLO, "not_before": given}).due() == due
+
+
+def test_a_moment_without_an_offset_is_refused() -> None:
+    assert "offset from UTC" in refused(not_before="2026-11-23T18:00:00")
+
+
+def test_the_same_job_has_the_same_digest_whatever_its_id_and_metadata() -> None:
+    one = Job.parse({**HELLO, "id": "one", "metadata": {"a": "b"}})
+    other = Job.parse({"connection": "demo", "messages": [{"role": "user", "content": "hello"}]})
+    assert one.digest() == other.digest()
+
+
+@pytest.mark.parametrize(
+    "difference",
+    [
+        {"prompt": "hello!"},
+        {"priority": 6},
+        {"params": {"seed": 1}},
+        {"tenant": "t"},
+        {"connection": "other"},
+    ],
+)
+def test_any_other_difference_is_another_job(difference: dict[str, Any]) -> None:
+    assert Job.parse({**HELLO, **difference}).digest() != Job.parse(HELLO).digest()
+
+
+def test_tokens_are_estimated_from_the_characters_and_the_longest_answer_asked_for() -> None:
+    assert estimate_tokens(b"x" * 400, {"max_tokens": 50}) == 150
+    assert estimate_tokens(b"x" * 400, {}) == 100 + 512
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4),
+    max_leaves=12,
+)
+
+
+@given(
+    st.dictionaries(
+        st.sampled_from([*Job.model_fields, "unknown"]), json_values | st.just("demo"), max_size=8
+    )
+)
+def test_any_mapping_is_a_job_or_refused(data: dict[str, Any]) -> None:
+    try:
+        job = Job.parse(data)
+        job.request(max_bytes=1 << 20)
+        job.digest()
+        job.due()
+    except InvalidJob:
+        pass  # anything else fails the test

@@ -1,0 +1,50 @@
+"""What the leading worker publishes: accounts and rules, and nothing of a key."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from chatq.contract.settings import Settings
+from chatq_worker.published import accounts, published, rules
+
+
+def settings(**connections: dict[str, Any]) -> Settings:
+    return Settings.model_validate(
+        {"connections": {name: {"source": "openai", **facts} for name, facts in connections.items()}}
+    )
+
+
+def test_connections_of_one_source_url_and_key_are_one_account(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("KEY_A", "sk-same")
+    monkeypatch.setenv("KEY_B", "sk-same")
+    monkeypatch.setenv("KEY_C", "sk-other")
+    found = accounts(
+        settings(
+            a={"api_key": "env:KEY_A"},
+            b={"api_key": "env:KEY_B"},
+            c={"api_key": "env:KEY_C"},
+            d={"api_key": "env:KEY_A", "url": "https://eu.api.openai.com/v1"},
+        )
+    )
+    assert found == {"a": "a", "b": "a", "c": "c", "d": "d"}
+
+
+def test_a_stated_scope_is_the_account() -> None:
+    assert accounts(settings(a={"limits": {"scope": "team"}}, b={"limits": {"scope": "team"}})) == {
+        "a": "@team",
+        "b": "@team",
+    }
+
+
+def test_of_different_limits_of_one_account_the_lowest_holds() -> None:
+    found = rules(settings(a={"limits": {"concurrency": 9}}, b={"limits": {"concurrency": 4}}, c={}))
+    assert found["concurrency:a"] == 4
+
+
+def test_nothing_of_a_key_is_published(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("KEY_A", "sk-canary-1234")
+    made = settings(a={"api_key": "env:KEY_A"})
+    assert b"canary" not in published(made)
+    assert "canary" not in str(rules(made))

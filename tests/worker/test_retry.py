@@ -1,0 +1,76 @@
+"""What becomes of a job whose call failed."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+
+from chatq.contract.connection import Retry
+from chatq.contract.states import State
+from chatq_worker.failures import CODES, CallFailed, FailureClass
+from chatq_worker.retry import Decision, decide
+
+
+def decided(
+    failure: CallFailed,
+    *,
+    counted_before: int = 0,
+    since_first_call_s: float = 0.0,
+    policy: Retry | None = None,
+) -> Decision:
+    return decide(
+        failure,
+        policy or Retry(),
+        counted_before=counted_before,
+        since_first_call_s=since_first_call_s,
+        jitter=random.Random(1),
+    )
+
+
+def test_a_rate_limit_cools_the_lane_for_the_time_named_and_counts_no_attempt() -> None:
+    failure = CallFailed("rate_limited", "429", retry_after_s=40.0)
+    assert decided(failure) == Decision(State.QUEUED, counted=False, cool_s=40.0)
+
+
+def test_a_rate_limit_never_uses_a_job_up() -> None:
+    failure = CallFailed("rate_limited", "429")
+    assert decided(failure, counted_before=5, since_first_call_s=1e6).state is State.QUEUED
+
+
+def test_a_transient_failure_counts_and_waits_longer_each_time() -> None:
+    failure = CallFailed("server_error", "500")
+    for counted_before, longest_s in ((0, 1.0), (1, 2.0), (4, 16.0)):
+        decision = decided(failure, counted_before=counted_before)
+        assert decision.state is State.RETRYING
+        assert decision.counted
+        assert decision.wait_s is not None
+        assert 0 <= decision.wait_s <= longest_s
+
+
+def test_the_wait_that_a_provider_names_is_kept() -> None:
+    assert decided(CallFailed("server_error", "503", retry_after_s=7.5)).wait_s == 7.5
+
+
+def test_the_last_attempt_fails_the_job() -> None:
+    policy = Retry(max_attempts=3)
+    assert decided(CallFailed("timeout", "t"), counted_before=1, policy=policy).state is State.RETRYING
+    assert decided(CallFailed("timeout", "t"), counted_before=2, policy=policy).state is State.FAILED
+
+
+def test_no_attempt_begins_after_max_elapsed() -> None:
+    policy = Retry(max_elapsed=100.0)
+    assert decided(CallFailed("timeout", "t"), since_first_call_s=100.5, policy=policy).state is State.FAILED
+
+
+@pytest.mark.parametrize("code", [code for code, (kind, _) in CODES.items() if kind is FailureClass.REQUEST])
+def test_a_request_that_can_never_succeed_fails_at_once(code: str) -> None:
+    assert decided(CallFailed(code, "x")) == Decision(State.FAILED, counted=True)
+
+
+def test_a_call_that_was_never_sent_counts_no_attempt() -> None:
+    assert decided(CallFailed("key_missing", "x", sent=False)) == Decision(State.FAILED, counted=False)
+
+
+def test_every_code_says_what_to_do() -> None:
+    assert all(remedy.endswith(".") for _, remedy in CODES.values())
