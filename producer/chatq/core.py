@@ -10,12 +10,10 @@ from typing import Any, Final
 
 import orjson
 
-from chatq.contract.config_problems import nearest
-from chatq.contract.connection import Connection
+from chatq.contract.check import check
 from chatq.contract.errors import (
     BacklogFull,
     ChatQueueError,
-    InvalidJob,
     JobConflict,
     JobNotFinal,
     UnknownBatch,
@@ -23,7 +21,7 @@ from chatq.contract.errors import (
     UnknownJob,
     WaitTimeout,
 )
-from chatq.contract.job import TOOLS_VARIANT, Job
+from chatq.contract.job import Job
 from chatq.contract.record import Batch, JobRecord
 from chatq.contract.settings import Settings
 from chatq.contract.states import State
@@ -70,36 +68,13 @@ class Core:
             self._published_at = time.monotonic()
         return self._published
 
-    def _connection(self, name: str) -> Steps[tuple[Settings, Connection]]:
+    def entry(self, job: Job) -> Steps[Entry]:
+        """A job made ready: held against its connection. Raises `InvalidJob`."""
         settings = yield from self.settings()
-        if name not in settings.connections:
+        if job.connection not in settings.connections:
             settings = yield from self.settings(fresh=True)
-        connection = settings.connections.get(name)
-        if connection is None:
-            near = nearest(name, settings.connections)
-            meant = f'; did you mean "{near}"?' if near else "."
-            raise UnknownConnection(
-                f'There is no connection "{name}"{meant} Known: {", ".join(settings.connections) or "none"}.',
-                remedy="Use one of these, or add it to config.yaml and restart the workers.",
-            )
-        return settings, connection
-
-    def entry(self, job: Job, *, job_id: str | None = None) -> Steps[Entry]:
-        """A job made ready: checked against its connection. Raises `InvalidJob`."""
-        settings, connection = yield from self._connection(job.connection)
-        mode = job.post_processing or connection.post_processing
-        if not job.chat() and mode == "none":
-            raise InvalidJob(
-                "The job has an empty list of messages, and post-processing mode none sends it as it is.",
-                remedy="Give a message, or a post_processing mode that inserts the placeholder.",
-            )
-        if job.tools and mode in TOOLS_VARIANT:
-            raise InvalidJob(
-                f"The job offers tools, and post-processing mode {mode} takes tool calls out.",
-                remedy=f"Use post_processing: {TOOLS_VARIANT[mode]}, or leave the tools out.",
-            )
-        request = job.request(max_bytes=int(settings.bounds.job_bytes))
-        return Entry(job, job_id or job.id or new_job_id(), request, job.model or connection.model or "")
+        checked = check(job, settings)
+        return Entry(job, job.id or new_job_id(), checked.request, checked.model)
 
     # One job
 

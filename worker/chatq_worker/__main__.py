@@ -1,4 +1,4 @@
-"""`python -m chatq_worker worker|flower`: what the commands `chatq worker` and `chatq flower` become."""
+"""`python -m chatq_worker worker|flower|render`: what the commands of these names become."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from chatq.contract.config_file import load_settings
-from chatq.contract.errors import ChatQueueError
+from chatq.contract.errors import ChatQueueError, InvalidJob
 from chatq.processes import follow_parent
 
 
@@ -20,7 +20,11 @@ def main() -> int:
     flower = commands.add_parser("flower", help="Flower for this queue")
     flower.add_argument("--address", default="127.0.0.1")
     flower.add_argument("--port", type=int, default=5555)
-    for command in (worker, flower):
+    render = commands.add_parser("render", help="the request that would be sent")
+    render.add_argument("connection")
+    render.add_argument("--file", type=Path)
+    render.add_argument("--json", action="store_true")
+    for command in (worker, flower, render):
         command.add_argument("--config", type=Path, help="the config.yaml to use")
     arguments = parser.parse_args()
     follow_parent()
@@ -30,12 +34,18 @@ def main() -> int:
             from chatq_worker.flower import run_flower
 
             return run_flower(settings, address=arguments.address, port=arguments.port)
+        if arguments.command == "render":
+            from chatq_worker.render import run_render
+
+            return run_render(
+                settings, connection=arguments.connection, file=arguments.file, as_json=arguments.json
+            )
         from chatq_worker.main import run_worker
 
         return run_worker(settings, slots=arguments.slots)
     except ChatQueueError as error:
         print(f"chatq {arguments.command}: {error}", file=sys.stderr)  # noqa: T201
-        return 2 if error.code == "config" else 1
+        return 2 if error.code == "config" or isinstance(error, InvalidJob) else 1
 
 
 if __name__ == "__main__":

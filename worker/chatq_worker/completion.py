@@ -18,6 +18,7 @@ from typing import Any, TypeVar
 
 import orjson
 
+from chatq.contract.addresses import SIMULATOR
 from chatq.contract.connection import Connection, Retry
 from chatq.contract.settings import Settings
 from chatq.contract.states import State
@@ -25,9 +26,9 @@ from chatq.ledger.ledger import Admitted, Begun, Ledger
 from chatq.ledger.server import AsyncServer
 from chatq_worker.api_keys import read_key
 from chatq_worker.failures import CallFailed
-from chatq_worker.prompts import Names, post_process
+from chatq_worker.preparation import prepare
 from chatq_worker.provider_client import ProviderClient
-from chatq_worker.providers import ADAPTERS, Chat, Completion
+from chatq_worker.providers import ADAPTERS, Completion
 from chatq_worker.recent_settlements import RecentSettlements
 from chatq_worker.redaction import redacted
 from chatq_worker.retry import Decision, decide
@@ -117,25 +118,17 @@ class Completer:
 
     async def _call(self, attempt: _Attempt) -> Completion:
         """Post-process, translate, call, read. Raises `CallFailed`."""
-        job, connection = attempt.job, self._connection(attempt.connection_id)
+        connection = self._connection(attempt.connection_id)
         adapter = ADAPTERS.get(connection.source)
         if adapter is None:
             raise CallFailed(
                 "invalid_request", f"The source {connection.source} is not built in yet.", sent=False
             )
-        messages = post_process(
-            job["messages"],
-            job.get("post_processing", connection.post_processing),
-            names=_names(job.get("names")),
-            placeholder=self._settings.prompt_placeholder,
-        )
-        chat = Chat(
-            messages=messages,
+        chat = prepare(
+            attempt.request,
+            connection,
             model=attempt.begun.model,
-            params={**connection.params, **job.get("params", {})},
-            tools=job.get("tools"),
-            tool_choice=job.get("tool_choice"),
-            response_format=job.get("response_format"),
+            placeholder=self._settings.prompt_placeholder,
         )
         attempt.key = read_key(connection)
         prepared = adapter.request(chat, connection, attempt.key)
@@ -156,6 +149,13 @@ class Completer:
                 "invalid_request",
                 f"The worker's config.yaml has no connection {connection_id}.",
                 remedy="Add the connection to the worker's config.yaml, or enqueue on another.",
+                sent=False,
+            )
+        if connection.url == SIMULATOR:
+            raise CallFailed(
+                "connect_error",
+                "The built-in simulator does not run.",
+                remedy="Start it together with a worker: chatq up.",
                 sent=False,
             )
         return connection
@@ -282,7 +282,7 @@ class _Attempt:
         self.token = token
         self.begun = begun
         self.connection_id = begun.connection
-        self.job: dict[str, Any] = orjson.loads(begun.request)
+        self.request: dict[str, Any] = orjson.loads(begun.request)
         self.key: str | None = None
         self.sent = False
         self.latency_s = 0.0
@@ -300,12 +300,6 @@ async def _to_the_end(work: Coroutine[Any, Any, T]) -> tuple[T, bool]:
         return await asyncio.shield(task), False
     except asyncio.CancelledError:
         return await task, True
-
-
-def _names(names: Mapping[str, Any] | None) -> Names:
-    if not names:
-        return Names()
-    return Names(char=names.get("char", ""), user=names.get("user", ""), group=tuple(names.get("group", ())))
 
 
 def _present(data: Mapping[str, Any]) -> dict[str, Any]:

@@ -62,6 +62,13 @@ def _parser() -> argparse.ArgumentParser:
     cancel = command("cancel", "jobs", "cancel a job, or a batch")
     cancel.add_argument("job", metavar="JOB|BATCH")
 
+    render = command("render", "fleet", "the request that would be sent, key masked; nothing is sent")
+    render.add_argument("connection", metavar="CONNECTION")
+    render.add_argument(
+        "--file", type=Path, metavar="JOB.json", help="a job, or a job on each line; default: standard input"
+    )
+    render.add_argument("standard_input", nargs="?", choices=["-"], metavar="-", help="read standard input")
+
     command("status", "status", "workers, connections, backlog at a glance")
     command("doctor", "doctor", "what is wrong with this installation, and the remedy")
     return parser

@@ -43,6 +43,13 @@ def flower(arguments: argparse.Namespace) -> NoReturn:
     )
 
 
+def render(arguments: argparse.Namespace) -> NoReturn:
+    """Hand over to the worker's side: it knows the sources."""
+    options = ["--file", str(arguments.file)] if arguments.file else []
+    options += ["--json"] if arguments.json else []
+    _become("chatq_worker", ["render", arguments.connection, *_config(arguments), *options])
+
+
 def up(arguments: argparse.Namespace) -> int:
     """Start everything for one machine; end all when one ends or Ctrl-C comes."""
     settings = load_settings(arguments.config)

@@ -1,0 +1,32 @@
+"""From a job's request to the chat that an adapter translates: post-processing, and the connection's parameters
+under the job's own."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from chatq.contract.connection import Connection
+from chatq_worker.prompts import Names, post_process
+from chatq_worker.providers import Chat
+
+
+def prepare(request: Mapping[str, Any], connection: Connection, *, model: str, placeholder: str) -> Chat:
+    """The chat of a request that `Job.request` made. `placeholder`: text of the message that strict modes insert."""
+    return Chat(
+        messages=post_process(
+            request["messages"],
+            request.get("post_processing", connection.post_processing),
+            names=_names(request.get("names") or {}),
+            placeholder=placeholder,
+        ),
+        model=model,
+        params={**connection.params, **request.get("params", {})},
+        tools=request.get("tools"),
+        tool_choice=request.get("tool_choice"),
+        response_format=request.get("response_format"),
+    )
+
+
+def _names(names: Mapping[str, Any]) -> Names:
+    return Names(char=names.get("char", ""), user=names.get("user", ""), group=tuple(names.get("group", ())))
