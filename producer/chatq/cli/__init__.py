@@ -67,7 +67,7 @@ def _parser() -> argparse.ArgumentParser:
     render.add_argument(
         "--file", type=Path, metavar="JOB.json", help="a job, or a job on each line; default: standard input"
     )
-    render.add_argument("standard_input", nargs="?", choices=["-"], metavar="-", help="read standard input")
+    render.add_argument("--stdin", action="store_true", help=argparse.SUPPRESS)
 
     command("status", "status", "workers, connections, backlog at a glance")
     command("doctor", "doctor", "what is wrong with this installation, and the remedy")
@@ -95,9 +95,17 @@ def _seconds(text: str) -> float:
         raise argparse.ArgumentTypeError(str(error)) from None
 
 
+def _with_dash(argv: list[str]) -> list[str]:
+    """`chatq render CONNECTION -`: argparse takes no lone dash behind an option, so it becomes one itself."""
+    if argv[:1] != ["render"]:
+        return argv
+    pairs = zip(["", *argv], argv, strict=False)
+    return ["--stdin" if word == "-" and before != "--file" else word for before, word in pairs]
+
+
 def main(argv: list[str] | None = None) -> NoReturn:
     """Run the command line and exit."""
-    arguments = _parser().parse_args(argv)
+    arguments = _parser().parse_args(_with_dash(sys.argv[1:] if argv is None else argv))
     module = importlib.import_module(f"chatq.cli.{arguments.module}")
     try:
         code = getattr(module, arguments.function)(arguments)
