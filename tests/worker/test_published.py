@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from chatq.contract.settings import Settings
-from chatq_worker.published import accounts, published, rules
+from chatq_worker.published import accounts, key_fact, published, rules
 
 
 def settings(**connections: dict[str, Any]) -> Settings:
@@ -46,5 +46,22 @@ def test_of_different_limits_of_one_account_the_lowest_holds() -> None:
 def test_nothing_of_a_key_is_published(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("KEY_A", "sk-canary-1234")
     made = settings(a={"api_key": "env:KEY_A"})
-    assert b"canary" not in published(made)
+    assert b"sk-canary" not in published(made)
     assert "canary" not in str(rules(made))
+
+
+@pytest.mark.parametrize(
+    ("key", "fact"),
+    [(None, "missing"), ("short-key", "set"), ("k" * 19, "set"), ("sk-0123456789abcdefgh", "...efgh")],
+)
+def test_of_a_key_only_its_end_is_told_and_only_of_a_long_one(
+    key: str | None, fact: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("KEY_A", raising=False)
+    if key is not None:
+        monkeypatch.setenv("KEY_A", key)
+    assert key_fact(settings(a={"api_key": "env:KEY_A"}).connections["a"]) == fact
+
+
+def test_a_connection_that_names_no_key_has_none() -> None:
+    assert key_fact(settings(a={}).connections["a"]) == "none"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from typing import Final
 
 import orjson
 
@@ -11,10 +12,24 @@ from chatq.contract.settings import Settings
 from chatq_worker.api_keys import read_key
 from chatq_worker.failures import CallFailed
 
+_TOLD_FROM: Final = 20
+
 
 def published(settings: Settings) -> bytes:
-    """The settings as callers read them, JSON."""
-    return orjson.dumps(settings.public(), option=orjson.OPT_SORT_KEYS)
+    """The settings as callers read them, and what may be told of the keys, JSON."""
+    keys = {name: key_fact(connection) for name, connection in settings.connections.items()}
+    return orjson.dumps({**settings.public(), "keys": keys}, option=orjson.OPT_SORT_KEYS)
+
+
+def key_fact(connection: Connection) -> str:
+    """What an operator may know of a key: `none` is named, `missing`, `set`, or its last 4 characters, if it has 20."""
+    if connection.api_key is None:
+        return "none"
+    try:
+        key = read_key(connection) or ""
+    except CallFailed:
+        return "missing"
+    return f"...{key[-4:]}" if len(key) >= _TOLD_FROM else "set"
 
 
 def digest_of(settings: Settings) -> str:
