@@ -62,7 +62,7 @@ class Worker:
     @property
     def journal(self) -> list[str]:
         """What the app's tasks and its service have noted, in order."""
-        return [entry.decode() for entry in self.bench.redis.lrange(f"journal:{self.name}", 0, -1)]
+        return [str(entry) for entry in self.bench.redis.lrange(f"journal:{self.name}", 0, -1)]
 
     def send(self, task: str, *args: Any, **options: Any) -> str:
         """Send a message to this worker; returns the task id."""
@@ -101,7 +101,7 @@ class Bench:
     def __init__(self, folder: Path) -> None:
         self.folder, self.socket = folder, folder / "redis.sock"
         self.url = f"redis+socket://{self.socket}"
-        self.redis = redis.Redis(unix_socket_path=str(self.socket))
+        self.redis = redis.Redis(unix_socket_path=str(self.socket), decode_responses=True)
         self.app = Celery("tests", broker=self.url)
         self._events: list[Event] = []
         self._news = threading.Condition()

@@ -27,21 +27,21 @@ def test_on_sigterm_running_coroutines_end_and_are_reported_before_the_worker_ex
     server: Bench,
 ) -> None:
     worker = server.worker("warm", service="plain")
-    ids = start_waiting(worker, 3)
+    ids = start_waiting(worker, 100)
     worker.process.send_signal(signal.SIGTERM)
-    worker.await_journal("drain, 3 running")
+    worker.await_journal("drain, 100 running")
     server.redis.rpush("drain:warm", "go")
     assert worker.await_exit() == 0
     for task_id in ids:
-        assert worker.event("task-succeeded", task_id)["result"] == "'exit  x3'"
+        assert worker.event("task-succeeded", task_id)["result"] == "'exit  x100'"
     ended = {f"{task_id} ended" for task_id in ids}
     assert [entry for entry in worker.journal if entry not in ended] == [
         "start",
-        "drain, 3 running",
+        "drain, 100 running",
         "drained",
         "stop, 0 running",
     ]
-    assert set(worker.journal[-4:-1]) == ended  # after "drained" and before "stop"
+    assert set(worker.journal[-101:-1]) == ended  # after "drained" and before "stop"
     assert "Traceback" not in worker.log
 
 
@@ -106,6 +106,19 @@ def test_on_sigquit_coroutines_are_cancelled_and_the_worker_exits_at_once(server
     assert worker.journal[-1] == "stop, 0 running"
     assert "Traceback" not in worker.log
     assert "have not" not in worker.log
+
+
+def test_sigquit_does_not_hang_a_worker_that_is_sending_events(server: Bench) -> None:
+    """Celery's cold shutdown waits in its signal handler for locks that the interrupted code may hold."""
+    worker = server.worker("busy")
+    ids = [worker.send("wait", "exit") for _ in range(300)]
+    worker.event("task-started", ids[30])
+    worker.process.send_signal(signal.SIGQUIT)
+    worker.await_exit()
+    assert server.redis.llen("busy") > 0  # it was not idle yet
+    assert len(worker.journal) == len(
+        [entry for entry in worker.journal if entry.endswith("cancelled: None")]
+    )
 
 
 def test_sigquit_ends_a_drain_that_sigterm_began(server: Bench) -> None:

@@ -92,7 +92,8 @@ class CoroutineTask(Task):  # type: ignore[misc]  # celery has no types: its Tas
     ends by returning, by raising (a failure), or by raising `celery.exceptions.Retry`, `Ignore` or `Reject`.
     A `Retry` is only reported: to send the job again is up to whoever raises it. It is cancelled, at most
     once, by a revoke with `terminate`, by its hard time limit and by the end of the worker;
-    `CoroutinePool.cancel_reason` tells which.
+    `CoroutinePool.cancel_reason` tells which. Celery's own hooks and signals (`before_start`, `task_prerun`,
+    ...) come with the replay, in the hub thread, when the work is done.
     """
 
     _replay_tracer: Callable[..., Any] | None = None

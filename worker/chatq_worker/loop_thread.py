@@ -83,10 +83,10 @@ class Run:
     soft_limit_s: float | None = None
     hard_limit_s: float | None = None
     # What follows belongs to the loop.
-    cancel_reason: str | None = None
-    _outcome: Outcome | None = None
-    _task: asyncio.Task[None] | None = None
-    _timers: list[asyncio.TimerHandle] = field(default_factory=list)
+    cancel_reason: str | None = field(init=False, default=None)
+    _outcome: Outcome | None = field(init=False, default=None)
+    _task: asyncio.Task[None] | None = field(init=False, default=None)
+    _timers: list[asyncio.TimerHandle] = field(init=False, default_factory=list)
 
     def start(self, loop: AbstractEventLoop, to_caller: Mailbox, on_end: Call) -> None:
         self._task = loop.create_task(self._execute(), name=self.task_id)
@@ -189,6 +189,9 @@ class LoopThread:
     def cancel_reason(self, task_id: str) -> str | None:
         run = self._runs.get(task_id)
         return None if run is None else run.cancel_reason
+
+    def running_ids(self) -> list[str]:
+        return list(self._runs)
 
     def cancel_all(self, reason: str) -> None:
         for run in self._runs.values():

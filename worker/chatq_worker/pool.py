@@ -29,15 +29,19 @@ What differs from prefork
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import select
+import signal
 import socket
 import sys
+import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import CancelledError, Future
 from contextlib import suppress
 from functools import partial
+from types import FrameType
 from typing import Any, NoReturn
 
 from billiard.einfo import ExceptionInfo, ExceptionWithTraceback
@@ -45,7 +49,6 @@ from celery import signals
 from celery.concurrency.base import BasePool
 from celery.exceptions import Terminated, WorkerShutdown, WorkerTerminate
 from celery.platforms import EX_FAILURE, EX_OK
-from celery.utils.log import get_logger
 from celery.worker import state
 
 from chatq.contract.errors import ChatQueueError
@@ -55,7 +58,7 @@ from chatq_worker.mailbox import Mailbox
 
 __all__ = ["CancelReason", "CoroutinePool", "LoopService"]
 
-logger = get_logger(__name__)
+logger = logging.getLogger(__name__)
 
 # How long a cold shutdown waits for cancelled jobs and the service: what Celery gives its broker's sockets.
 _COLD_STOP_S = 5.0
@@ -123,7 +126,7 @@ class CoroutinePool(BasePool):  # type: ignore[misc]  # celery has no types: its
 
     def running_ids(self) -> list[str]:
         """The task ids of the running coroutines. On the loop only."""
-        return list(self._running)
+        return self._thread.running_ids()
 
     def cancel(self, task_id: str, reason: str = "cancelled") -> bool:
         """Cancel the running coroutine of `task_id`; False when there is none. On the loop only.
@@ -261,7 +264,28 @@ class CoroutinePool(BasePool):  # type: ignore[misc]  # celery has no types: its
         if error is not None:
             self._end_loop()
             _refuse(f"{type(self._service).__name__} did not start: {error}", error)
+        self._postpone_sigquit()
         self._accepts = True
+
+    def _postpone_sigquit(self) -> None:
+        """Have Celery's cold shutdown begin between two steps of the hub, not in the middle of one.
+
+        Celery does it all in its signal handler, events included, and waits there for the lock of the event
+        dispatcher: forever, if the signal came while the hub thread was sending events. A second SIGQUIT is
+        Celery's again, at once.
+        """
+        cold_shutdown = signal.getsignal(signal.SIGQUIT)
+        if not callable(cold_shutdown) or threading.current_thread() is not threading.main_thread():
+            return
+
+        def on_sigquit(signum: int, frame: FrameType | None) -> None:
+            signal.signal(signal.SIGQUIT, cold_shutdown)
+            if self._hub is not None and self._wake_reader.fileno() in self._hub.readers:
+                self._mailbox.put(partial(cold_shutdown, signum, frame))
+            else:  # no connection, or none yet: nobody would look into the mailbox
+                cold_shutdown(signum, frame)
+
+        signal.signal(signal.SIGQUIT, on_sigquit)
 
     def did_start_ok(self) -> bool:
         return self._thread.is_alive
@@ -285,8 +309,8 @@ class CoroutinePool(BasePool):  # type: ignore[misc]  # celery has no types: its
     def on_stop(self) -> None:
         """Wait until the jobs and the service have ended; report everything.
 
-        Celery calls it at the end of a warm shutdown and at the beginning of a cold one: the latter in a
-        signal handler, which may well interrupt the former.
+        Celery calls it at the end of a warm shutdown and at the beginning of a cold one: the latter perhaps in
+        a signal handler (SIGINT twice), which may well interrupt the former.
         """
         if self._starting is not None:
             self._starting.cancel()
@@ -315,12 +339,14 @@ class CoroutinePool(BasePool):  # type: ignore[misc]  # celery has no types: its
         poller = select.poll()
         poller.register(self._wake_reader, select.POLLIN)
         while not self._wound_down and self._thread.is_alive:
-            # With a limit this is a signal handler, perhaps in the middle of a timer or callback of the hub.
+            # With a limit this may be a signal handler, in the middle of a timer or callback of the hub.
             wait_s = self._work_for_hub() if end_s is None else end_s - time.monotonic()
             if wait_s < 0:
                 break
             poller.poll(min(wait_s, 1.0) * 1000)
             self._serve_mailbox()
+        if not self._thread.is_alive:  # then all that it will ever have put is there
+            self._mailbox.serve(sys.maxsize)
         return self._wound_down
 
     def _work_for_hub(self) -> float:
@@ -353,7 +379,7 @@ class CoroutinePool(BasePool):  # type: ignore[misc]  # celery has no types: its
 
     # -- Celery's remote commands ----------------------------------------------------------------------------
 
-    def terminate_job(self, pid: int, signal: int | None = None) -> None:
+    def terminate_job(self, pid: int, signum: int | None = None) -> None:
         """Nothing: the pid is the worker's own. The cancellation comes by `_Delivery.terminate`."""
 
     def grow(self, n: int = 1) -> None:
@@ -406,7 +432,9 @@ def _guarded(function: Callable[..., object], *args: object, **kwargs: object) -
     try:
         function(*args, **kwargs)
     except Exception:
-        logger.exception("A call of the pool in the hub thread failed: %r", function)
+        # By its name: the repr of a Request's method shows the task's arguments.
+        name = getattr(function, "__qualname__", type(function).__name__)
+        logger.exception("A call of the pool in the hub thread failed: %s", name)
 
 
 def _refuse(message: str, error: BaseException | None = None) -> NoReturn:
