@@ -12,11 +12,13 @@ DEV := .venv/.dev-installed
 
 .PHONY: help
 help: ## list the commands
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' Makefile
 
 # --without-pip: Debian's Python may lack ensurepip, and refuses a bare `pip install`.
 $(BIN)/python:
 	@test -n "$(PYTHON)" || { echo "chatq needs Python 3.11 or newer on the PATH; none was found." >&2; exit 1; }
+	@test -n "$(UV)" || "$(PYTHON)" -m pip --version >/dev/null 2>&1 || { \
+		echo "chatq is installed with pip or uv; $(PYTHON) has no pip. Install it (Debian: python3-pip) or uv." >&2; exit 1; }
 	@"$(PYTHON)" -m venv --without-pip .venv
 
 ifneq ($(UV),)
