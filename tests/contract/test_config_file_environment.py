@@ -292,3 +292,8 @@ def test_a_variable_that_is_not_unicode_is_told() -> None:
     [told] = problems_of({"CHATQ_HTTP__PORT": "\udcff"})
 
     assert told == "$CHATQ_HTTP__PORT: http.port: the character U+DCFF cannot be used here; take it out"
+
+
+def test_a_variable_that_a_connection_names_as_its_key_is_no_setting() -> None:
+    text = FILE.replace("source: openai\n", "source: openai\n    api_key: env:CHATQ_TEAM_KEY\n")
+    assert load({"CHATQ_TEAM_KEY": "sk-1"}, text).connections["openai-main"].api_key == ("env", "CHATQ_TEAM_KEY")

@@ -48,11 +48,13 @@ def apply_environment(root: Node, environ: Mapping[str, str], *, connections_kno
     """
     problems: list[Problem] = []
     taken: dict[tuple[str, ...], str] = {}
+    keys = _named_as_keys(root)
     for variable in sorted(name for name in environ if name.startswith(PREFIX)):
         value = environ[variable]
         if (
             not value
             or variable in (CONFIG, HTTP_TOKENS)
+            or variable in keys
             or variable.startswith(_OTHERS)
             or _of_service(variable, value)
         ):
@@ -71,6 +73,14 @@ def apply_environment(root: Node, environ: Mapping[str, str], *, connections_kno
         taken[path] = variable
         problems += _put(root, path, key, variable, value)
     return problems
+
+
+def _named_as_keys(root: Node) -> set[str]:
+    """The variables that hold keys: a connection says `env:NAME`, and the name may begin as ours do."""
+    connections = root.at(("connections",))
+    keys = [one.at(("api_key",)) for one in ((connections and connections.entries) or {}).values()]
+    texts = [key.scalar for key in keys if key is not None and isinstance(key.scalar, str)]
+    return {text.removeprefix("env:") for text in texts if text.startswith("env:")}
 
 
 def _of_service(variable: str, value: str) -> bool:
