@@ -31,6 +31,7 @@ app.conf.update(
     worker_cancel_long_running_tasks_on_connection_loss=True,
     task_ignore_result=True,
     task_default_queue=WORKER,
+    broker_transport_options={"polling_interval": 0.1},  # s; a worker's exit waits for the end of its BRPOP
 )
 
 gates: defaultdict[str, asyncio.Event] = defaultdict(asyncio.Event)
