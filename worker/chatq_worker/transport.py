@@ -13,7 +13,7 @@ from kombu.transport import redis as kombu_redis
 
 
 class Channel(kombu_redis.Channel):  # type: ignore[misc]  # kombu has no types
-    """The stock channel; three more key names come from the transport options."""
+    """The stock channel; three more key names come from the transport options, and topics may begin with our prefix."""
 
     from_transport_options = (
         *kombu_redis.Channel.from_transport_options,
@@ -21,6 +21,11 @@ class Channel(kombu_redis.Channel):  # type: ignore[misc]  # kombu has no types
         "keyprefix_binding_deadlines",
         "keyprefix_binding_permanent",
     )
+
+    def _deliver_fanout_message(self, message: Any, exchange: str) -> Any:
+        # kombu takes only a prefix of the form `/DB.` off a topic; with another it knows no such exchange, and the
+        # KeyError ends the connection of whoever listens: of every worker, at every broadcast of Flower's.
+        return super()._deliver_fanout_message(message, exchange.removeprefix(self.keyprefix_fanout))
 
 
 class Transport(kombu_redis.Transport):  # type: ignore[misc]
@@ -44,6 +49,7 @@ def options(prefix: str) -> dict[str, Any]:
         "keyprefix_queue": f"{prefix}:celery:binding.%s",
         "keyprefix_binding_deadlines": f"{prefix}:celery:binding-deadlines",
         "keyprefix_binding_permanent": f"{prefix}:celery:binding-permanent.%s",
-        "fanout_prefix": f"{prefix}:celery:/{{db}}.",
+        # No slash in it: behind the exchange's name a slash sets off the routing key.
+        "fanout_prefix": f"{prefix}:celery:{{db}}.",
         "socket_keepalive": True,
     }
