@@ -25,6 +25,7 @@ from chatq.contract.errors import (
 )
 from chatq.contract.record import Batch, JobError, JobRecord, Result
 from chatq.contract.states import State
+from chatq.contract.status import StatusOutcome, StatusState
 
 __all__ = [
     "AsyncChatQueue",
@@ -48,6 +49,8 @@ __all__ = [
     "ServerUnreachable",
     "ServerUnsuitable",
     "State",
+    "StatusOutcome",
+    "StatusState",
     "UnknownBatch",
     "UnknownConnection",
     "UnknownJob",

@@ -14,6 +14,7 @@ from chatq.contract.errors import BatchInterrupted, ChatQueueError
 from chatq.contract.job import Job
 from chatq.contract.record import Batch, JobRecord
 from chatq.contract.settings import Settings
+from chatq.contract.status import StatusOutcome
 from chatq.core import CHUNK_BYTES, CHUNK_JOBS, Core
 from chatq.ledger.ledger import Entry
 from chatq.ledger.locate import locator, redis_py_url
@@ -170,6 +171,33 @@ class ChatQueue:
             if not follow and not records:
                 return
 
+    def check(self, connection: str, timeout: float = 30) -> StatusOutcome:
+        """Have a worker check a connection, and return the outcome.
+
+        Raises `UnknownConnection`, `NoWorker`, and `WaitTimeout` after `timeout` seconds.
+        """
+        return drive(self._core.check(connection, timeout), self._server)
+
+    def status(self, connection: str) -> StatusOutcome:
+        """The last outcome of a check; not asked anew. Raises `UnknownConnection`."""
+        return drive(self._core.status(connection), self._server)
+
+    def models(self, connection: str, timeout: float = 30) -> list[str]:
+        """The ids of the models that a connection offers. Raises as `check`."""
+        return drive(self._core.models(connection, timeout), self._server)
+
+    def test_message(self, connection: str, timeout: float = 120) -> JobRecord:
+        """Send one short message as a job like any other, and return its final record. Raises as `wait`."""
+        return drive(self._core.test_message(connection, timeout), self._server)
+
+    def settings(self) -> Settings:
+        """The settings that hold here: those of config.yaml, or those that the workers published."""
+        return drive(self._core.settings(), self._server)
+
+    def key_facts(self) -> dict[str, str]:
+        """What the leading worker says of each connection's key: `none`, `set`, `missing`, or its end `...1234`."""
+        return drive(self._core.key_facts(), self._server)
+
     def overview(self) -> dict[str, Any]:
         """The status of the whole: workers, slots, what waits and runs on each connection."""
         return drive(self._core.overview(), self._server)
@@ -276,6 +304,30 @@ class AsyncChatQueue:
                 yield record
             if not follow and not records:
                 return
+
+    async def check(self, connection: str, timeout: float = 30) -> StatusOutcome:
+        """As `ChatQueue.check`."""
+        return await drive_async(self._core.check(connection, timeout), self._server)
+
+    async def status(self, connection: str) -> StatusOutcome:
+        """As `ChatQueue.status`."""
+        return await drive_async(self._core.status(connection), self._server)
+
+    async def models(self, connection: str, timeout: float = 30) -> list[str]:
+        """As `ChatQueue.models`."""
+        return await drive_async(self._core.models(connection, timeout), self._server)
+
+    async def test_message(self, connection: str, timeout: float = 120) -> JobRecord:
+        """As `ChatQueue.test_message`."""
+        return await drive_async(self._core.test_message(connection, timeout), self._server)
+
+    async def settings(self) -> Settings:
+        """As `ChatQueue.settings`."""
+        return await drive_async(self._core.settings(), self._server)
+
+    async def key_facts(self) -> dict[str, str]:
+        """As `ChatQueue.key_facts`."""
+        return await drive_async(self._core.key_facts(), self._server)
 
     async def overview(self) -> dict[str, Any]:
         """As `ChatQueue.overview`."""

@@ -10,12 +10,13 @@ from typing import Any, Final
 
 import orjson
 
-from chatq.contract.check import check
+from chatq.contract.check import check, unknown_connection
 from chatq.contract.errors import (
     BacklogFull,
     ChatQueueError,
     JobConflict,
     JobNotFinal,
+    NoWorker,
     UnknownBatch,
     UnknownConnection,
     UnknownJob,
@@ -25,6 +26,7 @@ from chatq.contract.job import Job
 from chatq.contract.record import Batch, JobRecord
 from chatq.contract.settings import Settings
 from chatq.contract.states import State
+from chatq.contract.status import StatusOutcome, StatusState
 from chatq.ledger.ledger import Enqueued, Entry, Ledger, Overview
 from chatq.steps import Hear, Pause, Steps
 
@@ -34,6 +36,10 @@ CHUNK_JOBS: Final = 500
 CHUNK_BYTES: Final = 1 << 20
 SETTINGS_AGE_S: Final = 5.0
 _BACKLOG_RETRY_S: Final = 2.0
+ASK_AGAIN_S: Final = 10.0
+TEST_PROMPT: Final = "Answer with the single word: ready"
+TEST_TOKENS: Final = 64
+"""Enough for a short answer of a model that reasons a little first."""
 BACKLOG_PATIENCE_S: Final = 60.0
 """How long a batch waits for the backlog to shrink before it gives up."""
 
@@ -226,6 +232,86 @@ class Core:
                 return cursor, over, [JobRecord.model_validate_json(record) for record in records]
             yield Hear(channel, POLL_S)
 
+    # Connections
+
+    def _ask(self, kind: str, connection: str, timeout: float) -> Steps[bytes]:
+        """The answer of a worker. Raises `UnknownConnection`, `NoWorker`, `WaitTimeout` after `timeout` seconds."""
+        settings = yield from self.settings()
+        if connection not in settings.connections:
+            settings = yield from self.settings(fresh=True)
+        if connection not in settings.connections:
+            raise unknown_connection(connection, settings)
+        question_id = new_job_id()
+        question = orjson.dumps({"id": question_id, "kind": kind, "connection": connection})
+        channel = self.ledger.keys.answered(question_id)
+        deadline = time.monotonic() + timeout
+        ask_again_at = 0.0
+        yield Hear(channel, 0)
+        while True:
+            if time.monotonic() >= ask_again_at:
+                # Whoever took the question may have died with it; asking twice costs one more check.
+                if not (yield self.ledger.ask(question)):
+                    raise NoWorker(
+                        f"No worker is alive that could be asked about connection {connection}.",
+                        remedy="Start one: chatq worker (or chatq up).",
+                    )
+                ask_again_at = time.monotonic() + ASK_AGAIN_S
+            answer = yield self.ledger.answered(question_id)
+            if answer is not None:
+                return answer  # type: ignore[no-any-return]
+            left = min(POLL_S, deadline - time.monotonic())
+            if left <= 0:
+                raise WaitTimeout(
+                    f"No worker answered about connection {connection} within {timeout:g} s.",
+                    remedy="Ask again with a longer timeout; see the workers' log if it stays silent.",
+                )
+            yield Hear(channel, left)
+
+    def check(self, connection: str, timeout: float) -> Steps[StatusOutcome]:
+        """Have a worker check a connection; the outcome. Raises as `_ask`."""
+        return StatusOutcome.model_validate_json((yield from self._ask("check", connection, timeout)))
+
+    def status(self, connection: str) -> Steps[StatusOutcome]:
+        """The last outcome, not asked anew; state `unknown` when it was never checked. Raises `UnknownConnection`."""
+        settings = yield from self.settings()
+        if connection not in settings.connections:
+            raise unknown_connection(connection, settings)
+        (outcome,) = yield self.ledger.statuses([connection])
+        if outcome is not None:
+            return StatusOutcome.model_validate_json(outcome)
+        return StatusOutcome(
+            connection=connection,
+            source=settings.connections[connection].source,
+            state=StatusState.UNKNOWN,
+            models=[],
+            message="The connection was never checked.",
+            remedy=f"Check it: chatq connections check {connection}",
+        )
+
+    def key_facts(self) -> Steps[dict[str, str]]:
+        """For each connection what the leading worker says of its key: `none`, `set`, `missing`, or its end `...1234`.
+
+        Empty when no worker ever led.
+        """
+        data = yield self.ledger.published()
+        return {} if data is None else dict(orjson.loads(data).get("keys", {}))
+
+    def models(self, connection: str, timeout: float) -> Steps[list[str]]:
+        """The model ids that a connection offers; asked of a worker when no recent list is known. Raises as `_ask`."""
+        return list(orjson.loads((yield from self._ask("models", connection, timeout)))["models"])
+
+    def test_message(self, connection: str, timeout: float) -> Steps[JobRecord]:
+        """Send one short message down the path of every job; the final record. Raises as `enqueue` and `wait`."""
+        job = Job(
+            connection=connection,
+            prompt=TEST_PROMPT,
+            params={"max_tokens": TEST_TOKENS},
+            priority=9,
+            metadata={"made_by": "test message"},
+        )
+        record = yield from self.enqueue(job)
+        return (yield from self.wait(record.id, timeout))
+
     # The whole
 
     def overview(self) -> Steps[dict[str, Any]]:
@@ -233,6 +319,11 @@ class Core:
         settings = yield from self.settings()
         names = list(settings.connections)
         overview: Overview = yield self.ledger.overview(names)
+        outcomes = yield self.ledger.statuses(names)
+        states = {
+            name: orjson.loads(outcome)["state"] if outcome else str(StatusState.UNKNOWN)
+            for name, outcome in zip(names, outcomes, strict=True)
+        }
         return {
             "workers": len(overview.workers),
             "slots": sum(worker.slots for worker in overview.workers),
@@ -246,7 +337,7 @@ class Core:
                     "paused": None,
                     "cooling_until": overview.cooling.get(name),
                     "breaker": "closed",
-                    "status": "unknown",
+                    "status": states[name],
                 }
                 for name in names
             },

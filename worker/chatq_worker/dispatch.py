@@ -13,6 +13,7 @@ import time
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Final
 
+import orjson
 from redis.asyncio.client import PubSub
 from redis.exceptions import RedisError
 
@@ -20,6 +21,7 @@ from chatq.contract.errors import ServerError
 from chatq.ledger.ledger import Ledger
 from chatq.ledger.server import AsyncServer
 from chatq_worker.publisher import Publisher
+from chatq_worker.tasks import ASK
 
 logger = logging.getLogger(__name__)
 
@@ -107,7 +109,15 @@ class Clock:
         for dead in ticked.dead_workers:
             logger.warning("worker %s is silent; its jobs went back in line", dead)
             self._publisher.delete_queue(dead)
+        await self._pass_questions_on()
         return min(ticked.wait_ms / 1000, await self._admit(ticked.due_lanes))
+
+    async def _pass_questions_on(self) -> None:
+        """Send what callers asked about connections to workers; no limit and no pause holds it up."""
+        for question, worker in await self._server.run(self._ledger.asked()):
+            asked = orjson.loads(question)
+            arguments = (asked["id"], asked["kind"], asked["connection"])
+            self._publisher.publish_task(ASK, arguments, task_id=asked["id"], worker=worker)
 
     async def _admit(self, lanes: Iterable[str]) -> float:
         """Admit from each lane in turn until none may go on; returns the seconds until one may."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import queue
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final
 
 from celery import Celery
@@ -50,10 +50,18 @@ class Publisher:
         for one in admitted:
             self._inbox.put(one)
 
+    def publish_task(self, name: str, arguments: Sequence[str], *, task_id: str, worker: str) -> None:
+        """Send another task to a worker soon; one that cannot be sent is dropped. From any thread."""
+        self._inbox.put(
+            lambda producer: self._send(
+                name, arguments, task_id=task_id, worker=worker, shown=arguments[1:], producer=producer
+            )
+        )
+
     def delete_queue(self, worker: str) -> None:
         """Delete the queue of a dead worker, with the messages in it: their jobs were handed back."""
         name = self._keys.worker_queue(worker)
-        self._inbox.put(lambda connection: connection.default_channel.queue_delete(name))
+        self._inbox.put(lambda producer: producer.channel.queue_delete(name))
 
     def stop(self) -> None:
         """Send what is left, then end the thread."""
@@ -70,9 +78,9 @@ class Publisher:
                         connection = self._app.connection_for_write()
                         producer = self._app.amqp.Producer(connection)
                     if isinstance(item, Admitted):
-                        self._send(item, producer)
+                        self._wake(item, producer)
                     else:
-                        item(connection)
+                        item(producer)
                     break
                 except Exception as error:
                     # Whatever broke, a new connection is the cure; the second time it is not.
@@ -86,15 +94,34 @@ class Publisher:
         if connection is not None:
             connection.release()
 
-    def _send(self, admitted: Admitted, producer: Any) -> None:
-        self._app.send_task(
+    def _wake(self, admitted: Admitted, producer: Any) -> None:
+        self._send(
             self._task_name,
-            args=(admitted.job_id, admitted.connection, admitted.token),
-            # What Flower shows: the token means nothing to a person.
-            argsrepr=repr((admitted.job_id, admitted.connection)),
-            kwargsrepr="{}",
+            (admitted.job_id, admitted.connection, admitted.token),
             task_id=admitted.job_id,
-            queue=celery_queue(self._keys.worker_queue(admitted.worker)),
+            worker=admitted.worker,
+            # What Flower shows: the token means nothing to a person.
+            shown=(admitted.job_id, admitted.connection),
+            producer=producer,
+        )
+
+    def _send(
+        self,
+        name: str,
+        arguments: Sequence[str],
+        *,
+        task_id: str,
+        worker: str,
+        shown: Sequence[str],
+        producer: Any,
+    ) -> None:
+        self._app.send_task(
+            name,
+            args=tuple(arguments),
+            argsrepr=repr(tuple(shown)),
+            kwargsrepr="{}",
+            task_id=task_id,
+            queue=celery_queue(self._keys.worker_queue(worker)),
             producer=producer,
             retry=False,
             ignore_result=True,

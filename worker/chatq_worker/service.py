@@ -26,8 +26,9 @@ from chatq_worker.pool import CoroutinePool
 from chatq_worker.provider_client import HttpProviderClient
 from chatq_worker.published import digest_of, published, rules
 from chatq_worker.publisher import Publisher
+from chatq_worker.status import StatusChecker
 from chatq_worker.stopping import StopReason, StopReasons
-from chatq_worker.tasks import COMPLETE, Complete, register
+from chatq_worker.tasks import COMPLETE, Ask, Complete, register
 
 logger = logging.getLogger(__name__)
 
@@ -72,7 +73,10 @@ class WorkerService:
             server=self._server,
             provider=self._provider,
         )
-        register(self._app, Complete(self._completer, self._publisher, self._stops))
+        checker = StatusChecker(
+            settings=self._settings, ledger=self._ledger, server=self._server, provider=self._provider
+        )
+        register(self._app, Complete(self._completer, self._publisher, self._stops), Ask(checker))
         self._lease = Lease(
             worker=self._worker,
             lease_s=self._settings.worker.lease,
@@ -104,7 +108,14 @@ class WorkerService:
             asyncio.create_task(self._lease.keep(), name="chatq-lease"),
             asyncio.create_task(self._clock.run(), name="chatq-clock"),
             asyncio.create_task(self._clock.listen(), name="chatq-listen"),
+            asyncio.create_task(self._check_connections(checker), name="chatq-checks"),
         ]
+
+    async def _check_connections(self, checker: StatusChecker) -> None:
+        try:
+            await checker.check_all()
+        except ServerError as error:
+            logger.warning("the connections were not checked: %s", error.message)
 
     async def _publish_settings(self) -> None:
         call = self._ledger.publish(

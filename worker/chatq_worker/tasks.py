@@ -12,9 +12,11 @@ from chatq.contract.states import State
 from chatq_worker.completion import DROPPED, Completer
 from chatq_worker.coroutine_task import CoroutineTask
 from chatq_worker.publisher import Publisher
+from chatq_worker.status import StatusChecker
 from chatq_worker.stopping import StopReasons
 
 COMPLETE = "chatq.complete"
+ASK = "chatq.ask"
 
 
 class JobFailed(Exception):
@@ -58,6 +60,20 @@ class Complete(CoroutineTask):
                 raise Ignore
 
 
-def register(app: Celery, complete: Complete) -> None:
+class Ask(CoroutineTask):
+    """Answers a question about a connection: `chatq.ask(question id, kind, connection)`."""
+
+    name = ASK
+    ignore_result = True
+
+    def __init__(self, checker: StatusChecker) -> None:
+        self._checker = checker
+
+    async def execute(self, question_id: str, kind: str, connection: str) -> dict[str, Any]:
+        return {"state": await self._checker.answer(question_id, kind, connection)}
+
+
+def register(app: Celery, *tasks: CoroutineTask) -> None:
     """Make the tasks known to the app."""
-    app.register_task(complete)
+    for task in tasks:
+        app.register_task(task)

@@ -69,6 +69,11 @@ def _parser() -> argparse.ArgumentParser:
     )
     render.add_argument("--stdin", action="store_true", help=argparse.SUPPRESS)
 
+    connections = command("connections", "connections", "list, check, or try connections")
+    connections.add_argument("action", choices=["list", "check", "models", "test"])
+    connections.add_argument("connection", metavar="CONNECTION", nargs="?", help="default: all of them")
+    connections.add_argument("--timeout", type=_seconds, default=60.0, metavar="S", help="default: 60 s")
+
     command("status", "status", "workers, connections, backlog at a glance")
     command("doctor", "doctor", "what is wrong with this installation, and the remedy")
     return parser

@@ -67,6 +67,10 @@ class Keys:
         """Channel: a job of the batch became final, or the batch ended."""
         return f"{self.prefix}:batch-done:{batch_id}"
 
+    def answered(self, question_id: str) -> str:
+        """Channel: the question was answered."""
+        return f"{self.prefix}:answered:{question_id}"
+
     def cancels(self, worker_id: str) -> str:
         """Channel: jobs of this worker were asked to stop; `renew` tells which."""
         return f"{self.prefix}:cancels:{worker_id}"

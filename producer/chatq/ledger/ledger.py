@@ -227,6 +227,34 @@ class Ledger:
         """Live workers, and what waits and runs on these connections."""
         return self._call("overview", *connections, decode=lambda reply: _overview(reply, connections))
 
+    # Questions to the workers
+
+    def ask(self, question: bytes) -> Call[bool]:
+        """Ask the workers something. False when none is alive."""
+        return self._call("ask", question, decode=lambda reply: reply == b"asked")
+
+    def asked(self, most: int = 50) -> Call[list[tuple[bytes, str]]]:
+        """The questions that were asked, each with the worker that is to answer it. Each is taken once."""
+        return self._call(
+            "asked",
+            most,
+            decode=lambda reply: [(reply[i], _text(reply[i + 1])) for i in range(0, len(reply), 2)],
+        )
+
+    def answer(
+        self, question_id: str, answer: bytes, *, status_of: str = "", keep_s: float = 120
+    ) -> Call[int]:
+        """Answer a question. `status_of`: the connection whose status outcome the answer is."""
+        return self._call("answer", question_id, answer, status_of, int(keep_s * 1000), decode=int)
+
+    def answered(self, question_id: str) -> Call[bytes | None]:
+        """The answer to a question, None when there is none yet. It can be read once."""
+        return self._call("answered", question_id, decode=lambda reply: reply or None)
+
+    def statuses(self, connections: Sequence[str]) -> Call[list[bytes | None]]:
+        """The last status outcomes as JSON, None for a connection that was never checked."""
+        return self._call("statuses", *connections, decode=lambda reply: [item or None for item in reply])
+
     # The worker's side
 
     def admit(self, lane: str, most: int) -> Call[Admission]:

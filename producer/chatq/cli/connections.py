@@ -1,0 +1,105 @@
+"""`chatq connections list|check|models|test`: is a connection set up right?"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Callable, Sequence
+from typing import Final
+
+from chatq.cli.table import print_table
+from chatq.client import ChatQueue
+from chatq.contract.sources import KEY_PAGES
+from chatq.contract.status import StatusOutcome, StatusState
+
+_FINE: Final = frozenset({StatusState.OK, StatusState.NO_MODEL_LIST, StatusState.BYPASSED})
+
+
+def connections(arguments: argparse.Namespace) -> int:
+    """Do one of the actions."""
+    actions: dict[str, Callable[[ChatQueue, argparse.Namespace], int]] = {
+        "list": _list,
+        "check": _check,
+        "models": _models,
+        "test": _test,
+    }
+    with ChatQueue(arguments.config) as queue:
+        return actions[arguments.action](queue, arguments)
+
+
+def _names(queue: ChatQueue, arguments: argparse.Namespace) -> Sequence[str]:
+    return [arguments.connection] if arguments.connection else list(queue.settings().connections)
+
+
+def _list(queue: ChatQueue, arguments: argparse.Namespace) -> int:
+    """Each connection with its source, model, key and last status."""
+    settings, keys = queue.settings(), queue.key_facts()
+    rows = []
+    for name in _names(queue, arguments):
+        connection, status = settings.connections[name], queue.status(name)
+        rows.append(
+            (name, connection.source, connection.model or "", keys.get(name, "unknown"), str(status.state))
+        )
+    if arguments.json:
+        heads = ("connection", "source", "model", "key", "status")
+        print(json.dumps([dict(zip(heads, row, strict=True)) for row in rows]))
+        return 0
+    print_table(("CONNECTION", "SOURCE", "MODEL", "KEY", "STATUS"), rows)
+    missing = {source for _, source, _, key, _ in rows if key == "missing"}
+    for source in sorted(missing):
+        print(f"keys for {source}: {KEY_PAGES[source]}", file=sys.stderr)
+    if not keys:
+        print("No worker has said which keys are set; start one: chatq worker", file=sys.stderr)
+    return 0
+
+
+def _check(queue: ChatQueue, arguments: argparse.Namespace) -> int:
+    """Check one connection, or all; exit code 1 when one is not fine."""
+    outcomes = [queue.check(name, arguments.timeout) for name in _names(queue, arguments)]
+    for outcome in outcomes:
+        print(outcome.model_dump_json() if arguments.json else _told(outcome))
+    return 0 if all(outcome.state in _FINE for outcome in outcomes) else 1
+
+
+def _told(outcome: StatusOutcome) -> str:
+    took = f" in {outcome.latency_s:.2f} s" if outcome.latency_s is not None else ""
+    models = f", {len(outcome.models)} models" if outcome.models else ""
+    lines = [f"{outcome.connection}: {outcome.state}{took}{models}"]
+    lines += [f"  {text}" for text in (outcome.message, outcome.remedy) if text]
+    return "\n".join(lines)
+
+
+def _models(queue: ChatQueue, arguments: argparse.Namespace) -> int:
+    """The models of one connection, an id on each line."""
+    if arguments.connection is None:
+        print("chatq connections models: name a connection.", file=sys.stderr)
+        return 2
+    models = queue.models(arguments.connection, arguments.timeout)
+    print(json.dumps(models) if arguments.json else "\n".join(models))
+    if not models:
+        print("The source lists no models; name the model yourself.", file=sys.stderr)
+    return 0
+
+
+def _test(queue: ChatQueue, arguments: argparse.Namespace) -> int:
+    """Send one short message; exit code 1 for a failure, and for an empty answer."""
+    if arguments.connection is None:
+        print("chatq connections test: name a connection.", file=sys.stderr)
+        return 2
+    record = queue.test_message(arguments.connection, arguments.timeout)
+    if arguments.json:
+        print(record.model_dump_json())
+    elif record.result is not None:
+        usage = record.result.usage
+        cost = f", {record.result.cost_usd:.6f} USD" if record.result.cost_usd is not None else ""
+        print(record.result.text or "(an empty answer)")
+        print(
+            f"{record.result.model}: {record.result.latency_s:.2f} s, {usage.prompt_tokens} + "
+            f"{usage.completion_tokens} tokens{cost}",
+            file=sys.stderr,
+        )
+    elif record.error is not None:
+        words = f"\n  {record.error.provider_message}" if record.error.provider_message else ""
+        print(f"{record.state}: {record.error.message}{words}\n{record.error.remedy}", file=sys.stderr)
+    return 0 if record.result is not None and record.result.text.strip() else 1
