@@ -23,6 +23,10 @@ class JobFailed(Exception):
     """How Celery and Flower learn that a job failed; the record has the details."""
 
 
+class JobWaits(Exception):
+    """How Celery and Flower learn that a job waits again: for a retry, a cool-down, or another worker."""
+
+
 class Complete(CoroutineTask):
     """Runs a job: `chatq.complete(job id, connection id, token)`, under the job's id as task id."""
 
@@ -52,7 +56,7 @@ class Complete(CoroutineTask):
             case State.FAILED:
                 raise JobFailed(outcome.reason)
             case State.QUEUED | State.RETRYING:
-                raise Retry(outcome.reason)
+                raise Retry(outcome.reason, exc=JobWaits(outcome.reason))
             case State.CANCELLED | State.EXPIRED:
                 raise asyncio.CancelledError
             case _:
