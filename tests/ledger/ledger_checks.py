@@ -1,0 +1,222 @@
+"""What must hold of everything that is stored, after every step: by itself, and against the model."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+from ledger_model import BEYOND_SLOTS, COUNTED, Model
+
+Stored = dict[str, Any]
+
+CONSTANT = {"seq", "fence", "server", "leader", "rules", "settings", "totals", "clock-offset"}
+"""Keys that stay when nothing is left to do; beside them `connection:ID`, one for each that is configured."""
+SINGLE = CONSTANT | {
+    "lanes", "later", "dying", "workers", "room", "expiry", "ended", "hungry", "sweeps", "open-batches",
+}  # fmt: skip
+FAMILIES = {
+    "job", "result", "idem", "line", "flows", "lane", "claims", "held", "stop", "worker", "batch", "connection",
+}  # fmt: skip
+
+
+def family(stored: Stored, kind: str) -> Stored:
+    """The keys `kind:NAME`, by name."""
+    start = kind + ":"
+    return {key.removeprefix(start): value for key, value in stored.items() if key.startswith(start)}
+
+
+def batches(stored: Stored) -> Stored:
+    """The batches' hashes, without their lists."""
+    return {name: value for name, value in family(stored, "batch").items() if ":" not in name}
+
+
+def leftovers(stored: Stored) -> set[str]:
+    """Keys that should not be there when everything has ended and was purged."""
+    return {key for key in stored if key not in CONSTANT and not key.startswith("connection:")}
+
+
+def check_consistent(stored: Stored) -> None:
+    """The invariants that need no model; they hold between the parts of a tick as well."""
+    jobs = family(stored, "job")
+    assert {key.partition(":")[0] for key in stored} <= SINGLE | FAMILIES
+    _check_places(stored, jobs)
+    _check_lanes(stored, jobs)
+    _check_counts(stored, jobs)
+    for worker, room in stored.get("room", {}).items():
+        taken = sum(job.get("worker") == worker for job in jobs.values())
+        assert room == int(stored[f"worker:{worker}"]["slots"]) - taken, f"room of {worker}"
+    beyond = sum(max(0, -room) for room in stored.get("room", {}).values())
+    assert beyond <= sum(
+        min(BEYOND_SLOTS, int(lane.get("inflight", 0))) for lane in family(stored, "lane").values()
+    )
+    for name, batch in batches(stored).items():
+        if batch["sealed"] == "0":
+            assert name in stored["open-batches"], f"nobody will seal {name}"
+        if "ended" in batch:
+            assert f"batch:{name}" in stored["ended"], f"nobody will purge {name}"
+
+
+def _check_places(stored: Stored, jobs: Stored) -> None:
+    """Each job is in the one place that its hash names."""
+    found: list[tuple[str, str]] = [(id_, "later") for id_ in stored.get("later", {})]
+    for kind, place in (("line", "line"), ("claims", "claim"), ("held", "held")):
+        for name, ids in family(stored, kind).items():
+            found += [(id_, place) for id_ in ids]
+            for id_ in ids:
+                owner = jobs[id_]["flow"] if kind == "line" else jobs[id_]["worker"]
+                assert owner == name, f"{id_} of {owner} is at {name}"
+    found += [(id_, "end") for id_ in family(stored, "result")]
+    named = [(id_, job["place"]) for id_, job in jobs.items()]
+    assert Counter(found) == Counter(named)
+
+
+def _check_lanes(stored: Stored, jobs: Stored) -> None:
+    """A lane that has work is asked; one that has none is gone, or will be looked at."""
+    flows, asked = family(stored, "flows"), stored.get("lanes", {})
+    inflight = Counter(job["lane"] for job in jobs.values() if job["place"] in {"claim", "held"})
+    assert set(flows) <= set(asked), "nobody asks these lanes"
+    assert set(stored.get("hungry", {})) <= set(flows)
+    for name, lane in family(stored, "lane").items():
+        assert int(lane.get("inflight", 0)) == inflight.pop(name, 0), f"in flight of {name}"
+        assert int(lane.get("inflight", 0)) or name in asked, f"{name} will never be deleted"
+    assert not inflight, "lanes in use that are not there"
+    served = [flow for tags in flows.values() for flow in tags]
+    waiting = [flow for flow in family(stored, "line") if not _of_cancelled_batch(stored, flow)]
+    assert sorted(served) == sorted(waiting)
+
+
+def _of_cancelled_batch(stored: Stored, flow: str) -> bool:
+    kind, _, name = flow.split("\x1f")[3].partition(":")
+    return kind == "batch" and stored[f"batch:{name}"].get("cancel") == "1"
+
+
+def _check_counts(stored: Stored, jobs: Stored) -> None:
+    """Counters say what the jobs say; `retrying` counts as queued."""
+    waiting = [job for job in jobs.values() if job["place"] != "end"]
+    totals = stored.get("totals", {})
+    assert int(totals.get("jobs", 0)) == len(waiting)
+    assert int(totals.get("bytes", 0)) == sum(int(job["bytes"]) for job in waiting)
+    for name, counts in family(stored, "connection").items():
+        for state in ("queued", "running"):
+            assert int(counts.get(state, 0)) == _count(waiting, "connection", name, state), (
+                f"{state} of {name}"
+            )
+    for name, batch in batches(stored).items():
+        assert sum(int(batch[state]) for state in COUNTED) == int(batch["total"]), f"total of {name}"
+        for state in ("queued", "running"):
+            assert int(batch[state]) == _count(waiting, "batch", name, state), f"{state} of {name}"
+
+
+def _count(jobs: list[dict[str, str]], name: str, value: str, state: str) -> int:
+    return sum(job.get(name) == value and job["state"].replace("retrying", "queued") == state for job in jobs)
+
+
+def check_against(model: Model, stored: Stored) -> None:
+    """Everything stored is what the model says."""
+    expected, found = _expected(model), _found(model, stored)
+    for part, value in expected.items():
+        assert found[part] == value, part
+    expiry = set(stored.get("expiry", {}))
+    pending = {
+        job.id: job.expires for job in model.at("line", "later", "claim", "held") if job.expires is not None
+    }
+    overdue = {job.id for job in model.at("held") if job.expires is not None and job.expires <= model.now}
+    assert set(pending) - overdue <= expiry <= set(pending)
+
+
+def _expected(model: Model) -> dict[str, Any]:
+    alive = model.at("line", "later", "claim", "held")
+    return {
+        "jobs": {
+            job.id: (job.state, job.place, job.counted, job.losses, job.cancel, job.batch)
+            for job in model.jobs.values()
+        },
+        "holders": {job.id: (job.worker, job.token, job.lane) for job in model.at("claim", "held")},
+        "order": {job.id: float(job.number) for job in model.at("line")},
+        "due": {job.id: float(job.due) for job in model.at("later", "claim")},
+        "stop": {job.id for job in model.at("held") if job.cancel},
+        "room": {worker: float(model.room(worker)) for worker in model.slots},
+        "workers": {worker: float(end) for worker, end in model.leases.items()},
+        "lanes": {
+            name: lane
+            for name in model.lanes
+            if any(lane := (model.lanes[name].clock, model.lanes[name].inflight, _cool(model, model.lanes[name].cool)))
+        },
+        "flows": {name: lane.tags for name, lane in model.lanes.items() if lane.tags},
+        "asked": model.asked,
+        "hungry": model.hungry,
+        "ended": model.ended,
+        "connections": {name: count for name, count in model.counts.items() if count},
+        "batches": {
+            name: (
+                "1" if batch.sealed else "0", batch.cancelled, batch.ended,
+                {state: batch.counts[state] for state in COUNTED}, batch.jobs, batch.order,
+            )
+            for name, batch in model.batches.items()
+        },
+        "open": {name: batch.touched for name, batch in model.batches.items() if not batch.sealed},
+        "sweeps": {name for name, batch in model.batches.items() if batch.sweeping},
+        "backlog": len(alive),
+    }  # fmt: skip
+
+
+def _found(model: Model, stored: Stored) -> dict[str, Any]:
+    jobs = family(stored, "job")
+    return {
+        "jobs": {
+            id_: (
+                job["state"], job["place"], int(job.get("counted", 0)), int(job.get("losses", 0)), "cancel" in job,
+                job.get("batch", ""),
+            )
+            for id_, job in jobs.items()
+        },
+        "holders": {
+            id_: (job["worker"], job["token"], job["lane"])
+            for id_, job in jobs.items()
+            if job["place"] in {"claim", "held"}
+        },
+        "order": _merged(family(stored, "line")),
+        "due": _merged(family(stored, "claims")) | stored.get("later", {}),
+        "stop": set().union(*family(stored, "stop").values()),
+        "room": stored.get("room", {}),
+        "workers": stored.get("workers", {}),
+        "lanes": {
+            name: numbers
+            for name, lane in family(stored, "lane").items()
+            if any(
+                numbers := (
+                    int(lane.get("clock", 0)), int(lane.get("inflight", 0)), _cool(model, int(lane.get("cool", 0))),
+                )
+            )
+        },
+        "flows": family(stored, "flows"),
+        "asked": stored.get("lanes", {}),
+        "hungry": stored.get("hungry", {}),
+        "ended": stored.get("ended", {}),
+        "connections": {
+            (name, state): int(count)
+            for name, counts in family(stored, "connection").items()
+            for state, count in counts.items()
+            if int(count)
+        },
+        "batches": {
+            name: (
+                batch["sealed"], "cancel" in batch, int(batch["ended"]) if "ended" in batch else None,
+                {state: int(batch[state]) for state in COUNTED},
+                stored.get(f"batch:{name}:jobs", []), stored.get(f"batch:{name}:ended", []),
+            )
+            for name, batch in batches(stored).items()
+        },
+        "open": stored.get("open-batches", {}),
+        "sweeps": set(stored.get("sweeps", {})),
+        "backlog": int(stored.get("totals", {}).get("jobs", 0)),
+    }  # fmt: skip
+
+
+def _merged(sets: Stored) -> dict[str, float]:
+    return {id_: score for members in sets.values() for id_, score in members.items()}
+
+
+def _cool(model: Model, until: int) -> int:
+    """A cool-down that is over is as good as none."""
+    return until if until > model.now else 0

@@ -1,0 +1,196 @@
+"""Drives a ledger in a test: makes its calls at moments that the test chooses, and reads all that is stored."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+import fakeredis
+import orjson
+import redis
+from redis.exceptions import NoScriptError
+
+from chatq.contract.job import Job
+from chatq.contract.record import JobRecord
+from chatq.contract.states import State
+from chatq.ledger.call import Call, source
+from chatq.ledger.ledger import Admitted, Enqueued, Entry, Ledger, Settled, Ticked
+
+T = TypeVar("T")
+
+NOON = 1_800_000_000_000
+"""Where the clock of a test starts, ms: 2027-01-15T08:00:00Z."""
+LEASE_S = 30.0
+LEADER_S = 3.0
+PLENTY = 1 << 40
+ANSWER = (
+    b'"warnings":[],"result":{"text":"hi","finish_reason":"stop","model":"m","usage":{"prompt_tokens":1,'
+    b'"completion_tokens":1,"total_tokens":2},"latency_s":0.1,"response":{}}'
+)
+"""The ending of a job that succeeded, as `settle` takes it."""
+FAILURE = b'"warnings":[],"error":{"code":"bad","message":"No.","retryable":false,"remedy":"Ask again."}'
+"""The ending of a job that failed."""
+
+
+def attempt(connection: str = "alpha", *, code: str = "null", status: str = "200") -> bytes:
+    """What a worker says of a call, as `settle` takes it."""
+    return (
+        f'"connection":"{connection}","http_status":{status},"error_code":{code},"counted":true,"maybe_charged":false'
+    ).encode()
+
+
+@dataclass
+class LedgerDriver:
+    """A ledger on one server, with a clock that stands still until `pass_s` moves it."""
+
+    client: redis.Redis
+    ledger: Ledger = field(default_factory=lambda: Ledger("t"))
+    now: int = NOON
+    made: int = 0
+
+    def __post_init__(self) -> None:
+        self.client.flushall()
+        self.pass_s(0)
+
+    def pass_s(self, seconds: float) -> None:
+        """Let time pass."""
+        self.now += round(seconds * 1000)
+        self.client.set(self.ledger.keys.clock_offset, f"={self.now}")
+
+    def run(self, call: Call[T]) -> T:
+        try:
+            return call.decode(self.client.execute_command(*call.command()))
+        except NoScriptError:
+            self.client.script_load(source(call.script))
+            return call.decode(self.client.execute_command(*call.command()))
+
+    # The calls as tests mostly make them
+
+    def entry(self, connection: str = "alpha", **fields: Any) -> Entry:
+        """A job made ready; its id is the next of j1, j2, ... unless given."""
+        model = fields.pop("default_model", "m")
+        if "messages" not in fields:
+            fields.setdefault("prompt", "Say hi")
+        job = Job(connection=connection, **fields)
+        if job.id is None:
+            self.made += 1
+        return Entry(job, job.id or f"j{self.made}", job.request(max_bytes=PLENTY), job.model or model)
+
+    def enqueue(self, *entries: Entry, batch: str = "", jobs: int = PLENTY, bytes_: int = PLENTY) -> Enqueued:
+        return self.run(self.ledger.enqueue(entries, backlog_jobs=jobs, backlog_bytes=bytes_, batch_id=batch))
+
+    def add(self, connection: str = "alpha", *, batch: str = "", **fields: Any) -> str:
+        """Enqueue one new job; returns its id."""
+        done = self.enqueue(self.entry(connection, **fields), batch=batch)
+        assert [status for status, _ in done.jobs] == ["new"], done
+        return done.jobs[0][1]
+
+    def add_many(self, count: int, connection: str = "alpha", *, batch: str = "", **fields: Any) -> list[str]:
+        """Enqueue many new jobs; returns their ids."""
+        ids: list[str] = []
+        for start in range(0, count, 1000):
+            entries = [self.entry(connection, **fields) for _ in range(start, min(count, start + 1000))]
+            ids += [id_ for _, id_ in self.enqueue(*entries, batch=batch).jobs]
+        return ids
+
+    def worker(self, name: str = "w1", slots: int = 100) -> str:
+        """Register a worker."""
+        call = self.ledger.renew(name, lease_s=LEASE_S, slots=slots, facts={}, registered=False)
+        assert self.run(call).status == "registered"
+        return name
+
+    def renew(self, name: str = "w1") -> tuple[str, list[str]]:
+        """(status, jobs to stop)."""
+        reply = self.run(self.ledger.renew(name, lease_s=LEASE_S, slots=1, facts={}, registered=True))
+        return reply.status, sorted(reply.stop)
+
+    def admit(self, lane: str = "alpha/m", most: int = 100) -> list[Admitted]:
+        return list(self.run(self.ledger.admit(lane, most)).admitted)
+
+    def why(self, lane: str = "alpha/m", most: int = 100) -> tuple[str, int]:
+        """Why no more of the lane may go now, and the ms until a try is worth it."""
+        admission = self.run(self.ledger.admit(lane, most))
+        return admission.reason, admission.wait_ms
+
+    def begin(self, job: Admitted) -> bool:
+        return self.run(self.ledger.begin(job.job_id, job.token, job.worker)) is not None
+
+    def start(self, lane: str = "alpha/m", most: int = 100) -> list[Admitted]:
+        """Admit and begin."""
+        admitted = self.admit(lane, most)
+        assert all(self.begin(job) for job in admitted)
+        return admitted
+
+    def settle(self, job: Admitted, state: str = "succeeded", **details: Any) -> Settled:
+        details.setdefault("attempt", attempt(job.connection))
+        if state not in {"queued", "retrying"}:
+            details.setdefault("ending", ANSWER if state == "succeeded" else FAILURE)
+        return self.run(self.ledger.settle(job.job_id, job.token, State(state), **details))
+
+    def tick(self, worker: str = "w1", run_id: str = "run-1", most: int = 500) -> Ticked:
+        return self.run(self.ledger.tick(worker, run_id, leader_s=LEADER_S, lease_s=LEASE_S, most=most))
+
+    def record(self, job_id: str) -> JobRecord:
+        raw = self.run(self.ledger.read([job_id]))[0]
+        assert raw is not None, f"no record of {job_id}"
+        return JobRecord.model_validate_json(raw)
+
+    def state(self, job_id: str) -> str:
+        return str(self.record(job_id).state)
+
+    def everything(self) -> dict[str, Any]:
+        """All that is stored: strings, lists, sets, and dictionaries for hashes and sorted sets; without the prefix."""
+        read = self._read_key_by_key if isinstance(self.client, fakeredis.FakeRedis) else self._read_at_once
+        length = len(self.ledger.keys.prefix) + 1
+        return {key[length:]: value for key, value in read().items()}
+
+    def _read_at_once(self) -> dict[str, Any]:
+        found = orjson.loads(self.client.eval(_READ_ALL, 0) or b"{}")
+        return {key: _shaped(kind, value) for key, (kind, value) in found.items()}
+
+    def _read_key_by_key(self) -> dict[str, Any]:
+        """fakeredis has no cjson."""
+        found: dict[str, Any] = {}
+        for key in self.client.keys("*"):
+            match self.client.type(key):
+                case b"string":
+                    found[key.decode()] = self.client.get(key).decode()
+                case b"list":
+                    found[key.decode()] = [item.decode() for item in self.client.lrange(key, 0, -1)]
+                case b"set":
+                    found[key.decode()] = {item.decode() for item in self.client.smembers(key)}
+                case b"hash":
+                    found[key.decode()] = {
+                        k.decode(): v.decode() for k, v in self.client.hgetall(key).items()
+                    }
+                case b"zset":
+                    members = self.client.zrange(key, 0, -1, withscores=True)
+                    found[key.decode()] = {member.decode(): score for member, score in members}
+        return found
+
+
+_READERS = {
+    "string": "'GET', KEYS[1]",
+    "list": "'LRANGE', KEYS[1], 0, -1",
+    "set": "'SMEMBERS', KEYS[1]",
+    "hash": "'HGETALL', KEYS[1]",
+    "zset": "'ZRANGE', KEYS[1], 0, -1, 'WITHSCORES'",
+}
+_READ_ALL = (
+    "local found = {} for _, key in ipairs(redis.call('KEYS', '*')) do local kind = redis.call('TYPE', key).ok\n"
+    + "\n".join(
+        f"if kind == '{kind}' then found[key] = {{kind, redis.call({reader.replace('KEYS[1]', 'key')})}} end"
+        for kind, reader in _READERS.items()
+    )
+    + "\nend return cjson.encode(found)"
+)
+
+
+def _shaped(kind: str, value: Any) -> Any:
+    if kind == "set":
+        return set(value)
+    if kind == "hash":
+        return dict(zip(value[::2], value[1::2], strict=True))
+    if kind == "zset":
+        return dict(zip(value[::2], map(float, value[1::2]), strict=True))
+    return value

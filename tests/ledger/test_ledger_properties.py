@@ -1,0 +1,456 @@
+"""The ledger against its model: whatever is asked of it, in whatever order, on either kind of server.
+
+`CHATQ_TEST_EXAMPLES=2000` runs longer, with new examples every time.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+import fakeredis
+import pytest
+import redis
+from hypothesis import HealthCheck, Phase, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
+from ledger_checks import check_against, check_consistent, family, leftovers
+from ledger_driver import ANSWER, FAILURE, NOON, PLENTY, LedgerDriver, attempt
+from ledger_model import Model
+
+from chatq.contract.record import JobRecord
+from chatq.contract.states import CHANGES, FINAL, State
+from chatq.ledger.ledger import Admitted
+from servers import RealServer
+
+EXAMPLES = int(os.environ.get("CHATQ_TEST_EXAMPLES", "0"))
+WORKERS = st.sampled_from(["w1", "w2", "w3"])
+CONNECTIONS = st.sampled_from(["alpha", "beta", "gamma"])
+LANES = st.sampled_from(
+    ["alpha/m", "alpha/m", "beta/m", "alpha/n", "shared/m", "shared/n", "@pool", "gamma/m"]
+)
+BATCHES = st.sampled_from(["b1", "b2"])
+PICK = st.integers(0, 999)
+CHUNKS = st.sampled_from([1, 2, 500, 500])
+MOST_JOBS = st.sampled_from([8, PLENTY, PLENTY])
+STATES = st.sampled_from(["succeeded", "failed", "cancelled", "queued", "queued", "retrying"])
+OUTCOMES = st.sampled_from(["", "ok", "rate_limited"])
+COOL_DOWNS = st.sampled_from([0, 0, 0, 4, 400])
+RULES: list[dict[str, Any]] = [
+    {},
+    {"concurrency:alpha": 2, "concurrency:beta": 1, "keep_ms": 3_600_000},
+    {
+        "account:alpha": "shared",
+        "account:beta": "shared",
+        "concurrency:shared": 3,
+        "on_worker_lost:alpha": "fail",
+    },
+    {
+        "account:alpha": "@pool",
+        "account:gamma": "@pool",
+        "concurrency:@pool": 2,
+        "on_worker_lost:beta": "fail",
+    },
+]
+JOBS = st.fixed_dictionaries(
+    {"connection": CONNECTIONS},
+    optional={
+        "id": st.sampled_from(["own-1", "own-2", "own-3"]),
+        "idempotency_key": st.sampled_from(["k1", "k2"]),
+        "custom_id": st.sampled_from(["c1", "c2", 'ü"\n']),
+        "tenant": st.sampled_from(["t1", "t2"]),
+        "priority": st.sampled_from([0, 5, 9]),
+        "model": st.just("n"),
+        "prompt": st.sampled_from([1, 2000]).map("hi ".__mul__),
+        "not_before": st.sampled_from([0.0, 2.0, 3600.0]),
+        "expires_in": st.sampled_from([1.0, 5.0, 90.0]),
+        "metadata": st.just({"a": '"\\\n'}),
+    },
+)
+
+
+class LedgerMachine(RuleBasedStateMachine):
+    """Asks the ledger and the model the same, and compares the answers and all that is stored."""
+
+    client: redis.Redis
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.driver = LedgerDriver(self.client)
+        self.ledger = self.driver.ledger
+        self.model = Model(NOON)
+        self.tokens: list[Admitted] = []
+        self.records: dict[str, str] = {}
+        self.states: dict[int, State] = {}
+        self.hurried = False
+        self.compare()
+
+    @initialize(
+        slots=st.integers(1, 3),
+        rules=st.sampled_from(RULES),
+        jobs=st.lists(JOBS, min_size=3, max_size=6),
+        more=st.lists(JOBS, min_size=1, max_size=4),
+        crowded=st.lists(CONNECTIONS, max_size=2),
+    )
+    def begin_in_the_middle(
+        self,
+        slots: int,
+        rules: dict[str, Any],
+        jobs: list[dict[str, Any]],
+        more: list[dict[str, Any]],
+        crowded: list[str],
+    ) -> None:
+        """Workers, jobs and a batch, some of it under way."""
+        self.publish(rules)
+        self.renew("w1", slots)
+        self.renew("w2", 1)
+        self.open_batch("b1", 60)
+        self.enqueue(jobs, "", PLENTY)
+        self.enqueue(more, "b1", PLENTY)
+        for connection in crowded:
+            self.enqueue([{"connection": connection}] * 10, "", PLENTY)
+        self.start(self.model.lane_of(jobs[0]["connection"], jobs[0].get("model", "m")), 2)
+
+    # Callers
+
+    @rule(
+        jobs=st.lists(JOBS, min_size=1, max_size=5),
+        batch=st.sampled_from(["", "", "b1", "b2"]),
+        most=MOST_JOBS,
+    )
+    def enqueue(self, jobs: list[dict[str, Any]], batch: str, most: int) -> None:
+        entries = [self.driver.entry(**job) for job in jobs]
+        expected = self.model.enqueue(entries, batch, most)
+        done = self.driver.enqueue(*entries, batch=batch, jobs=most)
+        assert (done.refused or done.jobs) == expected
+        self.compare()
+
+    @precondition(lambda self: self.model.jobs)
+    @rule(pick=PICK, what=st.sampled_from(["cancel", "cancel", "delete", "delete and enqueue", "enqueue"]))
+    def ask_about_a_job(self, pick: int, what: str) -> None:
+        jobs = list(self.model.jobs.values())
+        job = jobs[pick % len(jobs)]
+        if what == "cancel":
+            assert self.driver.run(self.ledger.cancel(job.id)) == self.model.cancel(job)
+        if what.startswith("delete"):
+            assert self.driver.run(self.ledger.delete(job.id)) == self.model.delete(job)
+        if what.endswith("enqueue"):
+            # Its reply was lost; or, after a deletion, its id belongs to a new job outside the batch.
+            batch = job.batch if what == "enqueue" else ""
+            expected = self.model.enqueue([job.entry], batch, PLENTY)
+            done = self.driver.enqueue(job.entry, batch=batch)
+            assert (done.refused or done.jobs) == expected
+        self.compare()
+
+    @rule(batch=BATCHES, what=st.sampled_from(["open", "seal", "cancel", "cancel"]), most=CHUNKS)
+    def ask_about_a_batch(self, batch: str, what: str, most: int) -> None:
+        if what == "open":
+            self.open_batch(batch, 60 if most == 1 else 90_000)
+        elif what == "seal":
+            assert self.driver.run(self.ledger.seal(batch)) == self.model.seal(batch)
+        else:
+            self.cancel_batch(batch, most)
+        self.compare()
+
+    def open_batch(self, batch: str, keep: int) -> None:
+        assert self.driver.run(self.ledger.open_batch(batch, {}, keep)) == self.model.open_batch(
+            batch, keep * 1000
+        )
+
+    def cancel_batch(self, batch: str, most: int) -> None:
+        known = self.model.batches.get(batch)
+        swept_before = known is not None and known.cancelled and not known.sweeping
+        expected = self.model.cancel_batch(batch, most)
+        # Where a finished sweep stopped is nobody's business: asking again may or may not look at the last jobs again.
+        possible = {"more", "done"} if swept_before and expected != "ended" else {expected}
+        assert self.driver.run(self.ledger.cancel_batch(batch, most)) in possible
+        if known is not None and swept_before:
+            known.sweeping = False
+
+    # Workers
+
+    @rule(worker=WORKERS, what=st.sampled_from(["renew", "renew", "register", "drain", "leave"]), most=CHUNKS)
+    def ask_as_a_worker(self, worker: str, what: str, most: int) -> None:
+        if what in {"renew", "register"}:
+            self.renew(worker, most % 4, registered=what == "renew")
+        else:
+            self.drain(worker, leave=what == "leave", most=most)
+
+    def renew(self, worker: str, slots: int, *, registered: bool = False) -> None:
+        expected = self.model.renew(worker, 30_000, slots, registered=registered)
+        call = self.ledger.renew(worker, lease_s=30, slots=slots, facts={}, registered=registered)
+        reply = self.driver.run(call)
+        assert reply.status == expected
+        assert set(reply.stop) == {
+            job.id for job in self.model.at("held") if job.worker == worker and job.cancel
+        }
+        self.compare()
+
+    def drain(self, worker: str, *, leave: bool, most: int = 500) -> None:
+        expected = self.model.drain(worker, leave=leave)
+        total = part = self.driver.run(self.ledger.drain(worker, leave=leave, most=most))
+        while part == most:
+            check_consistent(self.driver.everything())
+            part = self.driver.run(self.ledger.drain(worker, leave=leave, most=most))
+            total += part
+        assert total == expected
+        self.compare()
+
+    @rule(lane=LANES, most=st.integers(1, 12))
+    def admit(self, lane: str, most: int) -> None:
+        reason, wait_ms, expected = self.model.admit(lane, most)
+        admission = self.driver.run(self.ledger.admit(lane, most))
+        assert (admission.reason, admission.wait_ms) == (reason, wait_ms)
+        self.note(admission.admitted, expected)
+        self.compare()
+
+    @rule(lane=LANES, most=st.integers(1, 12))
+    def start(self, lane: str, most: int) -> None:
+        """Admit and begin: what mostly happens."""
+        known = len(self.tokens)
+        self.admit(lane, most)
+        for item in self.tokens[known:]:
+            self.begin(item)
+
+    @precondition(lambda self: self.tokens)
+    @rule(pick=PICK, wrong=st.sampled_from(["", "", "", "worker", "token"]))
+    def begin_some(self, pick: int, wrong: str) -> None:
+        self.begin(self.token(pick), wrong)
+
+    def begin(self, item: Admitted, wrong: str = "") -> None:
+        job = self.model.jobs.get(item.job_id)
+        token = "0-0" if wrong == "token" else item.token
+        worker = "w9" if wrong == "worker" else item.worker
+        begun = self.driver.run(self.ledger.begin(item.job_id, token, worker))
+        mine = job is not None and job.token == item.token and job.place in {"claim", "held"} and not wrong
+        assert (begun is not None) == mine
+        if job is not None and begun is not None:
+            assert begun.request == job.entry.request
+            assert (begun.connection, begun.model, begun.counted) == (
+                job.connection,
+                job.entry.model,
+                job.counted,
+            )
+            if job.place == "claim":
+                self.model.begin(job)
+        self.compare()
+
+    @precondition(lambda self: self.tokens)
+    @rule(
+        pick=PICK, state=STATES, outcome=OUTCOMES, wait_s=st.sampled_from([0, 0, 2, 100]), cool_s=COOL_DOWNS
+    )
+    def settle_some(self, pick: int, state: str, outcome: str, wait_s: int, cool_s: int) -> None:
+        self.settle(self.token(pick), state, outcome, wait_s, cool_s)
+
+    @rule(state=STATES, outcome=OUTCOMES, cool_s=COOL_DOWNS, most=CHUNKS)
+    def settle_what_is_held(self, state: str, outcome: str, cool_s: int, most: int) -> None:
+        for item in [item for item in self.tokens if self.is_held(item)][:most]:
+            self.settle(item, state, outcome, 0, cool_s)
+
+    def settle(self, item: Admitted, state: str, outcome: str, wait_s: int = 0, cool_s: int = 0) -> None:
+        counted = state == "retrying"
+        call = self.ledger.settle(
+            item.job_id,
+            item.token,
+            State(state),
+            attempt=attempt(item.connection, code="null" if outcome == "ok" else f'"{outcome}"')
+            if outcome
+            else b"",
+            counted=counted,
+            ending=ANSWER if state == "succeeded" else FAILURE,
+            wait_s=wait_s or None,
+            cool_s=cool_s or None,
+        )
+        settled = self.driver.run(call)
+        job = self.model.jobs.get(item.job_id)
+        if job is None or job.token != item.token:
+            assert (settled.state, settled.admitted) == ("stale", [])
+        elif job.place == "end":
+            assert (settled.state, settled.admitted) == ("again", [])
+        else:
+            if job.place == "claim" and (outcome or state not in {"queued", "retrying"}):
+                self.states[job.number] = State.RUNNING  # it was; the server forgot
+            expected = self.model.settle(
+                job, state, outcome, counted=counted, wait_ms=wait_s * 1000, cool_ms=cool_s * 1000
+            )
+            self.note(settled.admitted, expected)
+            assert settled.state == job.state
+        self.compare()
+
+    # Time
+
+    @rule(seconds=st.sampled_from([0, 0.5, 1, 2.5, 3, 3, 5, 20, 31, 31, 100, 90_000, 700_000]), most=CHUNKS)
+    def let_time_pass(self, seconds: float, most: int) -> None:
+        self.pass_time(seconds)
+        if most != 1:
+            self.tick("w1", most=most)
+
+    @rule(worker=WORKERS, restarted=st.booleans(), most=CHUNKS)
+    def tick_some(self, worker: str, restarted: bool, most: int) -> None:
+        self.tick(worker, restarted=restarted, most=most)
+
+    def pass_time(self, seconds: float) -> None:
+        self.driver.pass_s(seconds)
+        self.model.now = self.driver.now
+
+    def tick(self, worker: str, *, restarted: bool = False, most: int = 500) -> None:
+        run_id = f"{self.model.run_id}'" if restarted else (self.model.run_id or "run")
+        leads, dead = self.model.tick(worker, run_id, 3000, 30_000)
+        ticked = self.driver.tick(worker, run_id, most=most)
+        assert ticked.leads == leads
+        found = set(ticked.dead_workers)
+        while ticked.leads and ticked.wait_ms == 0:
+            check_consistent(self.driver.everything())
+            ticked = self.driver.tick(worker, run_id, most=most)
+            found |= set(ticked.dead_workers)
+        if leads:
+            assert found == dead
+            assert set(ticked.due_lanes) == {
+                lane for lane, at in self.model.asked.items() if at <= self.driver.now
+            }
+            following = min(self.model.deadlines(), default=self.driver.now + 1000)
+            assert ticked.wait_ms <= max(0, following - self.driver.now), "the clock would come too late"
+        self.compare()
+
+    @rule(rules=st.sampled_from(RULES))
+    def publish(self, rules: dict[str, Any]) -> None:
+        call = self.ledger.publish(str(RULES.index(rules)), b"{}", rules)
+        first = self.client.hget("t:settings", "digest") is None
+        assert self.driver.run(call) == (self.model.publish(rules) or first)
+        self.compare()
+
+    # What is compared
+
+    def token(self, pick: int) -> Admitted:
+        """Mostly one of the last."""
+        return (
+            self.tokens[-1 - pick % min(len(self.tokens), 8)]
+            if pick % 5
+            else self.tokens[pick % len(self.tokens)]
+        )
+
+    def note(self, admitted: Any, expected: list[tuple[str, str]]) -> None:
+        assert [(item.job_id, item.worker) for item in admitted] == expected
+        self.model.note_tokens(admitted)
+        self.tokens += admitted
+
+    def compare(self) -> None:
+        self.check_changes()
+        if not self.hurried:
+            stored = self.driver.everything()
+            check_consistent(stored)
+            check_against(self.model, stored)
+            self.check_records(family(stored, "result"))
+
+    def check_changes(self) -> None:
+        for job in self.model.jobs.values():
+            before, after = self.states.get(job.number, State.QUEUED), State(job.state)
+            # A job that comes back from its worker too late for its expiry is queued and expired in one script.
+            passing = {State.EXPIRED} if before == State.RUNNING else set()
+            assert after == before or after in CHANGES[before] | passing, f"{job.id}: {before} -> {after}"
+            self.states[job.number] = after
+
+    def check_records(self, results: dict[str, str]) -> None:
+        """Final records are there, are right, and never change."""
+        assert set(results) == {job.id for job in self.model.at("end")}
+        self.records = {id_: raw for id_, raw in self.records.items() if id_ in results}
+        for id_, raw in results.items():
+            job = self.model.jobs[id_]
+            if id_ in self.records:
+                assert raw == self.records[id_], f"the final record of {id_} changed"
+                continue
+            record = JobRecord.model_validate_json(raw)
+            self.records[id_] = raw
+            assert record.state == job.state in FINAL
+            assert record.final
+            assert record.custom_id == job.entry.job.custom_id
+            assert record.metadata == job.entry.job.metadata
+            assert [item.error_code or "ok" for item in record.attempts] == job.attempts
+            assert [item.number for item in record.attempts] == list(range(1, len(job.attempts) + 1))
+            assert (record.started_at is not None) == job.started
+            assert (record.result is None) == (job.state != "succeeded")
+            assert (record.error is None) == (job.state == "succeeded")
+
+    def teardown(self) -> None:
+        """Everything comes to its end by workers and time alone, and leaves nothing behind."""
+        if sys.exception() is not None:
+            return
+        with self.hurry():
+            for worker in ("w1", "w2", "w3"):
+                self.drain(worker, leave=True)
+        self.publish({})
+        self.renew("w1", 1000)
+        for _ in range(50):
+            if not self.model.at("line", "later", "claim", "held"):
+                break
+            self.tick("w1")
+            with self.hurry():
+                for lane in sorted(self.model.asked):
+                    self.start(lane, 100)
+                for item in [item for item in self.tokens if self.is_held(item)]:
+                    self.settle(item, "succeeded", "ok")
+            self.pass_time(4000)
+            self.renew("w1", 1000, registered=True)
+        else:
+            raise AssertionError("jobs that nobody will pick up")
+        for _ in range(3):
+            self.pass_time(700_000)
+            self.renew("w1", 1000)
+            self.tick("w1")
+            with self.hurry():
+                for lane in sorted(self.model.asked):
+                    self.admit(lane, 1)
+        self.drain("w1", leave=True)
+        stored = self.driver.everything()
+        assert leftovers(stored) == set()
+
+    @contextlib.contextmanager
+    def hurry(self) -> Iterator[None]:
+        """Compare only after it."""
+        self.hurried = True
+        yield
+        self.hurried = False
+        self.compare()
+
+    def is_held(self, item: Admitted) -> bool:
+        job = self.model.jobs.get(item.job_id)
+        return job is not None and job.place == "held" and job.token == item.token
+
+
+def profile(examples: int) -> settings:
+    """Few and always the same examples; `CHATQ_TEST_EXAMPLES` asks for many new ones."""
+    return settings(
+        max_examples=EXAMPLES or examples,
+        stateful_step_count=60 if EXAMPLES else 30,
+        derandomize=not EXAMPLES,
+        deadline=None,
+        print_blob=True,
+        database=None,
+        report_multiple_bugs=False,
+        # Shrinking takes minutes: the long run does it.
+        phases=list(Phase) if EXAMPLES else [Phase.generate],
+        suppress_health_check=list(HealthCheck),
+    )
+
+
+@pytest.mark.timeout(0 if EXAMPLES else 60)
+def test_a_real_server_agrees_with_the_model(valkey: RealServer) -> None:
+    with contextlib.closing(valkey.client()) as client:
+        machine = type("RealLedgerMachine", (LedgerMachine,), {"client": client})
+        run_state_machine_as_test(machine, settings=profile(60))
+
+
+@pytest.mark.timeout(0 if EXAMPLES else 60)
+def test_fakeredis_agrees_with_the_model() -> None:
+    with contextlib.closing(fakeredis.FakeRedis(server=fakeredis.FakeServer())) as client:
+        machine = type("FakeLedgerMachine", (LedgerMachine,), {"client": client})
+        run_state_machine_as_test(machine, settings=profile(12))
