@@ -75,6 +75,7 @@ def compose(
     reasoning = _filled("", reasoning_tokens) if request.reasons else ""
     room = request.max_tokens
     cut = False
+    stopped_by = ""
     if room is not None:
         cut = tokens_in(len(reasoning)) > room
         reasoning = reasoning[: room * CHARACTERS_A_TOKEN]
@@ -88,9 +89,9 @@ def compose(
         length = sum(len(call.name) + len(orjson.dumps(call.arguments)) for call in tool_calls)
         finish: Finish = "tool_calls"
     else:
-        text, finish = _text(request, wishes, opening, tokens)
+        text, finish, stopped_by = _text(request, wishes, opening, tokens)
         if room is not None and len(text) > room * CHARACTERS_A_TOKEN:
-            text, cut = text[: room * CHARACTERS_A_TOKEN], True
+            text, cut, stopped_by = text[: room * CHARACTERS_A_TOKEN], True, ""
         length = len(text)
         if cut:
             finish = "length"
@@ -104,21 +105,27 @@ def compose(
         prompt_tokens=prompt_tokens,
         completion_tokens=(spent_on_reasoning + tokens_in(length)) * request.choices,
         reasoning_tokens=spent_on_reasoning * request.choices,
+        stopped_by=stopped_by,
+        finish_word=wishes.finish_as,
     )
 
 
-def _text(request: ChatRequest, wishes: Directives, opening: str, tokens: int) -> tuple[str, Finish]:
+def _text(request: ChatRequest, wishes: Directives, opening: str, tokens: int) -> tuple[str, Finish, str]:
+    """The text, why it ends, and the stop sequence that ended it."""
     if wishes.finish == "refusal":
-        return _REFUSAL, "refusal"
+        return _REFUSAL, "refusal", ""
     if wishes.say is not None:
         text = wishes.say
     elif request.json_schema is not None:
         text = orjson.dumps(_json_value(request.json_schema, opening)).decode()
     else:
         text = _filled(opening, tokens)
+    stopped_by = ""
     for stop in request.stop:
-        text = text.partition(stop)[0]
-    return text, wishes.finish or "stop"
+        before, found, _ = text.partition(stop)
+        if found:
+            text, stopped_by = before, stop
+    return text, wishes.finish or "stop", stopped_by
 
 
 def _json_value(schema: dict[str, Any], opening: str) -> Any:

@@ -4,27 +4,60 @@ from __future__ import annotations
 
 import asyncio
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import orjson
 
 from chatq_sandbox.answers import compose, job_of, job_of_unread
-from chatq_sandbox.config import Limits
 from chatq_sandbox.connection import Connection
 from chatq_sandbox.counts import Tally
-from chatq_sandbox.directives import NONE, DirectiveError, Directives, read_directives
-from chatq_sandbox.exchange import Answer, ChatRequest, HttpRequest, LimitState, Refused, Reply
-from chatq_sandbox.limits import Lane
-from chatq_sandbox.misbehaviours import KINDS, Exchange, Misbehaviour, spoil
+from chatq_sandbox.directives import DirectiveError, Directives, read_directives
+from chatq_sandbox.exchange import (
+    Answer,
+    ChatRequest,
+    HttpRequest,
+    LimitReached,
+    LimitState,
+    Refused,
+    Reply,
+)
+from chatq_sandbox.limits import Lane, Limits
+from chatq_sandbox.misbehaviours import KINDS, Exchange, Misbehaviour, check_what, spoil
 from chatq_sandbox.randomness import Draws
 from chatq_sandbox.source import Source
-from chatq_sandbox.wire import Close, Flood, Hang, Reset, Send, Step, Wait, streamed, whole
+from chatq_sandbox.wire import (
+    KEEP_ALIVE,
+    LAST_CHUNK,
+    Close,
+    Flood,
+    Hang,
+    Reset,
+    Send,
+    Step,
+    Wait,
+    body_bytes,
+    chunk,
+    events_head,
+    events_steps,
+    head,
+    streamed,
+    whole,
+)
 
 if TYPE_CHECKING:
     from chatq_sandbox.simulator import Simulator
 
-_Refusal = tuple[str, Reply]
-"""What it is counted as, and what is said."""
+
+class _Arrival(NamedTuple):
+    """A request that has come in: who asks whom, and which job it belongs to."""
+
+    simulator: Simulator
+    connection: Connection
+    source: Source
+    key: str | None
+    name: str
+    job: Tally
+    now: float
 
 
 def begin(simulator: Simulator, source: Source, connection: Connection, request: HttpRequest) -> Call | None:
@@ -33,38 +66,48 @@ def begin(simulator: Simulator, source: Source, connection: Connection, request:
     The order is the providers': key, JSON, fields and model, directives, quota, limits. What is refused costs
     no allowance.
     """
+    now = simulator.loop.time()
     key = source.dialect.presented_key(request.headers)
-    chat, wishes, refusal = _read(source, key, request)
-    name = job_of(chat.messages) if chat else job_of_unread(request.body)
+    chat = _read(source, key, request, now)
+    name = job_of_unread(request.body) if isinstance(chat, Refused) else job_of(chat.messages)
     job = simulator.counts.job(name)
     simulator.counts.received(job)
     simulator.remember(source, name, request)
-    if chat is None or refusal is not None:
-        _refuse(simulator, connection, source, name, job, refusal)
+    arrival = _Arrival(simulator, connection, source, key, name, job, now)
+    if isinstance(chat, Refused):
+        _refuse(arrival, chat, next(iter(source.models), ""))
+        return None
+    wishes = _wishes(source, key, chat, now)
+    if isinstance(wishes, Refused):
+        _refuse(arrival, wishes, chat.model)
         return None
 
-    now = simulator.loop.time()
     number = job.admitted + 1
     draws = Draws(simulator.config.seed, name, number)
     answer = _answer(source, chat, name, number, draws, wishes)
     lane = source.lane(key, chat.model)
     limits = source.limits_of(chat.model)
-    reached = lane.admit(answer.prompt_tokens + _output_charged(limits, chat, answer, source), now)
+    output_tokens = _output_charged(limits, chat, answer, source)
+    reached = lane.admit(answer.prompt_tokens, output_tokens, now)
     if reached is not None:
-        reply = source.dialect.rate_limited(reached, lane.state(now))
-        reply = reply if limits.headers else reply._replace(headers=())
-        _refuse(simulator, connection, source, name, job, ("rate_limited", reply))
+        refused = _out_of_limits(source, reached, limits, lane.state(now, unix_s=time.time()))
+        _refuse(arrival, refused, chat.model, counted=True)
         return None
     simulator.counts.admitted(job)
+    state = lane.state(now, charged=answer.prompt_tokens + output_tokens, unix_s=time.time())
 
     rule = source.misbehaviour_for(wishes.misbehaviours, chat, number, draws, now)
     latency_s = (wishes.latency or source.config.latency).sample(draws)
     if rule is not None and KINDS[rule.name].at_once:
         latency_s = 0.0
-    steps = _steps(source, key, chat, answer, rule, latency_s, lane.state(now))
+    keep_alive_s = source.dialect.keep_alive_s
+    fed = keep_alive_s is not None and latency_s > keep_alive_s and rule is None
+    steps = _steps(source, key, chat, answer, rule, latency_s, state, headless=fed)
     call = Call(simulator, connection, job, lane, answer, steps, rule.name if rule else None)
     if latency_s <= 0:
         return None if call.answer(in_time=True) else call
+    if fed and keep_alive_s is not None:
+        call.feed(*_feed(source, chat, answer, latency_s, state), keep_alive_s)
     call.timer = simulator.loop.call_later(latency_s, call.answer)
     return call
 
@@ -77,6 +120,7 @@ class Call:
         "_completion_tokens",
         "_connection",
         "_ended",
+        "_feeder",
         "_in_time",
         "_job",
         "_lane",
@@ -106,7 +150,17 @@ class Call:
         self._steps = steps[::-1]
         self._misbehaviour = misbehaviour
         self._ended = self._in_time = False
+        self._feeder: asyncio.TimerHandle | None = None
         self.timer: asyncio.TimerHandle | None = None
+
+    def feed(self, opening: bytes, blank: bytes, every_s: float) -> None:
+        """Keep the connection alive until the answer: send `opening` once and `blank` every so many seconds."""
+
+        def send(data: bytes) -> None:
+            self._connection.write(data)
+            self._feeder = self._simulator.loop.call_later(every_s, send, blank)
+
+        self._feeder = self._simulator.loop.call_later(every_s, send, opening + blank)
 
     def answer(self, in_time: bool = False) -> bool:
         """The model is done: send, unless answering is paused. True when everything was sent at once."""
@@ -114,6 +168,8 @@ class Call:
             self._simulator.held.append(self)
             return False
         self._in_time = in_time
+        if self._feeder is not None:
+            self._feeder.cancel()
         if self._charged:
             self._simulator.counts.charged(self._job, self._prompt_tokens, self._completion_tokens)
         self._go_on()
@@ -124,8 +180,9 @@ class Call:
         """The client has gone."""
         if not self._ended:
             self._ended = True
-            if self.timer is not None:
-                self.timer.cancel()
+            for timer in (self.timer, self._feeder):
+                if timer is not None:
+                    timer.cancel()
             self._lane.release()
             self._simulator.counts.aborted(self._job)
 
@@ -173,21 +230,36 @@ class Call:
         self._simulator.counts.ended(self._job, self._misbehaviour)
 
 
-def _read(
-    source: Source, key: str | None, request: HttpRequest
-) -> tuple[ChatRequest | None, Directives, _Refusal | None]:
-    refusal = source.key_refusal(key)
-    if refusal is not None and refusal[0] == "bad_key":
-        return None, NONE, refusal
+def _read(source: Source, key: str | None, request: HttpRequest, now: float) -> ChatRequest | Refused:
+    dialect = source.dialect
+    if source.is_loading(now):
+        return Refused("loading", dialect.loading())
+    if source.key_state(key) == "revoked":
+        return Refused("bad_key", dialect.unauthorized(key))
     try:
-        chat = source.dialect.read(request, _json(source, request.body), source.models)
+        return dialect.read(request, _json(source, request.body), source.models)
     except Refused as refused:
-        return None, NONE, (refused.kind, refused.reply)
+        return refused
+
+
+def _wishes(source: Source, key: str | None, chat: ChatRequest, now: float) -> Directives | Refused:
     asked = next((message.text for message in reversed(chat.messages) if message.role == "user"), "")
     try:
-        return chat, read_directives(asked), refusal
+        wishes = _known(read_directives(asked), source)
     except DirectiveError as error:
-        return chat, NONE, ("bad_directive", source.dialect.bad_request(f"[simulator] {error}"))
+        return Refused("bad_directive", source.dialect.bad_request(f"[simulator] {error}"))
+    if source.key_state(key) == "out_of_quota":
+        state = source.lane(key, chat.model).state(now, unix_s=time.time())
+        return Refused("quota_exhausted", source.dialect.out_of_quota(state))
+    return wishes
+
+
+def _known(wishes: Directives, source: Source) -> Directives:
+    for rule in wishes.misbehaviours:
+        problem = check_what(rule, source.dialect.refusals)
+        if problem:
+            raise DirectiveError(problem)
+    return wishes
 
 
 def _json(source: Source, body: bytes) -> object:
@@ -220,6 +292,13 @@ def _output_charged(limits: Limits, chat: ChatRequest, answer: Answer, source: S
     return source.config.answers.tokens if chat.max_tokens is None else chat.max_tokens
 
 
+def _out_of_limits(source: Source, reached: LimitReached, limits: Limits, state: LimitState) -> Refused:
+    if reached.what.endswith("_month"):
+        return Refused("quota_exhausted", source.dialect.out_of_quota(state))
+    reply = source.dialect.rate_limited(reached, state)
+    return Refused("rate_limited", reply if limits.headers else reply._replace(headers=()))
+
+
 def _steps(
     source: Source,
     key: str | None,
@@ -228,34 +307,55 @@ def _steps(
     rule: Misbehaviour | None,
     latency_s: float,
     state: LimitState,
+    *,
+    headless: bool,
 ) -> list[Step]:
-    dialect = source.dialect
-    source_headers = headers = dialect.answer_headers(answer.serial, latency_s)
-    if source.limits_of(chat.model).headers:
-        headers += dialect.limit_headers(state)
+    dialect, spread_s = source.dialect, source.config.answers.stream_s
     events = dialect.stream(chat, answer) if chat.stream else None
     if rule is not None:
-        reply = Reply(200, dialect.complete(chat, answer), headers)
-        spread_s = source.config.answers.stream_s
-        return spoil(
-            rule, Exchange(dialect, chat, answer, key, state, source_headers, reply, events, spread_s)
-        )
+        reply = Reply(200, dialect.complete(chat, answer), _headers(source, chat, answer, latency_s, state))
+        exchange = Exchange(dialect, chat, answer, key, state, latency_s, reply, events, spread_s, rule.what)
+        return spoil(rule, exchange)
+    if headless:
+        if events is not None:
+            return events_steps(events, spread_s)
+        return [Send(chunk(body_bytes(Reply(200, dialect.complete(chat, answer)))) + LAST_CHUNK)]
+    headers = _headers(source, chat, answer, latency_s, state)
     if events is not None:
-        return streamed(Reply(200, None, headers), events, source.config.answers.stream_s)
+        return streamed(Reply(200, None, headers), events, spread_s)
     return [Send(whole(Reply(200, dialect.complete(chat, answer), headers)))]
 
 
-def _refuse(
-    simulator: Simulator,
-    connection: Connection,
-    source: Source,
-    name: str,
-    job: Tally,
-    refusal: _Refusal | None,
-) -> None:
-    kind, reply = refusal or ("bad_request", source.dialect.bad_request("not read"))
-    simulator.counts.refused(job, kind)
+def _feed(
+    source: Source, chat: ChatRequest, answer: Answer, latency_s: float, state: LimitState
+) -> tuple[bytes, bytes]:
+    """The head of an answer that is still being made, and what is sent meanwhile: comments in a stream, else
+    empty lines."""
+    reply = Reply(200, None, _headers(source, chat, answer, latency_s, state))
+    return (events_head(reply), chunk(KEEP_ALIVE)) if chat.stream else (head(reply, None), chunk(b"\n"))
+
+
+def _headers(
+    source: Source, chat: ChatRequest, answer: Answer, latency_s: float, state: LimitState
+) -> tuple[tuple[str, str], ...]:
+    headers = source.dialect.answer_headers(answer.serial, latency_s, answer.prompt_tokens)
+    if source.limits_of(chat.model).headers:
+        headers += source.dialect.limit_headers(state)
+    return headers
+
+
+def _refuse(arrival: _Arrival, refused: Refused, model: str, *, counted: bool = False) -> None:
+    """Say no. `counted`: the limits know of this request already."""
+    simulator, connection, source, key, name, job, now = arrival
+    dialect, state = source.dialect, None
+    if (dialect.counts_failed_calls or dialect.tells_limits_on) and refused.kind != "bad_key":
+        lane, limits = source.lane(key, model), source.limits_of(model)
+        reached = lane.count_failed(now) if dialect.counts_failed_calls and not counted else None
+        state = lane.state(now, unix_s=time.time())
+        if reached is not None:
+            refused = _out_of_limits(source, reached, limits, state)
+        state = state if limits.headers else None
+    simulator.counts.refused(job, refused.kind)
     # Negative: no admitted call has such a number, so no answer has this request id.
     serial = Draws(simulator.config.seed, name, -job.received).serial()
-    headers = source.dialect.answer_headers(serial, 0.0)
-    connection.write(whole(reply._replace(headers=(*headers, *reply.headers))))
+    connection.write(whole(dialect.signed(refused.reply, serial, 0.0, state)))

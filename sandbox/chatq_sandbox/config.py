@@ -15,40 +15,18 @@ A file (YAML or JSON) or a mapping of the same shape; durations are seconds:
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal, cast
+from typing import Any, cast, get_args
 
 from chatq_sandbox.latency import Fixed, Latency, Lognormal, Uniform
-from chatq_sandbox.limits import BucketShape
-from chatq_sandbox.misbehaviours import KINDS, Misbehaviour, check_value
+from chatq_sandbox.limits import BucketShape, Charge, Limits
+from chatq_sandbox.misbehaviours import KINDS, Misbehaviour, check_value, check_what
 from chatq_sandbox.section import ConfigError, Section, nearest
 
 __all__ = ["Answers", "ConfigError", "Limits", "SimulatorConfig", "SourceConfig", "merged"]
 
-Charge = Literal["reserved", "used"]
-
-
 _AT_ONCE = Fixed(0.0)
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """What one key may ask of one model. None: no such limit.
-
-    `bucket`: how much may go at once, a `second`'s worth or a whole `minute`'s. `charge`: what a call takes
-    out of the tokens: `reserved` is the prompt and the whole of max_tokens, with no refund; `used` the prompt
-    and what the answer really has. `headers`: whether answers tell the limits, and refusals when to come
-    back. `penalty_s`: after the limit was reached everything is refused for so long (electronhub: 180).
-    """
-
-    requests_per_minute: int | None = None
-    tokens_per_minute: int | None = None
-    concurrency: int | None = None
-    bucket: BucketShape = "second"
-    charge: Charge = "used"
-    headers: bool = True
-    penalty_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +43,9 @@ class Answers:
 @dataclass(frozen=True, slots=True)
 class SourceConfig:
     """One mounted source. `keys`: the valid ones; None: the single key `sim-SOURCE-key` (custom sources: no
-    key needed); an empty list: no key needed. `models`: None: the dialect's own list."""
+    key needed); an empty list: no key needed. `models`: None: the dialect's own list. `loading_s`: everything is
+    refused for so long while the model loads. `look_up_error`: the status with which model lists and other
+    requests that ask no model fail; None: they are answered."""
 
     keys: tuple[str, ...] | None = None
     models: tuple[str, ...] | None = None
@@ -74,6 +54,8 @@ class SourceConfig:
     latency: Latency = _AT_ONCE
     answers: Answers = Answers()
     misbehaviours: tuple[Misbehaviour, ...] = ()
+    loading_s: float = 0.0
+    look_up_error: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,26 +70,33 @@ class SimulatorConfig:
     request_bytes: int = 64 * 1024 * 1024
 
     @classmethod
-    def from_mapping(cls, data: object, known_sources: tuple[str, ...]) -> SimulatorConfig:
-        """Read a configuration.
+    def from_mapping(cls, data: object, known_sources: Mapping[str, Collection[str]]) -> SimulatorConfig:
+        """Read a configuration. `known_sources`: the refusals that each source can be asked for, by its name.
 
         Raises:
             ConfigError: with every problem, one a line.
         """
         problems: list[str] = []
+        every_refusal = tuple(sorted({name for names in known_sources.values() for name in names}))
         section = Section({} if data is None else data, "", problems)
         seed = section.integer("seed", 0, low=-(2**63))
         defaults = _source(
-            Section(section.any("defaults") or {}, "defaults", problems), SourceConfig(), own=False
+            Section(section.any("defaults") or {}, "defaults", problems),
+            SourceConfig(),
+            every_refusal,
+            own=False,
         )
         sources = {}
         named = Section(section.any("sources") or {}, "sources", problems)
         for name in named.names():
             if name not in known_sources:
-                named.wrong("", f"unknown source {name!r}; {nearest(name, known_sources)}")
+                named.wrong("", f"unknown source {name!r}; {nearest(name, tuple(known_sources))}")
                 continue
             sources[name] = _source(
-                Section(named.any(name) or {}, f"sources.{name}", problems), defaults, own=True
+                Section(named.any(name) or {}, f"sources.{name}", problems),
+                defaults,
+                known_sources[name],
+                own=True,
             )
         config = cls(
             seed=seed,
@@ -139,7 +128,7 @@ def merged(base: object, change: object) -> Any:
     return result
 
 
-def _source(section: Section, base: SourceConfig, *, own: bool) -> SourceConfig:
+def _source(section: Section, base: SourceConfig, refusals: Collection[str], *, own: bool) -> SourceConfig:
     def inner(key: str) -> Section:
         return Section(section.any(key), f"{section.where}.{key}", section.problems)
 
@@ -171,7 +160,13 @@ def _source(section: Section, base: SourceConfig, *, own: bool) -> SourceConfig:
         )
         answers.done()
     if section.has("misbehaviours"):
-        config = replace(config, misbehaviours=_misbehaviours(section, section.any("misbehaviours")))
+        rules = _misbehaviours(section, section.any("misbehaviours"), refusals)
+        config = replace(config, misbehaviours=rules)
+    config = replace(
+        config,
+        loading_s=section.number("loading_s", base.loading_s),
+        look_up_error=section.maybe_integer("look_up_error", base.look_up_error, low=400, high=599),
+    )
     section.done()
     return config
 
@@ -180,11 +175,19 @@ def _limits(section: Section, base: Limits) -> Limits:
     limits = Limits(
         requests_per_minute=section.maybe_integer("requests_per_minute", base.requests_per_minute, low=1),
         tokens_per_minute=section.maybe_integer("tokens_per_minute", base.tokens_per_minute, low=1),
+        input_tokens_per_minute=section.maybe_integer(
+            "input_tokens_per_minute", base.input_tokens_per_minute, low=1
+        ),
+        output_tokens_per_minute=section.maybe_integer(
+            "output_tokens_per_minute", base.output_tokens_per_minute, low=1
+        ),
+        requests_per_month=section.maybe_integer("requests_per_month", base.requests_per_month, low=1),
+        tokens_per_month=section.maybe_integer("tokens_per_month", base.tokens_per_month, low=1),
         concurrency=section.maybe_integer("concurrency", base.concurrency, low=1),
-        bucket=cast(BucketShape, section.one_of("bucket", base.bucket, ("second", "minute"))),
-        charge=cast(Charge, section.one_of("charge", base.charge, ("reserved", "used"))),
         headers=section.flag("headers", base.headers),
-        penalty_s=section.number("penalty_s", base.penalty_s),
+        bucket=cast(BucketShape | None, section.maybe_one_of("bucket", base.bucket, get_args(BucketShape))),
+        charge=cast(Charge | None, section.maybe_one_of("charge", base.charge, get_args(Charge))),
+        penalty_s=section.maybe_number("penalty_s", base.penalty_s),
     )
     section.done()
     return limits
@@ -226,27 +229,30 @@ def _latency(section: Section, value: object) -> Latency:
     return latency
 
 
-def _misbehaviours(section: Section, value: object) -> tuple[Misbehaviour, ...]:
+def _misbehaviours(section: Section, value: object, refusals: Collection[str]) -> tuple[Misbehaviour, ...]:
     if not isinstance(value, list | tuple):
         section.wrong("misbehaviours", "expected a list of {name: ...}")
         return ()
     rules = []
     for number, item in enumerate(value):
-        rule = read_misbehaviour(item, f"{section.where}.misbehaviours[{number}]", section.problems)
+        where = f"{section.where}.misbehaviours[{number}]"
+        rule = read_misbehaviour(item, where, section.problems, refusals)
         if rule is not None:
             rules.append(rule)
     return tuple(rules)
 
 
-def read_misbehaviour(data: object, where: str, problems: list[str]) -> Misbehaviour | None:
-    """One misbehaviour from `{name, value?, first?, share?, model?, from_s?, for_s?}`; None when it is
-    wrong."""
+def read_misbehaviour(
+    data: object, where: str, problems: list[str], refusals: Collection[str]
+) -> Misbehaviour | None:
+    """One misbehaviour from `{name, value?, what?, first?, share?, model?, from_s?, for_s?}`; None when it is
+    wrong. `refusals`: those that can be asked for."""
     section = Section(data, where, problems)
     before = len(problems)
     name = section.one_of("name", "", tuple(KINDS))
     value = section.number("value", 0.0) if section.has("value") else None
     section.any("value")
-    model = section.any("model")
+    model, what = section.any("model"), section.any("what")
     rule = Misbehaviour(
         name=name,
         value=value,
@@ -255,13 +261,18 @@ def read_misbehaviour(data: object, where: str, problems: list[str]) -> Misbehav
         model=None if model is None else str(model),
         from_s=section.number("from_s", 0.0),
         for_s=section.number("for_s", 0.0, low=1e-3) if section.has("for_s") else None,
+        what=None if what is None else str(what),
     )
     section.any("for_s")
     section.done()
     if len(problems) > before:
         return None
-    problem = check_value(name, value)
+    problem = check_value(rule)
     if problem:
         section.wrong("value", problem)
+        return None
+    problem = check_what(rule, refusals)
+    if problem:
+        section.wrong("what", problem)
         return None
     return rule

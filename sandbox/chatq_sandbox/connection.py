@@ -30,6 +30,9 @@ class Handler(Protocol):
     request_bytes: int
     connections: set[Connection]
 
+    def too_large(self, path: str) -> Reply:
+        """The refusal of a request whose body has more than `request_bytes`."""
+
     def handle(self, connection: Connection, request: HttpRequest) -> Pending | None:
         """Answer with `connection.write`, now (None), or later and then call `connection.finished`."""
 
@@ -136,8 +139,8 @@ class Connection(asyncio.Protocol):
         )
         keep_alive = parser.should_keep_alive()
         if self._size > self._handler.request_bytes:
-            error = {"error": {"message": "Request body too large.", "type": "invalid_request_error"}}
-            self.write(whole(Reply(413, error, (("connection", "close"),))))
+            refusal = self._handler.too_large(request.path)
+            self.write(whole(refusal._replace(headers=(*refusal.headers, ("connection", "close")))))
             self.close()
         elif self._pending is not None or self._backlog:
             self._backlog = self._backlog or deque()

@@ -13,7 +13,7 @@ import orjson
 
 from chatq_sandbox.config import ConfigError, read_misbehaviour
 from chatq_sandbox.connection import Connection
-from chatq_sandbox.exchange import HttpRequest, Reply
+from chatq_sandbox.exchange import Allowance, HttpRequest, Reply
 from chatq_sandbox.misbehaviours import KINDS
 from chatq_sandbox.section import Section, nearest
 from chatq_sandbox.source import KEY_STATES
@@ -175,7 +175,12 @@ class Control:
                 "max_in_flight": lane.max_in_flight,
                 "highest_requests_per_minute": lane.peak_requests.highest,
                 "highest_tokens_per_minute": lane.peak_tokens.highest,
-                "limits": lane.state(now)._asdict() | {"concurrency": lane.concurrency},
+                "limits": {
+                    name: allowance._asdict()
+                    for name, allowance in lane.state(now)._asdict().items()
+                    if isinstance(allowance, Allowance)
+                }
+                | {"concurrency": lane.concurrency},
             }
             for name, source in self.simulator.sources.items()
             for key, lane in source.lanes()
@@ -191,6 +196,7 @@ class Control:
                 "meaning": kind.meaning,
                 "value": kind.value or None,
                 "default": kind.default if kind.value else None,
+                "what": kind.what or None,
             }
             for name, kind in KINDS.items()
         }
@@ -223,7 +229,8 @@ class Control:
         sources = list(self.simulator.sources.values())
         if "source" in rest:
             sources = [self._source(Section({"source": rest.pop("source")}, "misbehave", problems))]
-        rule = read_misbehaviour(rest, "misbehave", problems)
+        refusals = {name for source in sources for name in source.dialect.refusals}
+        rule = read_misbehaviour(rest, "misbehave", problems, refusals)
         if rule is None:
             raise ConfigError(problems)
         for source in sources:

@@ -3,12 +3,13 @@
 `[sim: ITEM; ITEM; ...]` anywhere in the last user message. ITEM is one of
 
 - a misbehaviour of `misbehaviours.KINDS` with its value and conditions: `server_error`, `server_error 503`,
-  `rate_limit 2.5 first 2`, `reset_mid_body share 0.3`;
+  `rate_limit 2.5 first 2`, `reset_mid_body share 0.3`, `refuse slow_down`;
 - `latency 0.05` or `latency 0.1..0.5` (seconds; evenly spread);
 - `tokens 200`, `reasoning 50`: length of the answer and of its reasoning;
 - `say TEXT`: the answer is TEXT (no `;` or `]` in it);
 - `call_tool` or `call_tool NAME`: call the first tool offered, or that one;
-- `finish length | content_filter | refusal`: end like that.
+- `finish length | content_filter | refusal`: end like that;
+- `finish_as WORD`: give WORD as the reason to end, whatever it is.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from chatq_sandbox.misbehaviours import KINDS, Misbehaviour, check_value
 from chatq_sandbox.section import nearest
 
 _BLOCK = re.compile(r"\[sim:([^\]]*)\]")
-_SETTINGS = ("latency", "tokens", "reasoning", "say", "call_tool", "finish")
+_SETTINGS = ("latency", "tokens", "reasoning", "say", "call_tool", "finish", "finish_as")
 _FINISHES = ("length", "content_filter", "refusal")
 _KNOWN = (*KINDS, *_SETTINGS)
 
@@ -44,6 +45,7 @@ class Directives:
     say: str | None = None
     call_tool: str | None = None
     finish: Finish | None = None
+    finish_as: str = ""
 
 
 NONE = Directives()
@@ -85,6 +87,10 @@ def _read(block: str) -> Directives:
                 found = replace(found, call_tool=rest)
             case "finish" if rest in _FINISHES:
                 found = replace(found, finish=cast(Finish, rest))
+            case "finish_as" if rest:
+                found = replace(found, finish_as=rest)
+            case "finish_as":
+                raise DirectiveError(f"{item!r}: expected a word")
             case "finish":
                 raise DirectiveError(f"{item!r}: expected {', '.join(_FINISHES)}")
             case _:
@@ -94,8 +100,10 @@ def _read(block: str) -> Directives:
 
 def _misbehaviour(name: str, rest: str, item: str) -> Misbehaviour:
     words = rest.split()
-    value = _number(words.pop(0), item) if words and words[0] not in ("first", "share") else None
-    rule = Misbehaviour(name, value)
+    given = words.pop(0) if words and words[0] not in ("first", "share") else None
+    rule = Misbehaviour(name)
+    if given is not None:
+        rule = replace(rule, what=given) if KINDS[name].what else replace(rule, value=_number(given, item))
     while words:
         condition = words.pop(0)
         if condition == "first" and words:
@@ -104,7 +112,7 @@ def _misbehaviour(name: str, rest: str, item: str) -> Misbehaviour:
             rule = replace(rule, share=_number(words.pop(0), item))
         else:
             raise DirectiveError(f"{item!r}: expected '{name} [VALUE] [first N] [share P]'")
-    problem = check_value(name, value)
+    problem = check_value(rule)
     if problem is None and not 0 <= rule.share <= 1:
         problem = "share is from 0 to 1"
     if problem:

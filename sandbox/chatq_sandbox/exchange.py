@@ -79,7 +79,9 @@ class Answer(NamedTuple):
     """What the model says. `serial` is 24 hexadecimal digits, fixed by seed, job and call: ids are made of
     it.
 
-    `completion_tokens` includes `reasoning_tokens` and counts every choice.
+    `completion_tokens` includes `reasoning_tokens` and counts every choice. `stopped_by` is the stop sequence
+    that ended the text, '' for none; `finish_word` is what the answer shall give as its reason to end instead of
+    the source's word for `finish`, '' for that word.
     """
 
     serial: str
@@ -91,13 +93,20 @@ class Answer(NamedTuple):
     prompt_tokens: int
     completion_tokens: int
     reasoning_tokens: int
-    latency_s: float = 0.0
+    stopped_by: str = ""
+    finish_word: str = ""
+
+
+LimitName = Literal[
+    "requests", "tokens", "input_tokens", "output_tokens", "requests_month", "tokens_month", "concurrency"
+]
 
 
 class LimitReached(NamedTuple):
-    """Why a call is refused for now. `wait_s` is None when no waiting helps (bigger than the whole limit)."""
+    """Why a call is refused for now. `wait_s` is None when no waiting helps: bigger than the whole limit, or the
+    month's allowance is used up."""
 
-    what: Literal["requests", "tokens", "concurrency"]
+    what: LimitName
     limit: int
     used: int
     requested: int
@@ -105,16 +114,40 @@ class LimitReached(NamedTuple):
     model: str
 
 
-class LimitState(NamedTuple):
-    """A lane's allowances at one moment; None where there is no such limit. `reset_*_s`: seconds until
-    full."""
+class Allowance(NamedTuple):
+    """One limit at one moment. `reset_s`: seconds until all of it is there again."""
 
-    limit_requests: int | None
-    remaining_requests: int
-    reset_requests_s: float
-    limit_tokens: int | None
-    remaining_tokens: int
-    reset_tokens_s: float
+    limit: int
+    remaining: int
+    reset_s: float
+
+
+class LimitState(NamedTuple):
+    """What a key may still ask at the moment `unix_s` (seconds since 1970); None where there is no such limit.
+
+    `tokens` counts prompt and answer together; `charged` is what this very call took of them.
+    """
+
+    requests: Allowance | None = None
+    tokens: Allowance | None = None
+    input_tokens: Allowance | None = None
+    output_tokens: Allowance | None = None
+    requests_month: Allowance | None = None
+    tokens_month: Allowance | None = None
+    charged: int = 0
+    unix_s: float = 0.0
+
+
+class LookUp(NamedTuple):
+    """A request that asks no model. `rest` is what a `*` in the endpoint's path stands for; `models` are those
+    that exist; `has_quota` is False for a valid key without money."""
+
+    endpoint: str
+    request: HttpRequest
+    rest: str
+    models: tuple[str, ...]
+    key_is_valid: bool
+    has_quota: bool
 
 
 class Refused(Exception):

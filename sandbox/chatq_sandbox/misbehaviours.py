@@ -4,15 +4,17 @@ for."""
 from __future__ import annotations
 
 import gzip as gzip_format
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from chatq_sandbox.dialects.base import Dialect
-from chatq_sandbox.exchange import Answer, ChatRequest, LimitReached, LimitState, Reply
+from chatq_sandbox.exchange import Allowance, Answer, ChatRequest, LimitReached, LimitState, Reply
+from chatq_sandbox.section import nearest
 from chatq_sandbox.wire import (
     CLOSE,
     HANG,
+    KEEP_ALIVE,
     LAST_CHUNK,
     RESET,
     Flood,
@@ -39,7 +41,8 @@ class Misbehaviour:
 
     `value`: see `KINDS`; None is the kind's default. `first`: only for the first N calls of a job that got
     past key, checks and limits. `share`: only for this share of those calls. `model`: only for calls to it.
-    `from_s`, `for_s`: only from so many seconds after it was set up, for so long.
+    `from_s`, `for_s`: only from so many seconds after it was set up, for so long. `what`: which of the source's
+    refusals; a source that has none of that name does not misbehave.
     """
 
     name: str
@@ -49,21 +52,23 @@ class Misbehaviour:
     model: str | None = None
     from_s: float = 0.0
     for_s: float | None = None
+    what: str | None = None
 
 
 class Exchange(NamedTuple):
-    """A call whose right answer is known, to be spoilt. `events` is the answer as a stream, None when
-    whole."""
+    """A call whose right answer is known, to be spoilt. `events` is the answer as a stream, None when whole;
+    `what` is the refusal that is asked for."""
 
     dialect: Dialect
     request: ChatRequest
     answer: Answer
     key: str | None
     limits: LimitState
-    source_headers: tuple[tuple[str, str], ...]
+    latency_s: float
     reply: Reply
     events: list[bytes] | None
     stream_s: float
+    what: str | None = None
 
     def rendered(self, reply: Reply) -> list[Step]:
         """Another reply in place of the right one."""
@@ -71,7 +76,8 @@ class Exchange(NamedTuple):
 
     def refused(self, reply: Reply) -> list[Step]:
         """A refusal by the source itself, which names the request as its answers do."""
-        return self.rendered(reply._replace(headers=(*self.source_headers, *reply.headers)))
+        signed = self.dialect.signed(reply, self.answer.serial, self.latency_s, self.limits)
+        return self.rendered(signed)
 
     def halves(self) -> tuple[bytes, bytes, bytes]:
         """The right answer's head, and its body in two halves (of a stream: of its events)."""
@@ -89,7 +95,8 @@ class Exchange(NamedTuple):
 
 
 class Kind(NamedTuple):
-    """One kind of misbehaviour. `value` says what the number means ('' takes none), within `low`..`high`.
+    """One kind of misbehaviour. `value` says what the number means ('' takes none), within `low`..`high`;
+    `what` says what the word means ('' takes none).
 
     `at_once`: it does not wait for the model's latency. `charged`: the model had done its work, so a provider
     would have it paid.
@@ -103,13 +110,16 @@ class Kind(NamedTuple):
     high: float = 86400.0
     at_once: bool = False
     charged: bool = False
+    what: str = ""
 
 
 def _rate_limit(exchange: Exchange, value: float) -> list[Step]:
-    limits = exchange.limits
-    limit = limits.limit_requests or 60
-    reached = LimitReached("requests", limit, limit, 1, value, exchange.request.model)
-    return exchange.refused(exchange.dialect.rate_limited(reached, limits._replace(limit_requests=limit)))
+    stated = exchange.limits.requests
+    requests = Allowance(stated.limit if stated else 60, 0, value)
+    reached = LimitReached("requests", requests.limit, requests.limit, 1, value, exchange.request.model)
+    return exchange.refused(
+        exchange.dialect.rate_limited(reached, exchange.limits._replace(requests=requests))
+    )
 
 
 def _server_error(exchange: Exchange, value: float) -> list[Step]:
@@ -125,7 +135,11 @@ def _overloaded(exchange: Exchange, value: float) -> list[Step]:
 
 
 def _quota_exhausted(exchange: Exchange, _: float) -> list[Step]:
-    return exchange.refused(exchange.dialect.out_of_quota())
+    return exchange.refused(exchange.dialect.out_of_quota(exchange.limits))
+
+
+def _other_refusal(exchange: Exchange, _: float) -> list[Step]:
+    return exchange.refused(exchange.dialect.refusals[exchange.what or ""])
 
 
 def _bad_key(exchange: Exchange, _: float) -> list[Step]:
@@ -172,7 +186,7 @@ def _slow_drip(exchange: Exchange, value: float) -> list[Step]:
 
 def _blank_keep_alives(exchange: Exchange, value: float) -> list[Step]:
     if exchange.events is not None:
-        blank = b": keep-alive\n\n"
+        blank = KEEP_ALIVE
         opening, first, rest = exchange.halves()
         ending = [Send(first + rest)]
     else:
@@ -226,7 +240,7 @@ def _twisted(body: Any) -> Any:
 
 
 def _error_in_200(exchange: Exchange, _: float) -> list[Step]:
-    return exchange.refused(exchange.dialect.error_in_200())
+    return exchange.refused(exchange.dialect.error_in_200(exchange.request, exchange.answer))
 
 
 def _not_json_utf8(exchange: Exchange, _: float) -> list[Step]:
@@ -278,6 +292,9 @@ KINDS: dict[str, Kind] = {
         _overloaded,
         "Retry-After in seconds; 0: the source's own",
     ),
+    "refuse": Kind(
+        "one of the source's other refusals", _other_refusal, what="the refusal's name", at_once=True
+    ),
     "quota_exhausted": Kind("no money left, in the source's words", _quota_exhausted, at_once=True),
     "bad_key": Kind("the source's refusal of a wrong key", _bad_key, at_once=True),
     "reset_before_answer": Kind("connection reset instead of an answer", _reset_before_answer, charged=True),
@@ -316,16 +333,27 @@ KINDS: dict[str, Kind] = {
 }
 
 
-def check_value(name: str, value: float | None) -> str | None:
-    """What is wrong with this value for this kind, if anything."""
-    kind = KINDS[name]
+def check_value(rule: Misbehaviour) -> str | None:
+    """What is wrong with the rule's value, if anything."""
+    kind, value = KINDS[rule.name], rule.value
     if value is None:
         return None
     if not kind.value:
-        return f"{name} takes no value, got {value:g}"
+        return f"{rule.name} takes no value, got {value:g}"
     if not kind.low <= value <= kind.high:
-        return f"{name} takes a {kind.value} from {kind.low:g} to {kind.high:g}, got {value:g}"
+        return f"{rule.name} takes a {kind.value} from {kind.low:g} to {kind.high:g}, got {value:g}"
     return None
+
+
+def check_what(rule: Misbehaviour, refusals: Collection[str]) -> str | None:
+    """What is wrong with the refusal that the rule asks for, if anything; `refusals` are those there are."""
+    kind = KINDS[rule.name]
+    if not kind.what:
+        return f"{rule.name} takes no name, got {rule.what!r}" if rule.what is not None else None
+    if rule.what in refusals:
+        return None
+    known = nearest(str(rule.what), tuple(refusals)) if refusals else "this source has none"
+    return f"{rule.name} takes {kind.what}, got {rule.what!r}; {known}"
 
 
 def spoil(rule: Misbehaviour, exchange: Exchange) -> list[Step]:

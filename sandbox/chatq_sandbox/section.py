@@ -65,6 +65,10 @@ class Section:
             return default
         return float(value)
 
+    def maybe_number(self, key: str, default: float | None) -> float | None:
+        """A number from 0, or null."""
+        return None if self.any(key, default) is None else self.number(key, default or 0.0)
+
     def integer(self, key: str, default: int, low: int = 0) -> int:
         """A whole number, at least `low`."""
         value = self.any(key, default)
@@ -73,11 +77,16 @@ class Section:
             return default
         return value
 
-    def maybe_integer(self, key: str, default: int | None, low: int = 0) -> int | None:
-        """A whole number, at least `low`, or null for 'none'."""
+    def maybe_integer(
+        self, key: str, default: int | None, low: int = 0, high: float = float("inf")
+    ) -> int | None:
+        """A whole number in [low, high], or null for 'none'."""
         if self.any(key, default) is None:
             return None
-        return self.integer(key, default or low, low)
+        value = self.integer(key, default or low, low)
+        if value > high:
+            self.wrong(key, f"expected a whole number from {low} to {high:g}, got {value!r}")
+        return value
 
     def flag(self, key: str, default: bool) -> bool:
         """True or false."""
@@ -94,6 +103,10 @@ class Section:
             self.wrong(key, f"unknown value {value!r}; {nearest(str(value), known)}")
             return default
         return str(value)
+
+    def maybe_one_of(self, key: str, default: str | None, known: tuple[str, ...]) -> str | None:
+        """One of the known words, or null."""
+        return None if self.any(key, default) is None else self.one_of(key, default or known[0], known)
 
     def texts(self, key: str, default: tuple[str, ...] | None) -> tuple[str, ...] | None:
         """A list of non-empty texts."""

@@ -23,12 +23,13 @@ from chatq_sandbox.control import PREFIX, Control
 from chatq_sandbox.counts import Counts
 from chatq_sandbox.dialects.base import CHAT, Dialect
 from chatq_sandbox.dialects.registry import DIALECTS, ROOT
-from chatq_sandbox.exchange import HttpRequest, Reply
+from chatq_sandbox.exchange import HttpRequest, LookUp, Reply
 from chatq_sandbox.randomness import Draws
 from chatq_sandbox.source import Source
 from chatq_sandbox.wire import whole
 
 _BACKLOG = 8192
+_REFUSALS = {name: tuple(dialect.refusals) for name, dialect in DIALECTS.items()}
 
 
 class Simulator:
@@ -45,7 +46,7 @@ class Simulator:
         self, config: Mapping[str, Any] | None = None, *, host: str = "127.0.0.1", port: int = 0
     ) -> None:
         self.settings: dict[str, Any] = dict(config or {})
-        self.config = SimulatorConfig.from_mapping(self.settings, tuple(DIALECTS))
+        self.config = SimulatorConfig.from_mapping(self.settings, _REFUSALS)
         self.request_bytes = self.config.request_bytes
         self.counts = Counts()
         self.sources: dict[str, Source] = {}
@@ -95,7 +96,7 @@ class Simulator:
         Raises:
             ConfigError: when the configuration is wrong.
         """
-        config = SimulatorConfig.from_mapping(settings, tuple(DIALECTS))
+        config = SimulatorConfig.from_mapping(settings, _REFUSALS)
         self.settings, self.config = settings, config
         self.request_bytes = config.request_bytes
         if self._remembered.maxlen != config.remember_requests:
@@ -176,15 +177,30 @@ class Simulator:
                 return self._dialect_for(request.path).not_found(request.method, request.path)
         source, endpoint = found
         dialect = source.dialect
-        key = dialect.presented_key(request.headers)
-        key_is_valid = source.key_is_valid(key)
         self.counts.look_ups += 1
-        if key_is_valid or endpoint in dialect.open_endpoints:
-            reply = dialect.look_up(endpoint, request, rest, source.models, key_is_valid=key_is_valid)
-        else:
-            reply = dialect.unauthorized(key)
         serial = Draws(self.config.seed, "look-up", self.counts.look_ups).serial()
-        return reply._replace(headers=(*dialect.answer_headers(serial, 0.0), *reply.headers))
+        return dialect.signed(self._look_up_reply(source, endpoint, request, rest), serial, 0.0, None)
+
+    def _look_up_reply(self, source: Source, endpoint: str, request: HttpRequest, rest: str) -> Reply:
+        dialect = source.dialect
+        status = source.config.look_up_error
+        if source.is_loading(self.loop.time()):
+            return dialect.loading()
+        if status is not None:
+            failed = dialect.server_error(status) if status >= 500 else dialect.not_found("GET", request.path)
+            return failed._replace(status=status)
+        key = dialect.presented_key(request.headers)
+        state = source.key_state(key)
+        if state == "revoked" and endpoint not in dialect.open_endpoints:
+            return dialect.unauthorized(key)
+        return dialect.look_up(
+            LookUp(endpoint, request, rest, source.models, state != "revoked", state == "valid")
+        )
+
+    def too_large(self, path: str) -> Reply:
+        """The refusal of a request with too large a body."""
+        dialect = self._dialect_for(path)
+        return dialect.signed(dialect.too_large(), Draws(self.config.seed, path, 0).serial(), 0.0, None)
 
     def _dialect_for(self, path: str) -> Dialect:
         names = sorted(self.sources, key=len, reverse=True)

@@ -3,12 +3,13 @@ runs."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Literal, NamedTuple
 
-from chatq_sandbox.config import Limits, SourceConfig
+from chatq_sandbox.config import SourceConfig
 from chatq_sandbox.dialects.base import Dialect
-from chatq_sandbox.exchange import ChatRequest, Reply
-from chatq_sandbox.limits import Lane
+from chatq_sandbox.exchange import ChatRequest
+from chatq_sandbox.limits import Lane, Limits
 from chatq_sandbox.misbehaviours import Misbehaviour
 from chatq_sandbox.randomness import Draws
 
@@ -36,20 +37,22 @@ class Source:
         self.configure(config, now)
 
     def configure(self, config: SourceConfig, now: float) -> None:
-        """Take new settings. Buckets whose limits change start full; the others go on."""
+        """Take new settings. Buckets whose limits change start full; the others go on. Loading begins anew."""
         old, self.config = self.config, config
         self.models = self.dialect.default_models if config.models is None else config.models
         keys = config.keys
         if keys is None:
             keys = (f"sim-{self.dialect.source.partition('/')[0]}-key",) if self.dialect.needs_key else ()
         self.keys = frozenset(keys)
-        self._limits = config.limits or Limits(
-            bucket=self.dialect.default_bucket, penalty_s=self.dialect.default_penalty_s
-        )
+        self._limits = self._completed(config.limits or Limits())
+        self._limits_by_model = {
+            model: self._completed(limits) for model, limits in config.limits_by_model.items()
+        }
+        self._ready_at = now + config.loading_s
         self._configured = [_timed(rule, now) for rule in config.misbehaviours]
         if old.limits != config.limits or old.limits_by_model != config.limits_by_model:
             for lane in self._lanes.values():
-                self._set_limits(lane)
+                lane.set_limits(self.limits_of(lane.model))
 
     def reset(self) -> None:
         """Forget everything but the settings."""
@@ -70,30 +73,29 @@ class Source:
         """Take the added misbehaviours away again."""
         self._added.clear()
 
-    def key_refusal(self, key: str | None) -> tuple[str, Reply] | None:
-        """Why this key gets no answer: what to count, and what to say."""
+    def key_state(self, key: str | None) -> KeyState:
+        """What the key is worth; an unknown one is as good as revoked."""
         if not self.keys:
-            return None
-        state = self._key_states.get(key or "")
-        if key not in self.keys or state == "revoked":
-            return "bad_key", self.dialect.unauthorized(key)
-        return ("quota_exhausted", self.dialect.out_of_quota()) if state == "out_of_quota" else None
+            return "valid"
+        return self._key_states.get(key or "", "valid") if key in self.keys else "revoked"
 
-    def key_is_valid(self, key: str | None) -> bool:
-        """Whether the key opens what needs a key; a key without quota does."""
-        return not self.keys or (key in self.keys and self._key_states.get(key or "") != "revoked")
+    def is_loading(self, now: float) -> bool:
+        """Whether the model is not there yet."""
+        return now < self._ready_at
 
     def limits_of(self, model: str) -> Limits:
         """The limits for one model."""
-        return self.config.limits_by_model.get(model, self._limits)
+        return self._limits_by_model.get(model, self._limits)
 
     def lane(self, key: str | None, model: str) -> Lane:
-        """What this key asks of this model."""
-        name = (key or "", model)
+        """What this key asks of this model, and of those that share its limits. A model with limits of its own
+        shares them with no other."""
+        pool = model if model in self._limits_by_model else self.dialect.pool(model)
+        name = (key or "", pool)
         lane = self._lanes.get(name)
         if lane is None:
-            lane = self._lanes[name] = Lane(model)
-            self._set_limits(lane)
+            lane = self._lanes[name] = Lane(pool)
+            lane.set_limits(self.limits_of(pool))
         return lane
 
     def lanes(self) -> list[tuple[str, Lane]]:
@@ -110,20 +112,22 @@ class Source:
                 return rule
         for place, rules in (("added", self._added), ("configured", self._configured)):
             for number, timed in enumerate(rules):
+                rule = timed.misbehaviour
+                if rule.what is not None and rule.what not in self.dialect.refusals:
+                    continue
                 if timed.begins <= now < timed.ends and _meets(
-                    timed.misbehaviour, f"{place}:{number}", request, call, draws
+                    rule, f"{place}:{number}", request, call, draws
                 ):
-                    return timed.misbehaviour
+                    return rule
         return None
 
-    def _set_limits(self, lane: Lane) -> None:
-        limits = self.limits_of(lane.model)
-        lane.set_limits(
-            limits.requests_per_minute,
-            limits.tokens_per_minute,
-            limits.concurrency,
-            limits.bucket,
-            limits.penalty_s,
+    def _completed(self, limits: Limits) -> Limits:
+        dialect = self.dialect
+        return replace(
+            limits,
+            bucket=limits.bucket or dialect.default_bucket,
+            charge=limits.charge or dialect.default_charge,
+            penalty_s=dialect.default_penalty_s if limits.penalty_s is None else limits.penalty_s,
         )
 
 

@@ -54,6 +54,7 @@ _STATUS_LINES = {
 
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 LAST_CHUNK = b"0\r\n\r\n"
+KEEP_ALIVE = b": keep-alive\n\n"
 
 
 def body_bytes(reply: Reply) -> bytes:
@@ -90,14 +91,24 @@ def event(data: bytes, name: str = "") -> bytes:
     return (f"event: {name}\n".encode() if name else b"") + b"data: " + data + b"\n\n"
 
 
-def streamed(reply: Reply, events: list[bytes], over_s: float) -> list[Step]:
-    """An event stream, its events spread evenly over `over_s` seconds."""
+def events_head(reply: Reply) -> bytes:
+    """Status line and headers of an event stream."""
     opening = Reply(reply.status, b"", (*reply.headers, ("cache-control", "no-cache")), EVENT_STREAM)
+    return head(opening, None)
+
+
+def events_steps(events: list[bytes], over_s: float, opening: bytes = b"") -> list[Step]:
+    """The body of an event stream after `opening`, its events spread evenly over `over_s` seconds."""
     if not over_s or len(events) < 2:
-        return [Send(head(opening, None) + b"".join(map(chunk, events)) + LAST_CHUNK)]
+        return [Send(opening + b"".join(map(chunk, events)) + LAST_CHUNK)]
     pause = Wait(over_s / (len(events) - 1))
-    steps: list[Step] = [Send(head(opening, None) + chunk(events[0]))]
+    steps: list[Step] = [Send(opening + chunk(events[0]))]
     for piece in events[1:]:
         steps += (pause, Send(chunk(piece)))
     steps.append(Send(LAST_CHUNK))
     return steps
+
+
+def streamed(reply: Reply, events: list[bytes], over_s: float) -> list[Step]:
+    """An event stream, its events spread evenly over `over_s` seconds."""
+    return events_steps(events, over_s, events_head(reply))

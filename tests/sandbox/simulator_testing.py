@@ -76,3 +76,53 @@ class Client:
     def configure(self, **settings: Any) -> None:
         """Replace the whole configuration."""
         self.simulator.control("PUT", "config", settings)
+
+
+class SourceClient:
+    """Asks one source. `body` is what a smallest valid request has beside its prompt."""
+
+    def __init__(
+        self, simulator: SimulatorProcess, source: str, path: str, body: dict[str, Any], **headers: str
+    ) -> None:
+        self.simulator = simulator
+        self.source = source
+        self.path = path
+        self._body = body
+        self._headers = {name.replace("_", "-"): value for name, value in headers.items()}
+
+    def chat(
+        self,
+        prompt: str = "hello",
+        *,
+        path: str | None = None,
+        headers: dict[str, str | None] | None = None,
+        **fields: Any,
+    ) -> HttpAnswer:
+        """One chat call; `fields` go into the body, `headers` to the headers (None takes one out)."""
+        body = {"messages": [{"role": "user", "content": prompt}], **self._body, **fields}
+        body = {name: value for name, value in body.items() if value is not LEAVE_OUT}
+        return self.send("POST", path or self.path, body, headers)
+
+    def get(self, path: str, headers: dict[str, str | None] | None = None) -> HttpAnswer:
+        """A look-up."""
+        return self.send("GET", path, None, headers)
+
+    def send(
+        self, method: str, path: str, body: Any, headers: dict[str, str | None] | None = None
+    ) -> HttpAnswer:
+        """Any request below the source's prefix."""
+        merged = {**self._headers, **(headers or {})}
+        sent = {name: value for name, value in merged.items() if value is not None}
+        return send(self.simulator.url, method, f"/{self.source}{path}", body, sent)
+
+    def configure(self, **settings: Any) -> None:
+        """Replace the source's settings."""
+        self.simulator.control("PUT", "config", {"sources": {self.source: settings}})
+
+
+class _LeaveOut:
+    """The type of `LEAVE_OUT`."""
+
+
+LEAVE_OUT = _LeaveOut()
+"""In place of a field: it is not sent. (None is sent as null.)"""

@@ -8,70 +8,73 @@ is there that occurs in no sample of the source.
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import orjson
 import pytest
 from simulator_testing import HttpAnswer, send
+from wire_samples import LEFT_OUT, WAYS, By
 
 from chatq_sandbox.process import SimulatorProcess
 
 DATA = Path(__file__).parent / "data"
-
-
-class Sample(NamedTuple):
-    """One exchange; `directive` provokes the answer where the request alone does not."""
-
-    file: str
-    name: str
-    directive: str
-
-
-# How each sample's answer is brought about; '' sends the request as it is.
-OPENAI = {
-    "chat_text": "",
-    "chat_tool_call": "call_tool",
-    "chat_tool_result": "",
-    "chat_reasoning": "",
-    "chat_json_schema": "",
-    "chat_n2_logprobs_cached": "",
-    "chat_refusal": "finish refusal",
-    "model_list": "",
-    "error_401": "bad_key",
-    "error_400_max_tokens": "",
-    "error_404_model": "",
-    "error_429_rate_requests": "rate_limit 0.82",
-    "error_429_quota": "quota_exhausted",
-    "error_500": "server_error",
-    "error_503_overloaded": "overloaded 5",
-    "error_502_html": "html_page",
+LIMITS = {
+    "requests_per_minute": 500,
+    "tokens_per_minute": 200_000,
+    "input_tokens_per_minute": 180_000,
+    "output_tokens_per_minute": 60_000,
+    "requests_per_month": 1_000,
+    "tokens_per_month": 4_000_000,
 }
-SAMPLES = [Sample("openai", name, directive) for name, directive in OPENAI.items()]
-
-# The same answer as another sample with other words, or a state of the provider that is not simulated.
-LEFT_OUT = {
-    "openai": {
-        "error_400_context": "needs a prompt of 128,000 tokens; test_dialect_openai has the rule",
-        "error_429_rate_tokens": "test_simulator_refusals has the token limit",
-        "error_429_slow_down": "another code for the same refusal",
-        "error_429_credit": "another code for the same refusal",
-    },
-}
+SAMPLES = [
+    pytest.param(file, name, way if isinstance(way, By) else By(way), id=f"{file}-{name}")
+    for file, ways in WAYS.items()
+    for name, way in ways.items()
+]
 
 
+@cache
 def samples(file: str) -> dict[str, Any]:
     return {sample["name"]: sample for sample in orjson.loads((DATA / f"{file}.json").read_bytes())}
 
 
-def asked(file: str, sample: dict[str, Any], directive: str, url: str) -> HttpAnswer:
+def mount_of(file: str, sample: dict[str, Any], way: By) -> str:
+    """The prefix of the source that the sample is about."""
+    if file == "custom":
+        return way.mount or f"custom/{sample['name'].partition('_')[0]}"
+    return way.mount or str(sample.get("source", file))
+
+
+def asked(sample: dict[str, Any], way: By, mount: str, url: str) -> HttpAnswer:
+    """Send the sample's request, with the simulator's key in the place of the sample's."""
     request = sample["request"]
-    body = request["json"]
+    body = orjson.loads(orjson.dumps(request["json"]))
     path = request["url"].partition("://")[2].partition("/")[2]
-    if body is not None and directive:
-        last = next(message for message in reversed(body["messages"]) if message["role"] == "user")
-        last["content"] += f" [sim: {directive}]"
-    return send(url, request["method"], f"/{file}/{path}", body, {"authorization": f"Bearer sim-{file}-key"})
+    if way.directive:
+        add_to_prompt(body, f" [sim: {way.directive}]")
+    if way.padding:
+        add_to_prompt(body, "x" * way.padding)
+    key = way.settings.get("keys", [f"sim-{mount.partition('/')[0]}-key"])[0]
+    headers = dict(request["headers"])
+    for name, shown in (("authorization", f"Bearer {key}"), ("x-api-key", key)):
+        if name in headers:
+            headers[name] = shown
+    answers = [send(url, request["method"], f"/{mount}/{path}", body, headers) for _ in range(way.times)]
+    return answers[-1]
+
+
+def add_to_prompt(body: dict[str, Any], text: str) -> None:
+    """Put the text at the end of the last thing that the user says."""
+    if isinstance(body.get("input"), str):
+        body["input"] += text
+        return
+    turns = body.get("input") or body["messages"]
+    last = next(
+        turn for turn in reversed(turns) if turn.get("role") == "user" and isinstance(turn["content"], str)
+    )
+    last["content"] += text
 
 
 def keys_in(value: Any) -> set[str]:
@@ -99,30 +102,29 @@ def shape_differences(expected: Any, came: Any, known: set[str], where: str = "b
     return [] if len(kinds) == 1 or kinds == {"int", "float"} else [f"{where}: {' and '.join(sorted(kinds))}"]
 
 
-@pytest.mark.parametrize("sample", SAMPLES, ids=lambda sample: f"{sample.file}-{sample.name}")
-def test_the_sample_exchange_is_spoken(simulator: SimulatorProcess, sample: Sample) -> None:
-    limits = {"requests_per_minute": 500, "tokens_per_minute": 200_000}
-    simulator.control("PUT", "config", {"sources": {sample.file: {"limits": limits}}})
-    all_samples = samples(sample.file)
-    found = all_samples[sample.name]
-    expected = found["response"]
-    answer = asked(sample.file, found, sample.directive, simulator.url)
-    assert answer.status == expected["status"]
+@pytest.mark.parametrize(("file", "name", "way"), SAMPLES)
+def test_the_sample_exchange_is_spoken(simulator: SimulatorProcess, file: str, name: str, way: By) -> None:
+    sample = samples(file)[name]
+    mount = mount_of(file, sample, way)
+    simulator.control("PUT", "config", {"sources": {mount: {"limits": LIMITS, **way.settings}}})
+    expected = sample["response"]
+    answer = asked(sample, way, mount, simulator.url)
+    assert answer.status == expected["status"], answer.body
     assert answer.headers["content-type"].startswith(expected["headers"]["content-type"])
     if isinstance(expected["json"], str):
         assert answer.body.startswith(b"<html>")
         return
-    known = keys_in([other["response"]["json"] for other in all_samples.values()])
+    known = keys_in([other["response"]["json"] for other in samples(file).values()])
     assert shape_differences(expected["json"], answer.json, known) == []
     absent = {name for name in expected["headers"] if name not in answer.headers}
     assert absent == set()
 
 
-@pytest.mark.parametrize("file", LEFT_OUT)
+@pytest.mark.parametrize("file", WAYS)
 def test_every_sample_is_spoken_or_left_out_for_a_reason(file: str) -> None:
-    spoken = {sample.name for sample in SAMPLES if sample.file == file}
-    assert set(samples(file)) == spoken | set(LEFT_OUT[file])
-    assert not spoken & set(LEFT_OUT[file])
+    left_out = LEFT_OUT.get(file, {})
+    assert set(samples(file)) == set(WAYS[file]) | set(left_out)
+    assert not set(WAYS[file]) & set(left_out)
 
 
 def test_the_comparison_sees_a_missing_key_and_another_type() -> None:

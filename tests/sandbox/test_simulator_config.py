@@ -8,7 +8,7 @@ from chatq_sandbox.config import ConfigError, Limits, SimulatorConfig, merged
 from chatq_sandbox.latency import Fixed, Lognormal, Uniform
 from chatq_sandbox.misbehaviours import Misbehaviour
 
-KNOWN = ("openai", "custom")
+KNOWN = {"openai": ("slow_down",), "custom": ()}
 
 
 def read(data: Any) -> SimulatorConfig:
@@ -67,7 +67,7 @@ def test_a_misbehaviour_with_all_its_conditions() -> None:
         ),
         (
             {"defaults": {"limits": {"bucket": "hour"}}},
-            "defaults.limits.bucket: unknown value 'hour'; known: minute, second",
+            "defaults.limits.bucket: unknown value 'hour'; known: minute, second, window",
         ),
         (
             {"defaults": {"latency": {"uniform": [2, 1]}}},
@@ -84,6 +84,22 @@ def test_a_misbehaviour_with_all_its_conditions() -> None:
         (
             {"defaults": {"misbehaviours": [{"name": "server_error", "value": 200}]}},
             "defaults.misbehaviours[0].value: server_error takes a status from 500 to 599, got 200",
+        ),
+        (
+            {"sources": {"openai": {"misbehaviours": [{"name": "refuse", "what": "slow_don"}]}}},
+            "misbehaviours[0].what: refuse takes the refusal's name, got 'slow_don'; did you mean 'slow_down'?",
+        ),
+        (
+            {"sources": {"custom": {"misbehaviours": [{"name": "refuse", "what": "slow_down"}]}}},
+            "refuse takes the refusal's name, got 'slow_down'; this source has none",
+        ),
+        (
+            {"defaults": {"misbehaviours": [{"name": "silence", "what": "slow_down"}]}},
+            "silence takes no name, got 'slow_down'",
+        ),
+        (
+            {"defaults": {"look_up_error": 200}},
+            "defaults.look_up_error: expected a whole number from 400, got 200",
         ),
         ({"defaults": {"keys": ["k"]}}, "defaults: unknown key 'keys'"),
         ({"sources": {"openai": {"keys": "k"}}}, "sources.openai.keys: expected a list of texts"),

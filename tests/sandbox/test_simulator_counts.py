@@ -90,6 +90,7 @@ def test_lanes_show_the_highest_minute_and_only_the_end_of_a_key(
     assert (lane["source"], lane["model"], lane["key"]) == ("openai", "gpt-4o-mini", "-key")
     assert (lane["admitted"], lane["refused"]) == (2, 1)
     assert (lane["highest_requests_per_minute"], lane["highest_tokens_per_minute"]) == (2, 68)
+    assert lane["limits"]["requests"]["remaining"] == 0
 
 
 def test_remembered_requests_show_what_was_sent_without_the_key(
@@ -157,6 +158,7 @@ def test_it_lists_its_misbehaviours(simulator: SimulatorProcess) -> None:
         "meaning": "429 as if a limit had been reached",
         "value": "Retry-After in seconds",
         "default": 1.0,
+        "what": None,
     }
 
 

@@ -31,6 +31,11 @@ def test_a_prompt_without_a_directive_asks_for_nothing() -> None:
             "[sim: gzip share 0.3 first 9]",
             Directives(misbehaviours=(Misbehaviour("gzip", first=9, share=0.3),)),
         ),
+        ("[sim: finish_as pause_turn]", Directives(finish_as="pause_turn")),
+        (
+            "[sim: refuse slow_down first 2]",
+            Directives(misbehaviours=(Misbehaviour("refuse", first=2, what="slow_down"),)),
+        ),
         (
             "say hi [sim: gzip] to [sim: latency 1;] all",
             Directives(misbehaviours=(Misbehaviour("gzip"),), latency=Fixed(1.0)),
@@ -53,6 +58,7 @@ def test_what_a_directive_means(text: str, expected: Directives) -> None:
         ("[sim: latency fast]", "'latency fast': expected a number from 0, got 'fast'"),
         ("[sim: latency 2..1]", "expected LOW..HIGH in seconds"),
         ("[sim: finish early]", "expected length, content_filter, refusal"),
+        ("[sim: finish_as]", "expected a word"),
         ("[sim: gzip", "'[sim:' without a closing ']'"),
     ],
 )

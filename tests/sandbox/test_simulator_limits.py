@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from chatq_sandbox.limits import Bucket, Lane, MinutePeak
+from chatq_sandbox.exchange import Allowance
+from chatq_sandbox.limits import Bucket, Lane, Limits, MinutePeak, Window
 
 
 def admitted(bucket: Bucket, moments: list[float], cost: int = 1) -> int:
@@ -79,37 +80,71 @@ def lane(
     penalty_s: float = 0.0,
 ) -> Lane:
     made = Lane("m")
-    made.set_limits(requests, tokens, concurrency, "minute", penalty_s)
+    made.set_limits(
+        Limits(
+            requests_per_minute=requests,
+            tokens_per_minute=tokens,
+            concurrency=concurrency,
+            bucket="minute",
+            penalty_s=penalty_s,
+        )
+    )
     return made
 
 
 def test_a_lane_reserves_all_allowances_or_none() -> None:
     made = lane(requests=10, tokens=100)
-    assert made.admit(100, 0.0) is None
-    reached = made.admit(50, 0.0)
+    assert made.admit(60, 40, 0.0) is None
+    reached = made.admit(20, 30, 0.0)
     assert reached is not None
     assert (reached.what, reached.limit, reached.used, reached.requested) == ("tokens", 100, 100, 50)
-    assert made.state(0.0).remaining_requests == 9
+    assert made.state(0.0).requests == Allowance(10, 9, 6.0)
 
 
 def test_a_lane_holds_no_more_calls_in_flight_than_its_concurrency() -> None:
     made = lane(concurrency=2)
-    assert [made.admit(1, 0.0) is None for _ in range(3)] == [True, True, False]
+    assert [made.admit(1, 1, 0.0) is None for _ in range(3)] == [True, True, False]
     made.release()
-    assert made.admit(1, 0.0) is None
+    assert made.admit(1, 1, 0.0) is None
     assert made.max_in_flight == 2
 
 
 def test_a_lane_with_a_penalty_refuses_everything_for_so_long() -> None:
     made = lane(requests=1, penalty_s=180)
-    assert made.admit(1, 0.0) is None
-    reached = made.admit(1, 1.0)
+    assert made.admit(1, 1, 0.0) is None
+    reached = made.admit(1, 1, 1.0)
     assert reached is not None
     assert reached.wait_s == 180
-    still = made.admit(1, 100.0)
+    still = made.admit(1, 1, 100.0)
     assert still is not None
     assert still.wait_s == 81
-    assert made.admit(1, 181.0) is None
+    assert made.admit(1, 1, 181.0) is None
+
+
+def test_a_window_lets_the_limit_through_in_any_sixty_seconds() -> None:
+    window = Window(3)
+    for moment in (0.0, 30.0, 59.0):
+        assert window.wait_s(1, moment) == 0.0
+        window.take(1, moment)
+    assert (window.remaining(59.0), window.reset_s(59.0)) == (0, 60.0)
+    assert window.wait_s(1, 59.5) == 0.5
+    assert window.wait_s(2, 59.5) == 30.5
+    assert window.wait_s(1, 60.0) == 0.0
+    assert window.wait_s(4, 60.0) is None
+    assert (window.remaining(90.0), window.remaining(200.0), window.reset_s(200.0)) == (2, 3, 0.0)
+
+
+def test_a_failed_request_counts_as_a_request_only_where_that_is_asked_for() -> None:
+    made = lane(requests=2, tokens=10)
+    assert made.count_failed(0.0) is None
+    state = made.state(0.0)
+    assert state.requests is not None
+    assert state.tokens is not None
+    assert (state.requests.remaining, state.tokens.remaining, made.admitted, made.in_flight) == (1, 10, 0, 0)
+    assert made.count_failed(0.0) is None
+    reached = made.count_failed(0.0)
+    assert reached is not None
+    assert (reached.what, reached.wait_s, made.refused) == ("requests", 30.0, 1)
 
 
 def test_the_highest_minute_counts_any_sixty_seconds_and_not_those_of_the_clock() -> None:

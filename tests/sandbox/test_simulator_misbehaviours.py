@@ -31,6 +31,8 @@ def received(connected: socket.socket) -> bytes:
         ("overloaded", 503, "server_is_overloaded"),
         ("quota_exhausted", 429, "insufficient_quota"),
         ("bad_key", 401, "invalid_api_key"),
+        ("refuse slow_down", 429, "slow_down"),
+        ("refuse credit_balance_exhausted", 429, "credit_balance_exhausted"),
         ("error_mid_stream", 500, None),
     ],
 )
@@ -179,7 +181,13 @@ def test_an_error_can_come_in_the_middle_of_a_stream(client: Client) -> None:
 def test_every_kind_is_counted_by_its_name_also_in_a_stream(
     client: Client, simulator: SimulatorProcess, name: str
 ) -> None:
-    value = {"slow_drip": " 0.01", "blank_keep_alives": " 0.01", "huge_answer": " 1000"}.get(name, "")
+    values = {
+        "slow_drip": " 0.01",
+        "blank_keep_alives": " 0.01",
+        "huge_answer": " 1000",
+        "refuse": " slow_down",
+    }
+    value = values.get(name, "")
     for stream in (False, True):
         with client.open(f"job:k [sim: {name}{value}]", stream=stream) as connected:
             connected.recv(65536) if "reset" not in name else None

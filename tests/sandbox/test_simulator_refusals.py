@@ -62,7 +62,9 @@ def test_the_request_limit_is_kept_and_told_in_openais_headers(client: Client) -
 
 
 def test_the_token_limit_counts_the_prompt_and_the_answer_that_is_given(client: Client) -> None:
-    client.configure(sources={"openai": {"limits": {"tokens_per_minute": 100, "bucket": "minute"}}})
+    client.configure(
+        sources={"openai": {"limits": {"tokens_per_minute": 100, "bucket": "minute", "charge": "used"}}}
+    )
     answers = [client.chat("12345678", max_completion_tokens=90) for _ in range(3)]
     remaining = [int(answer.headers["x-ratelimit-remaining-tokens"]) for answer in answers]
     assert remaining[0] == 66
@@ -72,8 +74,8 @@ def test_the_token_limit_counts_the_prompt_and_the_answer_that_is_given(client: 
     assert answers[2].json["error"]["type"] == "tokens"
 
 
-def test_the_token_limit_can_charge_all_of_max_tokens_at_the_door(client: Client) -> None:
-    limits = {"tokens_per_minute": 100, "bucket": "minute", "charge": "reserved"}
+def test_openais_token_limit_charges_all_of_max_tokens_at_the_door(client: Client) -> None:
+    limits = {"tokens_per_minute": 100, "bucket": "minute"}
     client.configure(sources={"openai": {"limits": limits}})
     assert [client.chat("12345678", max_completion_tokens=90).status for _ in range(2)] == [200, 429]
 
@@ -122,6 +124,54 @@ def test_limits_can_be_kept_without_a_word_about_them(client: Client) -> None:
     named = [name for answer in (answered, refused) for name in answer.headers if "ratelimit" in name]
     assert named == []
     assert "retry-after" not in refused.headers
+
+
+def test_input_and_output_can_have_limits_of_their_own(client: Client) -> None:
+    limits = {"input_tokens_per_minute": 10, "output_tokens_per_minute": 100, "bucket": "minute"}
+    client.configure(sources={"openai": {"limits": limits}})
+    statuses = [client.chat(prompt, max_tokens=90).status for prompt in ("x" * 44, "x" * 20, "x" * 16)]
+    assert statuses == [429, 200, 429]
+    client.configure(sources={"openai": {"limits": limits | {"charge": "used"}}})
+    assert [client.chat("x" * 16, max_tokens=90).status for _ in range(3)] == [200, 200, 429]
+
+
+def test_what_a_month_allows_does_not_come_back_and_is_a_quota(client: Client) -> None:
+    client.configure(sources={"openai": {"limits": {"requests_per_month": 2, "penalty_s": 9}}})
+    answers = [client.chat() for _ in range(4)]
+    assert [answer.status for answer in answers] == [200, 200, 429, 429]
+    assert answers[3].json["error"]["code"] == "insufficient_quota"
+    assert client.simulator.counts()["total"]["refused"] == {"quota_exhausted": 2}
+
+
+def test_a_window_gives_back_what_was_taken_a_minute_ago_and_not_a_little_at_a_time(client: Client) -> None:
+    client.configure(sources={"openai": {"limits": {"requests_per_minute": 2, "bucket": "window"}}})
+    answers = [client.chat() for _ in range(3)]
+    assert [answer.status for answer in answers] == [200, 200, 429]
+    assert 50 < int(answers[2].headers["retry-after"]) <= 60
+
+
+def test_nothing_is_answered_while_the_model_loads(client: Client, simulator: SimulatorProcess) -> None:
+    client.configure(sources={"openai": {"loading_s": 3600}})
+    assert client.chat("job:early").status == 503
+    assert send(simulator.url, "GET", "/v1/models", headers={"authorization": f"Bearer {KEY}"}).status == 503
+    assert simulator.counts("early")["refused"] == {"loading": 1}
+    client.configure()
+    assert client.chat("job:early").status == 200
+
+
+@pytest.mark.parametrize("status", [404, 500])
+def test_model_lists_can_fail_while_chats_are_answered(
+    client: Client, simulator: SimulatorProcess, status: int
+) -> None:
+    client.configure(sources={"openai": {"look_up_error": status}})
+    models = send(simulator.url, "GET", "/v1/models", headers={"authorization": f"Bearer {KEY}"})
+    assert (models.status, client.chat().status) == (status, 200)
+
+
+def test_an_unknown_refusal_is_refused_and_names_the_nearest(client: Client) -> None:
+    answer = client.chat("[sim: refuse slow_don]")
+    assert answer.status == 400
+    assert "got 'slow_don'; did you mean 'slow_down'?" in answer.json["error"]["message"]
 
 
 def test_a_call_that_is_refused_for_its_fields_costs_no_allowance(client: Client) -> None:

@@ -11,8 +11,16 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-from chatq_sandbox.exchange import Answer, ChatRequest, HttpRequest, LimitReached, LimitState, Reply
-from chatq_sandbox.limits import BucketShape
+from chatq_sandbox.exchange import (
+    Answer,
+    ChatRequest,
+    HttpRequest,
+    LimitReached,
+    LimitState,
+    LookUp,
+    Reply,
+)
+from chatq_sandbox.limits import BucketShape, Charge
 
 CHAT = "chat"
 """The endpoint that asks a model. Every other endpoint is answered by `Dialect.look_up`."""
@@ -33,7 +41,19 @@ class Dialect(ABC):
     """Endpoints that answer without a key as well."""
 
     default_bucket: ClassVar[BucketShape] = "second"
+    default_charge: ClassVar[Charge] = "used"
     default_penalty_s: ClassVar[float] = 0.0
+    counts_failed_calls: ClassVar[bool] = False
+    """Whether a request that is refused for its fields or its model counts as a request too."""
+
+    tells_limits_on: ClassVar[frozenset[int]] = frozenset()
+    """Statuses of refusals that tell the limits in their headers, 429 for a reached limit apart."""
+
+    keep_alive_s: ClassVar[float | None] = None
+    """How often a waiting client is sent something blank; None: never."""
+
+    refusals: ClassVar[Mapping[str, Reply]] = {}
+    """Refusals for reasons that are not simulated, by the name with which a caller can ask for one."""
 
     # Requests
 
@@ -51,6 +71,10 @@ class Dialect(ABC):
             Refused: when the source would refuse it, with the source's own words.
         """
 
+    def pool(self, model: str) -> str:
+        """The name of what shares its limits with this model."""
+        return model
+
     def model_exists(self, model: str, models: tuple[str, ...]) -> bool:
         """Whether a chat request may name this model."""
         return model in models
@@ -66,18 +90,27 @@ class Dialect(ABC):
         """The answer as server-sent events, ready to be sent."""
 
     @abstractmethod
-    def look_up(
-        self, endpoint: str, request: HttpRequest, rest: str, models: tuple[str, ...], *, key_is_valid: bool
-    ) -> Reply:
-        """The answer of an endpoint other than chat; `rest` is what a `*` in its path stands for."""
+    def look_up(self, asked: LookUp) -> Reply:
+        """The answer of an endpoint other than chat."""
 
-    def answer_headers(self, serial: str, latency_s: float) -> tuple[tuple[str, str], ...]:
-        """Headers of every answer to an admitted call, limits apart."""
+    def answer_headers(
+        self, serial: str, latency_s: float, prompt_tokens: int
+    ) -> tuple[tuple[str, str], ...]:
+        """Headers of every answer, limits apart."""
         return ()
 
     def limit_headers(self, limits: LimitState) -> tuple[tuple[str, str], ...]:
         """The headers in which this source tells its limits."""
         return ()
+
+    def signed(self, reply: Reply, serial: str, latency_s: float, limits: LimitState | None) -> Reply:
+        """A refusal or the answer to a look-up, with what names this exchange and, where this source tells them
+        on such a status, its limits."""
+        headers = (*self.answer_headers(serial, latency_s, 0), *reply.headers)
+        if limits is not None and reply.status in self.tells_limits_on:
+            there = {name for name, _ in headers}
+            headers += tuple(pair for pair in self.limit_headers(limits) if pair[0] not in there)
+        return reply._replace(headers=headers)
 
     # Refusals
 
@@ -90,7 +123,7 @@ class Dialect(ABC):
         """A limit was reached; with the headers that this source sends then."""
 
     @abstractmethod
-    def out_of_quota(self) -> Reply:
+    def out_of_quota(self, limits: LimitState) -> Reply:
         """No money or no allowance left: waiting does not help."""
 
     @abstractmethod
@@ -109,8 +142,16 @@ class Dialect(ABC):
     def not_found(self, method: str, path: str) -> Reply:
         """No such endpoint."""
 
+    def too_large(self) -> Reply:
+        """More bytes than the source takes."""
+        return self.bad_request("Request body too large.")._replace(status=413)
+
+    def loading(self) -> Reply:
+        """The model is not there yet."""
+        return self.overloaded()
+
     @abstractmethod
-    def error_in_200(self) -> Reply:
+    def error_in_200(self, request: ChatRequest, answer: Answer) -> Reply:
         """A failure that hides behind status 200."""
 
     @abstractmethod

@@ -16,7 +16,9 @@ from chatq_sandbox.dialects.fields import Check, Words, check_fields, stops_of, 
 from chatq_sandbox.exchange import (
     Answer,
     ChatRequest,
+    Finish,
     HttpRequest,
+    LookUp,
     Message,
     Refused,
     Reply,
@@ -58,7 +60,15 @@ class ChatCompletions(Dialect):
     """Where the answer's reasoning goes; None: nowhere."""
 
     usage_needs_asking: ClassVar[bool] = True
-    """Whether a stream has usage only with `stream_options.include_usage`."""
+    """Whether a stream has usage only with `stream_options.include_usage`; else its last chunk has it."""
+
+    finish_words: ClassVar[Mapping[Finish, str]] = {
+        "stop": "stop",
+        "length": "length",
+        "tool_calls": "tool_calls",
+        "content_filter": "content_filter",
+        "refusal": "stop",
+    }
 
     # Requests
 
@@ -80,8 +90,7 @@ class ChatCompletions(Dialect):
             ),
             stop=stops_of(body.get("stop")),
             stream=bool(body.get("stream")),
-            stream_usage=not self.usage_needs_asking
-            or bool((body.get("stream_options") or {}).get("include_usage")),
+            stream_usage=bool((body.get("stream_options") or {}).get("include_usage")),
             tools=tools,
             tool_choice=self.read_tool_choice(body.get("tool_choice"), tools),
             json_schema=self.read_json_schema(body.get("response_format"), messages),
@@ -198,7 +207,7 @@ class ChatCompletions(Dialect):
         return f"call_{call.id}"
 
     def finish_reason(self, answer: Answer) -> str:
-        return "stop" if answer.finish == "refusal" else answer.finish
+        return answer.finish_word or self.finish_words[answer.finish]
 
     def usage(self, answer: Answer) -> dict[str, Any]:
         return {
@@ -216,18 +225,17 @@ class ChatCompletions(Dialect):
             "model": self.answered_model(request.model),
         }
 
+        usage: dict[str, Any] = {"usage": None} if request.stream_usage else {}
+
         def chunk(index: int, delta: dict[str, Any], finish: str | None = None) -> bytes:
             choice = {"index": index, "delta": delta, "logprobs": None, "finish_reason": finish}
-            usage = {"usage": None} if request.stream_usage else {}
             return event(orjson.dumps({**shared, "choices": [choice], **usage}))
 
         events = []
         for index in range(request.choices):
             opening = {"role": "assistant", "content": None if answer.tool_calls else ""}
             events.append(chunk(index, opening))
-            for name in (self.reasoning_field, "content", "refusal"):
-                parts = pieces(message.get(name) if name else None)
-                events.extend(chunk(index, {str(name): part}) for part in parts)
+            events.extend(chunk(index, delta) for delta in self.text_deltas(message))
             for position, call in enumerate(message.get("tool_calls") or ()):
                 function = call["function"]
                 begun = {**call, "index": position, "function": {**function, "arguments": ""}}
@@ -235,21 +243,30 @@ class ChatCompletions(Dialect):
                 for part in pieces(function["arguments"]):
                     more = {"index": position, "function": {"arguments": part}}
                     events.append(chunk(index, {"tool_calls": [more]}))
+            if not self.usage_needs_asking and not usage and index == request.choices - 1:
+                usage = {"usage": self.usage(answer)}
             events.append(chunk(index, {}, self.finish_reason(answer)))
         if request.stream_usage:
             events.append(event(orjson.dumps({**shared, "choices": [], "usage": self.usage(answer)})))
         return [*events, DONE]
 
+    def text_deltas(self, message: dict[str, Any]) -> list[dict[str, Any]]:
+        """The texts of a message in the pieces in which a stream brings them."""
+        return [
+            {name: piece}
+            for name in (self.reasoning_field, "content", "refusal")
+            if name
+            for piece in pieces(message.get(name))
+        ]
+
     # Lists
 
-    def look_up(
-        self, endpoint: str, request: HttpRequest, rest: str, models: tuple[str, ...], *, key_is_valid: bool
-    ) -> Reply:
-        if endpoint == "models":
-            return Reply(200, {"object": "list", "data": [self.model_row(model) for model in models]})
-        if endpoint == "model" and rest in models:
-            return Reply(200, self.model_row(rest))
-        return self.unknown_model(rest)
+    def look_up(self, asked: LookUp) -> Reply:
+        if asked.endpoint == "models":
+            return Reply(200, {"object": "list", "data": [self.model_row(model) for model in asked.models]})
+        if asked.endpoint == "model" and asked.rest in asked.models:
+            return Reply(200, self.model_row(asked.rest))
+        return self.unknown_model(asked.rest)
 
     def model_row(self, model: str) -> dict[str, Any]:
         return {"id": model, "object": "model", "created": 1795300000, "owned_by": self.source}

@@ -17,7 +17,7 @@ from chatq_sandbox.dialects.chat_completions import ChatCompletions
 from chatq_sandbox.dialects.fields import Anything, Array, Check, Flag, Number, Object, Text, Texts, Words
 from chatq_sandbox.dialects.openai_words import error
 from chatq_sandbox.dialects.pydantic_words import Fault, PydanticWords
-from chatq_sandbox.exchange import HttpRequest, LimitReached, LimitState, Reply
+from chatq_sandbox.exchange import Answer, ChatRequest, LimitReached, LimitState, LookUp, Reply
 from chatq_sandbox.wire import event
 
 
@@ -76,12 +76,10 @@ class Custom(ChatCompletions):
     def reasons(self, model: str, body: dict[str, Any]) -> bool:
         return body.get("reasoning_effort") not in (None, "none")
 
-    def look_up(
-        self, endpoint: str, request: HttpRequest, rest: str, models: tuple[str, ...], *, key_is_valid: bool
-    ) -> Reply:
-        if endpoint == "health":
+    def look_up(self, asked: LookUp) -> Reply:
+        if asked.endpoint == "health":
             return Reply(200, {"status": "ok"})
-        return super().look_up(endpoint, request, rest, models, key_is_valid=key_is_valid)
+        return super().look_up(asked)
 
     # Refusals
 
@@ -95,7 +93,7 @@ class Custom(ChatCompletions):
         when = (("retry-after", str(ceil(reached.wait_s))),) if reached.wait_s is not None else ()
         return error(429, "Too many requests", "rate_limit_error", code="rate_limit_exceeded", headers=when)
 
-    def out_of_quota(self) -> Reply:
+    def out_of_quota(self, limits: LimitState) -> Reply:
         return error(429, "Your quota is used up.", "insufficient_quota", code="insufficient_quota")
 
     def server_error(self, status: int) -> Reply:
@@ -110,7 +108,7 @@ class Custom(ChatCompletions):
     def not_found(self, method: str, path: str) -> Reply:
         return Reply(404, {"detail": "Not Found"})
 
-    def error_in_200(self) -> Reply:
+    def error_in_200(self, request: ChatRequest, answer: Answer) -> Reply:
         return error(200, "upstream failed", "api_error", code=502)
 
     def error_event(self) -> bytes:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from math import ceil
 from typing import Any, ClassVar
 
@@ -45,8 +46,12 @@ _UNUSED_BY_REASONING = ("top_p", "presence_penalty", "frequency_penalty", "logpr
 _COUNTED_AS = {
     "requests": "requests per min (RPM)",
     "tokens": "tokens per min (TPM)",
+    "input_tokens": "input tokens per min",
+    "output_tokens": "output tokens per min",
     "concurrency": "concurrent requests",
 }
+_QUOTA = "You exceeded your current quota, please check your plan and billing details."
+_SPEND = "You have reached the spend limit. Raise it in your billing settings to go on."
 
 # Of the models in the default list, by the beginning of the name; others are taken to be like the latest.
 _CONTEXTS = (("gpt-4o", 128000), ("gpt-4.1", 1047576), ("o", 200000), ("", 400000))
@@ -66,10 +71,39 @@ def duration(seconds: float) -> str:
     return f"{minutes}m{ending}" if minutes else ending
 
 
+def _quota(code: str, message: str) -> Reply:
+    return error(429, message, "insufficient_quota", code=code)
+
+
 class OpenAI(ChatCompletions):
     """api.openai.com."""
 
     source = "openai"
+    # "Rate limits": the prompt's estimate and max_tokens are taken at the door, whatever the answer uses.
+    default_charge = "reserved"
+    refusals: ClassVar[Mapping[str, Reply]] = {
+        "slow_down": error(
+            429,
+            "Slow down. Your traffic grew too fast.",
+            "rate_limit_error",
+            code="slow_down",
+            headers=(("retry-after", "20"),),
+        ),
+        "credit_balance_exhausted": _quota(
+            "credit_balance_exhausted", "Your organization has no prepaid credits remaining."
+        ),
+        "organization_spend_limit_exceeded": _quota("organization_spend_limit_exceeded", _SPEND),
+        "project_spend_limit_exceeded": _quota("project_spend_limit_exceeded", _SPEND),
+        "organization_usage_limit_exceeded": _quota("organization_usage_limit_exceeded", _QUOTA),
+        "billing_not_active": _quota("billing_not_active", "Your account is not active."),
+        "billing_hard_limit_reached": _quota("billing_hard_limit_reached", _SPEND),
+        "country": error(
+            403,
+            "Country, region, or territory not supported",
+            "request_forbidden",
+            code="unsupported_country_region_territory",
+        ),
+    }
     default_models = ("gpt-4o-mini", "gpt-4o", "gpt-4.1-mini", "gpt-5-mini", "gpt-5.2", "o4-mini")
     words: ClassVar[Words] = OpenAIWords()
     strict = True
@@ -245,7 +279,9 @@ class OpenAI(ChatCompletions):
     def model_row(self, model: str) -> dict[str, Any]:
         return {**super().model_row(model), "owned_by": "system", "shutdown_date": None}
 
-    def answer_headers(self, serial: str, latency_s: float) -> tuple[tuple[str, str], ...]:
+    def answer_headers(
+        self, serial: str, latency_s: float, prompt_tokens: int
+    ) -> tuple[tuple[str, str], ...]:
         return (
             ("x-request-id", f"req_{serial}"),
             ("openai-processing-ms", str(round(latency_s * 1000))),
@@ -254,18 +290,13 @@ class OpenAI(ChatCompletions):
 
     def limit_headers(self, limits: LimitState) -> tuple[tuple[str, str], ...]:
         headers: tuple[tuple[str, str], ...] = ()
-        if limits.limit_requests is not None:
-            headers += (
-                ("x-ratelimit-limit-requests", str(limits.limit_requests)),
-                ("x-ratelimit-remaining-requests", str(limits.remaining_requests)),
-                ("x-ratelimit-reset-requests", duration(limits.reset_requests_s)),
-            )
-        if limits.limit_tokens is not None:
-            headers += (
-                ("x-ratelimit-limit-tokens", str(limits.limit_tokens)),
-                ("x-ratelimit-remaining-tokens", str(limits.remaining_tokens)),
-                ("x-ratelimit-reset-tokens", duration(limits.reset_tokens_s)),
-            )
+        for name, allowance in (("requests", limits.requests), ("tokens", limits.tokens)):
+            if allowance is not None:
+                headers += (
+                    (f"x-ratelimit-limit-{name}", str(allowance.limit)),
+                    (f"x-ratelimit-remaining-{name}", str(allowance.remaining)),
+                    (f"x-ratelimit-reset-{name}", duration(allowance.reset_s)),
+                )
         return headers
 
     # Refusals
@@ -318,13 +349,8 @@ class OpenAI(ChatCompletions):
         headers = (*self.limit_headers(limits), *when)
         return error(429, message, what, code="rate_limit_exceeded", headers=headers)
 
-    def out_of_quota(self) -> Reply:
-        return error(
-            429,
-            "You exceeded your current quota, please check your plan and billing details.",
-            "insufficient_quota",
-            code="insufficient_quota",
-        )
+    def out_of_quota(self, limits: LimitState) -> Reply:
+        return _quota("insufficient_quota", _QUOTA)
 
     def server_error(self, status: int) -> Reply:
         return error(
@@ -346,7 +372,7 @@ class OpenAI(ChatCompletions):
     def not_found(self, method: str, path: str) -> Reply:
         return error(404, f"Invalid URL ({method} {path})")
 
-    def error_in_200(self) -> Reply:
+    def error_in_200(self, request: ChatRequest, answer: Answer) -> Reply:
         return error(200, "upstream failed", "api_error", code=502)
 
     def error_event(self) -> bytes:

@@ -1,0 +1,56 @@
+"""How the answer of every sample exchange in `data/` is brought about.
+
+A text is a directive for the prompt, '' sends the request as it is, `By` says more. What is not spoken stands in
+`LEFT_OUT` with its reason.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+
+class By(NamedTuple):
+    """`directive` for the prompt; `padding` characters more in it; `settings` of the source; sent so many
+    `times`, of which the last answer counts; `mount`: the source's prefix when it is not the sample's own."""
+
+    directive: str = ""
+    padding: int = 0
+    settings: Mapping[str, Any] = {}
+    times: int = 1
+    mount: str = ""
+
+
+def limited(**limits: Any) -> dict[str, Any]:
+    """Settings with these limits, each a minute's worth at once."""
+    return {"limits": {**limits, "bucket": "minute"}}
+
+
+WAYS: dict[str, dict[str, str | By]] = {
+    "openai": {
+        "chat_text": "",
+        "chat_tool_call": "call_tool",
+        "chat_tool_result": "",
+        "chat_reasoning": "",
+        "chat_json_schema": "",
+        "chat_n2_logprobs_cached": "",
+        "chat_refusal": "finish refusal",
+        "model_list": "",
+        "error_401": "bad_key",
+        "error_400_max_tokens": "",
+        "error_400_context": By(padding=512_001),
+        "error_404_model": "",
+        "error_429_rate_requests": "rate_limit 0.82",
+        "error_429_rate_tokens": By(
+            settings=limited(requests_per_minute=9, tokens_per_minute=100, charge="reserved"), times=2
+        ),
+        "error_429_slow_down": "refuse slow_down",
+        "error_429_quota": "quota_exhausted",
+        "error_429_credit": "refuse credit_balance_exhausted",
+        "error_500": "server_error",
+        "error_503_overloaded": "overloaded 5",
+        "error_502_html": "html_page",
+    },
+}
+
+LEFT_OUT: dict[str, dict[str, str]] = {}
