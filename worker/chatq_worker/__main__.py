@@ -18,8 +18,8 @@ def main() -> int:
     worker = commands.add_parser("worker", help="one worker process")
     worker.add_argument("--slots", type=int, help="calls in flight (default: worker.slots)")
     flower = commands.add_parser("flower", help="Flower for this queue")
-    flower.add_argument("--address", default="127.0.0.1")
-    flower.add_argument("--port", type=int, default=5555)
+    flower.add_argument("--address", help="default: $FLOWER_ADDRESS, else 127.0.0.1")
+    flower.add_argument("--port", type=int, help="default: $FLOWER_PORT, else 5555")
     render = commands.add_parser("render", help="the request that would be sent")
     render.add_argument("connection")
     render.add_argument("--file", type=Path)
@@ -33,7 +33,7 @@ def main() -> int:
         if arguments.command == "flower":
             from chatq_worker.flower import run_flower
 
-            return run_flower(settings, address=arguments.address, port=arguments.port)
+            run_flower(settings, address=arguments.address, port=arguments.port)
         if arguments.command == "render":
             from chatq_worker.render import run_render
 
@@ -46,6 +46,8 @@ def main() -> int:
     except ChatQueueError as error:
         print(f"chatq {arguments.command}: {error}", file=sys.stderr)  # noqa: T201
         return 2 if error.code == "config" or isinstance(error, InvalidJob) else 1
+    except KeyboardInterrupt:
+        return 130
 
 
 if __name__ == "__main__":

@@ -22,6 +22,14 @@ ASK = "chatq.ask"
 class JobFailed(Exception):
     """How Celery and Flower learn that a job failed; the record has the details."""
 
+    def __repr__(self) -> str:
+        """What Flower shows of it."""
+        return str(self)
+
+
+class JobWaitsAgain(JobFailed):
+    """How they learn why a job went back in line."""
+
 
 class JobWaits(Exception):
     """How Celery and Flower learn that a job waits again: for a retry, a cool-down, or another worker."""
