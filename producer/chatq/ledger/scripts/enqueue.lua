@@ -47,7 +47,7 @@ if fresh > 0 and (jobs_now + fresh > most_jobs or bytes_now + fresh_bytes > most
 end
 
 local reply = {'ok', int(now)}
-local last = fresh > 0 and call('INCRBY', P .. ':seq', fresh) or 0
+local last = fresh > 0 and number_in_line(fresh) or 0
 local seq = last - fresh
 local kicked = {}
 for i = 4, #ARGV, STRIDE do

@@ -162,6 +162,9 @@ local function open_flow(flow)
   return lane
 end
 
+-- The last of `count` new numbers. Jobs wait by them, and lanes for a slot: many of either come within a millisecond.
+local function number_in_line(count) return call('INCRBY', P .. ':seq', count) end
+
 local function place_in_line(job)
   call('ZADD', key(LINES, job.flow), job.seq, job.id)
   call('HSET', key('job', job.id), 'place', 'line')
@@ -445,6 +448,10 @@ local function admit(lane, max, nonce, admitted)
   end
   call('ZADD', LANES, 'XX', int(now + wait), lane)
   -- Lanes that only lack a slot take turns at the slots that become free.
-  if reason == 'slots' then call('ZADD', HUNGRY, 'NX', int(now), lane) else call('ZREM', HUNGRY, lane) end
+  if reason ~= 'slots' then
+    call('ZREM', HUNGRY, lane)
+  elseif not call('ZSCORE', HUNGRY, lane) then
+    call('ZADD', HUNGRY, number_in_line(1), lane)
+  end
   return reason, wait
 end

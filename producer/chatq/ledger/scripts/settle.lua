@@ -48,7 +48,7 @@ local admitted = {}
 local hungry = call('ZRANGE', HUNGRY, 0, 0)[1]
 if hungry then
   admit(hungry, 1, ARGV[8], admitted)
-  call('ZADD', HUNGRY, 'XX', int(now), hungry)
+  if call('ZSCORE', HUNGRY, hungry) then call('ZADD', HUNGRY, number_in_line(1), hungry) end
 end
 if #admitted == 0 and hungry ~= lane then admit(lane, 1, ARGV[8], admitted) end
 local reply = {job.state}
