@@ -327,9 +327,9 @@ class Model:
         wait = 0 if reason == "more" else RECHECK_MS
         if name in self.asked:
             self.asked[name] = self.now + wait
-        if reason == "slots":
-            self.hungry.setdefault(name, self.now)
-        else:
+        if reason == "slots" and name not in self.hungry:
+            self.hungry[name] = next(self.numbers)
+        elif reason != "slots":
             self.hungry.pop(name, None)
         return reason, wait, gone
 
@@ -375,11 +375,11 @@ class Model:
         else:
             self._finish(job, state)
         gone: list[tuple[str, str]] = []
-        hungry = min(self.hungry, key=lambda name: (self.hungry[name], name), default=None)
+        hungry = min(self.hungry, key=lambda name: self.hungry[name], default=None)
         if hungry is not None:
             gone = self.admit(hungry, 1)[2]
             if hungry in self.hungry:
-                self.hungry[hungry] = self.now
+                self.hungry[hungry] = next(self.numbers)
         if not gone and hungry != lane:
             gone = self.admit(lane, 1)[2]
         return gone
