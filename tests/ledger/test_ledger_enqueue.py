@@ -1,0 +1,210 @@
+"""Enqueueing: ids, idempotency keys, the backlog limit, and where a new job waits."""
+
+from __future__ import annotations
+
+from ledger_driver import LedgerDriver
+
+
+def enqueue(ledger: LedgerDriver, *jobs: dict[str, object], batch: str = "") -> list[tuple[str, str]]:
+    return list(ledger.enqueue(*(ledger.entry(**job) for job in jobs), batch=batch).jobs)
+
+
+def test_a_known_id_with_the_same_job_is_that_job(ledger: LedgerDriver) -> None:
+    enqueue(ledger, {"id": "own"})
+    assert enqueue(ledger, {"id": "own"}) == [("same", "own")]
+
+
+def test_a_known_id_with_another_job_is_a_conflict(ledger: LedgerDriver) -> None:
+    enqueue(ledger, {"id": "own"})
+    assert enqueue(ledger, {"id": "own", "prompt": "Say no"}) == [("conflict", "own")]
+    assert ledger.run(ledger.ledger.read(["own"]))[0] is not None
+
+
+def test_metadata_is_not_compared(ledger: LedgerDriver) -> None:
+    enqueue(ledger, {"id": "own", "metadata": {"a": "1"}})
+    assert enqueue(ledger, {"id": "own", "metadata": {"a": "2"}}) == [("same", "own")]
+
+
+def test_an_idempotency_key_gives_the_id_of_the_first_job(ledger: LedgerDriver) -> None:
+    enqueue(ledger, {"idempotency_key": "k"})
+    assert enqueue(ledger, {"idempotency_key": "k"}) == [("same", "j1")]
+    assert "job:j2" not in ledger.everything()
+
+
+def test_an_idempotency_key_of_another_job_is_a_conflict(ledger: LedgerDriver) -> None:
+    enqueue(ledger, {"idempotency_key": "k"})
+    assert enqueue(ledger, {"idempotency_key": "k", "priority": 9}) == [("conflict", "j1")]
+
+
+def test_an_idempotency_key_holds_also_after_the_job_failed(ledger: LedgerDriver) -> None:
+    enqueue(ledger, {"idempotency_key": "k"})
+    ledger.worker()
+    ledger.settle(ledger.start()[0], "failed")
+    assert enqueue(ledger, {"idempotency_key": "k"}) == [("same", "j1")]
+
+
+def test_an_idempotency_key_ends_with_its_record(ledger: LedgerDriver) -> None:
+    enqueue(ledger, {"idempotency_key": "k"})
+    ledger.run(ledger.ledger.cancel("j1"))
+    ledger.run(ledger.ledger.delete("j1"))
+    assert enqueue(ledger, {"idempotency_key": "k"}) == [("new", "j2")]
+
+
+def test_an_idempotency_key_counts_within_one_call_too(ledger: LedgerDriver) -> None:
+    key = {"idempotency_key": "k"}
+    assert enqueue(ledger, key, key, key | {"priority": 0}) == [
+        ("new", "j1"),
+        ("same", "j1"),
+        ("conflict", "j1"),
+    ]
+
+
+def test_a_doubled_id_within_one_call_is_one_job(ledger: LedgerDriver) -> None:
+    job = {"id": "own"}
+    assert enqueue(ledger, job, job, job | {"priority": 0}) == [
+        ("new", "own"),
+        ("same", "own"),
+        ("conflict", "own"),
+    ]
+    assert ledger.everything()["totals"]["jobs"] == "1"
+
+
+def test_an_idempotency_key_belongs_to_its_tenant(ledger: LedgerDriver) -> None:
+    key = {"idempotency_key": "k"}
+    replies = enqueue(ledger, key, key | {"tenant": "a"}, key | {"tenant": "b"})
+    assert [status for status, _ in replies] == ["new", "new", "new"]
+
+
+def test_a_custom_id_belongs_to_its_batch(ledger: LedgerDriver) -> None:
+    for batch in ("one", "two"):
+        ledger.run(ledger.ledger.open_batch(batch, {}, 60))
+    job = {"custom_id": "c"}
+    assert enqueue(ledger, job, job, batch="one") == [("new", "j1"), ("same", "j1")]
+    assert enqueue(ledger, job, batch="two") == [("new", "j3")]
+
+
+def test_no_tenant_name_reaches_the_custom_ids_of_a_batch(ledger: LedgerDriver) -> None:
+    ledger.run(ledger.ledger.open_batch("b", {}, 60))
+    enqueue(ledger, {"custom_id": "c"}, batch="b")
+    assert enqueue(ledger, {"tenant": "batch:b", "idempotency_key": "c"}) == [("new", "j2")]
+
+
+def test_a_full_backlog_refuses_the_whole_call_and_writes_nothing(ledger: LedgerDriver) -> None:
+    ledger.add_many(2)
+    before = ledger.everything()
+    done = ledger.enqueue(ledger.entry(idempotency_key="k"), ledger.entry(expires_in=5), jobs=3)
+    assert (done.refused, done.backlog_jobs, done.jobs) == ("full", 2, ())
+    assert ledger.everything() == before
+
+
+def test_the_backlog_is_full_by_bytes_as_well(ledger: LedgerDriver) -> None:
+    entry = ledger.entry()
+    room = len(entry.request)
+    assert ledger.enqueue(entry, bytes_=room - 1).refused == "full"
+    assert ledger.enqueue(entry, bytes_=room).refused is None
+    assert ledger.enqueue(ledger.entry(), bytes_=room).backlog_bytes == room
+
+
+def test_a_full_backlog_still_answers_for_known_jobs(ledger: LedgerDriver) -> None:
+    known = ledger.entry()
+    ledger.enqueue(known)
+    assert ledger.enqueue(known, jobs=1).jobs == [("same", "j1")]
+
+
+def test_running_jobs_are_part_of_the_backlog_and_final_ones_are_not(ledger: LedgerDriver) -> None:
+    ledger.add()
+    ledger.worker()
+    [held] = ledger.start()
+    assert ledger.enqueue(ledger.entry(), jobs=1).refused == "full"
+    ledger.settle(held)
+    assert ledger.enqueue(ledger.entry(), jobs=1).refused is None
+
+
+def test_a_batch_that_is_unknown_sealed_or_cancelled_takes_no_jobs(ledger: LedgerDriver) -> None:
+    for batch in ("sealed", "cancelled"):
+        ledger.run(ledger.ledger.open_batch(batch, {}, 60))
+    ledger.run(ledger.ledger.seal("sealed"))
+    ledger.run(ledger.ledger.cancel_batch("cancelled"))
+    before = ledger.everything()
+    refusals = [
+        ledger.enqueue(ledger.entry(), batch=batch).refused for batch in ("unknown", "sealed", "cancelled")
+    ]
+    assert refusals == ["no_batch"] * 3
+    assert ledger.everything() == before
+
+
+def test_each_lane_is_kicked_once_a_call(ledger: LedgerDriver) -> None:
+    heard = ledger.client.pubsub(ignore_subscribe_messages=True)
+    heard.subscribe(ledger.ledger.keys.kick)
+    heard.get_message(timeout=1)
+    ledger.enqueue(
+        *(ledger.entry(name, tenant=tenant) for name in ("alpha", "beta") for tenant in ("s", "t"))
+    )
+    messages = [heard.get_message(timeout=1) for _ in range(2)]
+    assert sorted(message["data"] for message in messages if message) == [b"alpha/m", b"beta/m"]
+    assert heard.get_message() is None
+    heard.close()
+
+
+def test_a_job_that_is_not_due_waits_without_a_slot_until_its_moment(ledger: LedgerDriver) -> None:
+    job = ledger.add(not_before=60)
+    ledger.worker()
+    assert ledger.why()[0] == "empty"
+    assert ledger.tick().wait_ms == 1000
+    ledger.pass_s(59.5)
+    ledger.renew()
+    assert ledger.tick().wait_ms == 500
+    ledger.pass_s(0.5)
+    assert ledger.tick().due_lanes == ["alpha/m"]
+    assert [item.job_id for item in ledger.admit()] == [job]
+
+
+def test_a_moment_in_the_past_is_now(ledger: LedgerDriver) -> None:
+    job = ledger.add(not_before="2001-01-01T00:00:00Z")
+    ledger.worker()
+    assert [item.job_id for item in ledger.admit()] == [job]
+
+
+def test_a_job_that_does_not_start_in_time_expires(ledger: LedgerDriver) -> None:
+    job = ledger.add(expires_in=5)
+    ledger.worker()
+    ledger.pass_s(4.999)
+    ledger.tick()
+    assert ledger.state(job) == "queued"
+    ledger.pass_s(0.001)
+    ledger.tick()
+    record = ledger.record(job)
+    assert (record.state, record.error and record.error.code, record.started_at) == (
+        "expired",
+        "expired",
+        None,
+    )
+
+
+def test_a_job_that_is_not_yet_due_expires_as_well(ledger: LedgerDriver) -> None:
+    job = ledger.add(not_before=60, expires_in=5)
+    ledger.worker()
+    ledger.pass_s(5)
+    ledger.tick()
+    assert ledger.state(job) == "expired"
+
+
+def test_expiry_does_not_stop_a_call_but_the_next_attempt(ledger: LedgerDriver) -> None:
+    job = ledger.add(expires_in=5)
+    ledger.worker()
+    [held] = ledger.start()
+    ledger.pass_s(10)
+    ledger.tick()
+    assert ledger.state(job) == "running"
+    assert ledger.settle(held, "retrying", counted=True).state == "expired"
+    assert ledger.record(job).attempts[0].number == 1
+
+
+def test_a_call_that_ends_well_after_the_expiry_is_a_success(ledger: LedgerDriver) -> None:
+    job = ledger.add(expires_in=5)
+    ledger.worker()
+    [held] = ledger.start()
+    ledger.pass_s(10)
+    ledger.tick()
+    ledger.settle(held)
+    assert ledger.state(job) == "succeeded"

@@ -1,0 +1,304 @@
+"""Workers that come, fall silent and go, and the one of them that leads the clock."""
+
+from __future__ import annotations
+
+import pytest
+from ledger_driver import LedgerDriver
+
+
+def lose_once(ledger: LedgerDriver, name: str) -> None:
+    """A worker begins the job and dies; the clock finds out."""
+    ledger.worker(name)
+    assert ledger.start()
+    ledger.pass_s(31)
+    ledger.tick("clock")
+
+
+def test_a_claim_that_nobody_begins_goes_back_after_three_seconds(ledger: LedgerDriver) -> None:
+    job_id = ledger.add()
+    ledger.worker()
+    ledger.admit()
+    assert ledger.tick().wait_ms == 1000
+    ledger.pass_s(2.9)
+    assert ledger.tick().wait_ms == 100
+    assert ledger.admit() == []
+    ledger.pass_s(0.1)
+    assert ledger.tick().due_lanes == ["alpha/m"]
+    assert len(ledger.admit()) == 1
+    assert ledger.record(job_id).attempts == []
+
+
+def test_jobs_of_a_silent_worker_go_back_in_line_as_lost(ledger: LedgerDriver) -> None:
+    job_id = ledger.add()
+    ledger.worker()
+    ledger.start()
+    ledger.pass_s(30)
+    assert ledger.tick("w2").dead_workers == ["w1"]
+    record = ledger.record(job_id)
+    [attempt] = record.attempts
+    assert record.state == "queued"
+    assert (attempt.error_code, attempt.counted, attempt.maybe_charged) == ("worker_lost", False, True)
+    ledger.worker("w2")
+    assert [job.job_id for job in ledger.start()] == [job_id]
+
+
+def test_claims_of_a_dead_worker_go_back_with_it_and_without_an_attempt(ledger: LedgerDriver) -> None:
+    job_id = ledger.add()
+    ledger.worker()
+    ledger.pass_s(29)
+    ledger.admit()
+    ledger.pass_s(1)
+    assert ledger.tick("w2").dead_workers == ["w1"]
+    assert ledger.record(job_id).attempts == []
+    assert not [key for key in ledger.everything() if "w1" in key]
+
+
+def test_a_worker_that_renews_keeps_what_it_holds(ledger: LedgerDriver) -> None:
+    ledger.add()
+    ledger.worker()
+    [job] = ledger.start()
+    for _ in range(10):
+        ledger.pass_s(20)
+        assert ledger.renew() == ("renewed", [])
+        assert ledger.tick().dead_workers == []
+    assert ledger.settle(job).state == "succeeded"
+
+
+def test_a_worker_that_was_given_up_is_told_so_and_may_come_back(ledger: LedgerDriver) -> None:
+    ledger.add()
+    ledger.worker()
+    [job] = ledger.start()
+    ledger.pass_s(31)
+    ledger.tick("w2")
+    assert ledger.renew() == ("lost", [])
+    assert ledger.settle(job).state == "stale"
+    ledger.worker()
+    assert len(ledger.start()) == 1
+
+
+def test_a_worker_stays_dead_while_its_jobs_go_back_in_chunks(ledger: LedgerDriver) -> None:
+    """It wakes between two ticks: what it still holds is not its own any more, and it may not register yet."""
+    ledger.add_many(5)
+    ledger.worker()
+    ledger.start()
+    ledger.pass_s(31)
+    assert ledger.tick("w2", most=2).wait_ms == 0
+    assert ledger.renew() == ("lost", [])
+    anew = ledger.ledger.renew("w1", lease_s=30, slots=5, facts={}, registered=False)
+    assert ledger.run(anew).status == "lost"
+    while ledger.tick("w2", most=2).wait_ms == 0:
+        pass
+    assert ledger.run(anew).status == "registered"
+    assert ledger.everything()["room"] == {"w1": 5.0}
+
+
+def test_a_lost_job_fails_when_its_connection_must_never_pay_twice(ledger: LedgerDriver) -> None:
+    ledger.run(ledger.ledger.publish("d", b"{}", {"on_worker_lost:alpha": "fail"}))
+    job_id = ledger.add()
+    lose_once(ledger, "w1")
+    record = ledger.record(job_id)
+    assert (record.state, record.error and record.error.code) == ("failed", "worker_lost")
+    assert record.attempts[0].maybe_charged
+
+
+def test_a_job_that_kills_its_fifth_worker_fails(ledger: LedgerDriver) -> None:
+    job_id = ledger.add()
+    for number in range(4):
+        lose_once(ledger, f"w{number}")
+        assert ledger.state(job_id) == "queued"
+    lose_once(ledger, "w4")
+    record = ledger.record(job_id)
+    assert (record.state, record.error and record.error.code, len(record.attempts)) == (
+        "failed",
+        "worker_lost",
+        5,
+    )
+
+
+def test_a_cancelled_job_whose_worker_dies_is_cancelled(ledger: LedgerDriver) -> None:
+    job_id = ledger.add()
+    ledger.worker()
+    ledger.start()
+    ledger.run(ledger.ledger.cancel(job_id))
+    ledger.pass_s(31)
+    ledger.tick("w2")
+    assert ledger.state(job_id) == "cancelled"
+
+
+def test_a_worker_hears_what_to_stop_until_it_has_let_go(ledger: LedgerDriver) -> None:
+    ledger.add_many(2)
+    ledger.worker()
+    held = ledger.start()
+    heard = ledger.client.pubsub(ignore_subscribe_messages=True)
+    heard.subscribe(ledger.ledger.keys.cancels("w1"))
+    heard.get_message(timeout=1)
+    ledger.run(ledger.ledger.cancel("j1"))
+    message = heard.get_message(timeout=1)
+    heard.close()
+    assert message is not None
+    assert message["data"] == b"j1"
+    assert ledger.renew() == ("renewed", ["j1"])
+    assert ledger.renew() == ("renewed", ["j1"])
+    ledger.settle(held[0], "cancelled")
+    assert ledger.renew() == ("renewed", [])
+
+
+def test_a_draining_worker_gives_its_claims_back_at_once_and_keeps_its_calls(ledger: LedgerDriver) -> None:
+    ledger.add_many(3)
+    ledger.worker()
+    [held] = ledger.start(most=1)
+    ledger.admit(most=2)
+    assert ledger.run(ledger.ledger.drain("w1", leave=False)) == 2
+    assert [ledger.state(job) for job in ("j1", "j2", "j3")] == ["running", "queued", "queued"]
+    assert ledger.settle(held).state == "succeeded"
+
+
+def test_a_message_that_a_drain_overtook_begins_nothing(ledger: LedgerDriver) -> None:
+    ledger.add()
+    ledger.worker()
+    [job] = ledger.admit()
+    ledger.run(ledger.ledger.drain("w1", leave=False))
+    assert not ledger.begin(job)
+
+
+def test_a_worker_that_leaves_loses_what_it_still_holds_and_leaves_no_trace(ledger: LedgerDriver) -> None:
+    ledger.add_many(2)
+    ledger.worker()
+    ledger.tick()
+    ledger.start()
+    assert ledger.run(ledger.ledger.drain("w1", leave=True)) == 2
+    assert ledger.record("j1").attempts[0].error_code == "worker_lost"
+    assert ledger.run(ledger.ledger.drain("w1", leave=True)) == 0
+    assert not [key for key in ledger.everything() if "w1" in key or key in {"workers", "room", "leader"}]
+
+
+@pytest.mark.parametrize("most", [1, 2, 3, 4, 5, 6, 7])
+def test_a_drain_in_chunks_puts_everything_back_once(ledger: LedgerDriver, most: int) -> None:
+    ledger.add_many(6)
+    ledger.worker()
+    ledger.start(most=3)
+    ledger.admit(most=3)
+    counts = [ledger.run(ledger.ledger.drain("w1", leave=True, most=most))]
+    while counts[-1] == most:
+        counts.append(ledger.run(ledger.ledger.drain("w1", leave=True, most=most)))
+    assert sum(counts) == 6
+    assert [len(ledger.record(f"j{number}").attempts) for number in range(1, 7)] == [1, 1, 1, 0, 0, 0]
+    assert not [key for key in ledger.everything() if "w1" in key]
+
+
+def test_one_worker_leads_and_the_others_are_told_when_to_ask_again(ledger: LedgerDriver) -> None:
+    ledger.worker("w1")
+    ledger.worker("w2")
+    assert ledger.tick("w1").leads
+    ledger.pass_s(1)
+    second = ledger.tick("w2")
+    assert (second.leads, second.wait_ms) == (False, 2000)
+
+
+def test_another_worker_leads_three_seconds_after_the_leader_fell_silent(ledger: LedgerDriver) -> None:
+    ledger.worker("w1")
+    ledger.worker("w2")
+    ledger.tick("w1")
+    ledger.pass_s(2.999)
+    assert not ledger.tick("w2").leads
+    ledger.pass_s(0.001)
+    assert ledger.tick("w2").leads
+    assert not ledger.tick("w1").leads
+
+
+def test_another_worker_leads_at_once_when_the_leader_leaves(ledger: LedgerDriver) -> None:
+    ledger.worker("w1")
+    ledger.worker("w2")
+    ledger.tick("w1")
+    ledger.run(ledger.ledger.drain("w1", leave=True))
+    assert ledger.tick("w2").leads
+
+
+def test_the_clock_of_a_worker_that_does_not_lead_changes_nothing(ledger: LedgerDriver) -> None:
+    ledger.worker("w1")
+    ledger.worker("w2")
+    ledger.add(expires_in=1)
+    ledger.tick("w1")
+    ledger.pass_s(2)
+    before = ledger.everything()
+    ledger.tick("w2")
+    assert ledger.everything() == before
+
+
+def test_no_lease_is_judged_before_its_worker_could_renew_it_after_a_restart(ledger: LedgerDriver) -> None:
+    """The server was away for a minute: every lease ran out, and every worker lives."""
+    ledger.add()
+    ledger.worker()
+    [job] = ledger.start()
+    ledger.tick("w2", run_id="before")
+    ledger.pass_s(60)
+    ticked = ledger.tick("w2", run_id="after")
+    assert (ticked.dead_workers, ledger.state(job.job_id)) == ([], "running")
+    ledger.pass_s(29)
+    assert ledger.renew() == ("renewed", [])
+    assert ledger.settle(job).state == "succeeded"
+
+
+def test_a_worker_that_died_with_the_server_is_found_after_the_grace(ledger: LedgerDriver) -> None:
+    job_id = ledger.add()
+    ledger.worker()
+    ledger.start()
+    ledger.tick("w2", run_id="before")
+    ledger.pass_s(60)
+    ledger.tick("w2", run_id="after")
+    ledger.pass_s(30)
+    assert ledger.tick("w2", run_id="after").dead_workers == ["w1"]
+    assert ledger.state(job_id) == "queued"
+
+
+def test_messages_get_their_time_again_after_a_restart(ledger: LedgerDriver) -> None:
+    ledger.add()
+    ledger.worker()
+    ledger.tick("w2", run_id="before")
+    [job] = ledger.admit()
+    ledger.pass_s(10)
+    ledger.tick("w2", run_id="after")
+    assert ledger.begin(job)
+
+
+@pytest.mark.parametrize("most", [1, 2, 5])
+def test_no_tick_moves_more_than_its_number_of_jobs(ledger: LedgerDriver, most: int) -> None:
+    """Lost, due, expired, cancelled and purged jobs at once, 20 in all."""
+    ledger.run(ledger.ledger.publish("d", b"{}", {"keep_ms": 40_000}))
+    ledger.worker()
+    ledger.add_many(4, "beta")
+    ledger.start("beta/m")
+    ledger.run(ledger.ledger.open_batch("b", {}, 60))
+    ledger.add_many(4, batch="b")
+    purged = ledger.add_many(4)
+    for job_id in purged:
+        ledger.run(ledger.ledger.cancel(job_id))
+    ledger.pass_s(1)
+    ledger.add_many(4, not_before=20)
+    ledger.add_many(4, expires_in=20)
+    ledger.pass_s(40)
+    ledger.run(ledger.ledger.cancel_batch("b", 1))
+    before = _moved(ledger)
+    while ledger.tick("w2", most=most).wait_ms == 0:
+        now = _moved(ledger)
+        assert len(before - now) <= most
+        before = now
+    assert ledger.tick("w2").wait_ms > 0
+    states = [ledger.run(ledger.ledger.read([f"j{number}"]))[0] for number in range(1, 21)]
+    assert sum(state is None for state in states) == 4
+
+
+def _moved(ledger: LedgerDriver) -> set[tuple[str, str]]:
+    """Each job that is known, with its place."""
+    return {(name, job["place"]) for name, job in ledger.everything().items() if name.startswith("job:")}
+
+
+def test_the_overview_tells_workers_and_what_waits_and_runs(ledger: LedgerDriver) -> None:
+    ledger.add_many(3)
+    ledger.worker(slots=7)
+    ledger.start(most=1)
+    ledger.pass_s(10)
+    overview = ledger.run(ledger.ledger.overview(["alpha", "beta"]))
+    [worker] = overview.workers
+    assert (worker.id, worker.slots, worker.held, worker.lease_left_ms) == ("w1", 7, 1, 20_000)
+    assert overview.connections == {"alpha": (2, 1), "beta": (0, 0)}
