@@ -36,6 +36,9 @@ CODES: Final[dict[str, FailureCode]] = {
     "rate_limited": FailureCode(
         FailureClass.RATE_LIMITED, "Wait, or lower the connection's limits to what the provider allows."
     ),
+    "overloaded": FailureCode(
+        FailureClass.RATE_LIMITED, "Wait until the provider has room again; see its status page."
+    ),
     "connect_error": FailureCode(
         FailureClass.TRANSIENT,
         "Check that the provider's server runs and that the connection's url is right.",
@@ -65,12 +68,32 @@ CODES: Final[dict[str, FailureCode]] = {
         FailureClass.ACCOUNT,
         "Add credit or raise the spending limit at the provider, then enqueue the job again.",
     ),
+    "api_retired": FailureCode(
+        FailureClass.ACCOUNT, "Use the API that the provider names; see docs/sources.md for the setting."
+    ),
     "forbidden": FailureCode(
         FailureClass.REQUEST, "Ask for a model and content that the key is allowed to use."
     ),
     "not_found": FailureCode(
         FailureClass.REQUEST,
         "Check the model's name and the connection's url (does it need /v1 at its end?).",
+    ),
+    "model_not_found": FailureCode(
+        FailureClass.REQUEST,
+        "Choose a model that the key may use; chatq connections models lists them.",
+    ),
+    "wrong_url": FailureCode(
+        FailureClass.REQUEST,
+        "Check the connection's url: no API answers there. Try adding /v1 to its end, or taking it off.",
+    ),
+    "request_too_large": FailureCode(
+        FailureClass.REQUEST, "Shorten the prompt, or choose a model with a larger context."
+    ),
+    "content_refused": FailureCode(
+        FailureClass.REQUEST, "Change what the provider's content rules object to, or use another provider."
+    ),
+    "refused": FailureCode(
+        FailureClass.REQUEST, "The provider says that trying again cannot help; correct what it names."
     ),
     "invalid_request": FailureCode(
         FailureClass.REQUEST, "Correct what the provider names, or choose a stricter post_processing mode."

@@ -1,12 +1,18 @@
-"""The seam between a job and a source: what an adapter gets, and what it gives back."""
+"""The seam between a job and a source: what an adapter gets, and what it gives back.
+
+Adapters are pure: the HTTP calls are made elsewhere. `request` and `read` are a completion; `models_request` and
+`read_models` a page of the model list; `check_request` and `read_check` a step of a status check.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from enum import StrEnum
+from typing import Any, ClassVar, Protocol
 
 from chatq.contract.connection import Connection
+from chatq_worker.prompts import PLACEHOLDER, Names
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +26,10 @@ class Chat:
     tools: Sequence[Mapping[str, Any]] | None = None
     tool_choice: str | Mapping[str, Any] | None = None
     response_format: Mapping[str, Any] | None = None
+    names: Names = field(default_factory=Names)
+    """Whose words the messages' `name`s are, for sources that know no such field."""
+    placeholder: str = PLACEHOLDER
+    """Text of the user message that is put where a source needs one and the chat has none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +39,7 @@ class Request:
     method: str
     url: str
     headers: Mapping[str, str] = field(repr=False)
-    body: bytes = field(repr=False)
+    body: bytes = field(default=b"", repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,22 +76,77 @@ class Completion:
 
     text: str
     finish_reason: str
+    """In OpenAI's words where it has one; the source's own stands in `response`, as `native_finish_reason`."""
     model: str
     usage: Usage
     response: Mapping[str, Any]
     reasoning: str | None = None
     tool_calls: Sequence[Mapping[str, Any]] | None = None
     provider_request_id: str | None = None
+    cost_usd: float | None = None
+    """As the provider states it. None: it does not say."""
     warnings: Sequence[str] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ModelPage:
+    """A page of a model list: model ids as a job may name them, and what to ask the next page with (None: the last)."""
+
+    ids: Sequence[str]
+    next_page: str | None = None
+
+
+class CheckKind(StrEnum):
+    """What a status check asks for."""
+
+    MODELS = "models"
+    BALANCE = "balance"
+    CHAT = "chat"
+    """A completion of one token."""
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """A step of a status check. `model`: whom a chat asks."""
+
+    kind: CheckKind
+    request: Request
+    model: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class CheckReading:
+    """What a step of a status check showed.
+
+    `proved`: key, address and account are good. Otherwise the answer proves nothing either way: ask once more with
+    `check_request(..., model=...)`. `models`: the ids of a list that came along; None: the list is not offered.
+    """
+
+    proved: bool
+    models: Sequence[str] | None = None
 
 
 class Adapter(Protocol):
     """One source's dialect."""
 
-    source: str
+    source: ClassVar[str]
 
     def request(self, chat: Chat, connection: Connection, key: str | None) -> Prepared:
         """The HTTP request for a chat. Raises `CallFailed` (class request) for what the source can never take."""
 
     def read(self, answer: Answer, chat: Chat, connection: Connection) -> Completion:
         """The completion in an answer. Raises `CallFailed`, classified, for everything else."""
+
+    def models_request(
+        self, connection: Connection, key: str | None, page: str | None = None
+    ) -> Request | None:
+        """The request for a page of the model list (None: the first). None: the source offers no list."""
+
+    def read_models(self, answer: Answer, connection: Connection, page: str | None = None) -> ModelPage:
+        """The models on a page, chat models only where the source says which they are. Raises `CallFailed`."""
+
+    def check_request(self, connection: Connection, key: str | None, *, model: str = "") -> Check:
+        """The cheapest request that honestly tells whether the connection works; with a `model`, a one-token chat."""
+
+    def read_check(self, check: Check, answer: Answer, connection: Connection) -> CheckReading:
+        """What the answer to `check` showed. Raises `CallFailed` for what is wrong: key, money, address, limit."""

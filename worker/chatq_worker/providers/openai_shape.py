@@ -1,242 +1,185 @@
-"""OpenAI's chat-completions shape, which several sources speak: bodies, answers, errors.
+"""Answers in OpenAI's chat-completions shape, which most sources speak.
 
-Source: OpenAI API reference, Chat Completions. Answers are read leniently, because servers that copy the shape
-leave things out or change their types.
+Read leniently, because servers that copy the shape leave things out or change their types: null contents, contents as
+a list of chunks, numbers for codes, arguments as objects, reasoning under three names.
 """
 
 from __future__ import annotations
 
-import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, Final
 
-import orjson
-
 from chatq_worker.failures import CallFailed
-from chatq_worker.providers.adapter import Answer, Chat, Completion, Usage
-from chatq_worker.providers.retry_after import retry_after_s
-
-_SHOWN_CHARACTERS: Final = 500
-_QUOTA: Final = frozenset(
-    {
-        "insufficient_quota",
-        "credit_balance_exhausted",
-        "organization_spend_limit_exceeded",
-        "project_spend_limit_exceeded",
-        "organization_usage_limit_exceeded",
-        "billing_not_active",
-        "billing_hard_limit_reached",
-    }
+from chatq_worker.providers.adapter import Answer, Chat, Completion
+from chatq_worker.providers.chat_completion import choice_of, completion_of, count, tool_call, usage_of
+from chatq_worker.providers.error_answers import (
+    bad_answer,
+    failure_inside,
+    message_of,
+    object_of,
+    request_id_of,
 )
-_KEY_WORDS: Final = ("api key", "api_key", "apikey", "authentication", "token", "credential")
+
+FINISH_WORDS: Final[Mapping[str, str]] = {
+    "model_length": "length",
+    "max_tokens": "length",
+    "eos": "stop",
+    "eos_token": "stop",
+    "end_turn": "stop",
+    "stop_sequence": "stop",
+    "tool_use": "tool_calls",
+}
+"""Words of servers that otherwise speak OpenAI's shape, in OpenAI's own."""
+
+BROKEN_OFF: Final = frozenset({"insufficient_system_resource", "error"})
+"""Finish reasons of a generation that the server gave up (DeepSeek, Mistral): a failure of its, whatever the status."""
+
 _THINK_OPEN, _THINK_CLOSE = "<think>", "</think>"
 
 
-def body_of(chat: Chat) -> tuple[dict[str, Any], list[str]]:
-    """The request body, and warnings for what was left out. Nothing that the job did not ask for is in it."""
-    warnings: list[str] = []
-    body: dict[str, Any] = {}
-    if chat.model:
-        body["model"] = chat.model
-    body["messages"] = list(chat.messages)
-    for name, value in chat.params.items():
-        if name in {"stream", "stream_options"}:
-            warnings.append(f"{name} was left out: a queued job is answered as a whole.")
-        elif value is not None:
-            body[name] = value
-    for name in ("tools", "tool_choice", "response_format"):
-        value = getattr(chat, name)
-        if value is not None:
-            body[name] = value
-    return body, warnings
+def read_completion(answer: Answer, chat: Chat, source: str, *, thinks_aloud: bool = False) -> Completion:
+    """The completion in an answer; every failure, and an error inside a 200, raises `CallFailed`.
 
-
-def parse(answer: Answer) -> Any:
-    """The answer's JSON. Raises `CallFailed` (bad_answer) when it is none; blank keep-alive lines do not matter."""
-    try:
-        return orjson.loads(answer.body.strip())
-    except orjson.JSONDecodeError:
-        start = answer.body[:200].strip().lower()
-        what = "a web page" if start.startswith((b"<!doctype", b"<html")) else "something that is not JSON"
-        raise CallFailed(
-            "bad_answer",
-            f"The provider answered with {what}, status {answer.status}.",
-            http_status=answer.status,
-        ) from None
-
-
-def read_completion(answer: Answer, chat: Chat) -> Completion:
-    """The completion in a 2xx answer; every other answer, and an error inside a 200, raises `CallFailed`."""
-    if not 200 <= answer.status < 300:
-        raise failure_of(answer)
-    data = parse(answer)
-    if not isinstance(data, dict):
-        raise _bad(answer, "not a JSON object")
-    if data.get("error") and not data.get("choices"):
+    `thinks_aloud`: a leading <think> block in the text is reasoning.
+    """
+    data = object_of(answer, source)
+    choices = data.get("choices")
+    if data.get("error") and not choices:
+        raise failure_inside(answer, source, data)
+    if not isinstance(choices, list) or not choices or not isinstance(choices[0], dict):
+        raise bad_answer(answer, "without choices")
+    if not isinstance(choices[0].get("message"), dict):
+        raise bad_answer(answer, "without a message")
+    finish = choices[0].get("finish_reason")
+    if isinstance(finish, str) and finish in BROKEN_OFF:
         raise CallFailed(
             "server_error",
-            "The provider answered 200 with an error inside.",
+            f"The provider broke its answer off ({finish}).",
             http_status=answer.status,
-            provider_message=message_of(data, answer),
+            provider_message=message_of(data, answer) if data.get("error") else None,
             provider_request_id=request_id_of(answer),
         )
-    choices = data.get("choices")
-    if not isinstance(choices, list) or not choices or not isinstance(choices[0], dict):
-        raise _bad(answer, "without choices")
-    message = choices[0].get("message")
-    if not isinstance(message, dict):
-        raise _bad(answer, "without a message")
-    text = text_of(message.get("content"))
-    reasoning = next(
-        (message[key] for key in ("reasoning_content", "reasoning") if isinstance(message.get(key), str)),
-        None,
+    usage = data.get("usage")
+    stated = usage_of(
+        count(usage, "prompt_tokens"),
+        count(usage, "completion_tokens"),
+        count(usage, "total_tokens"),
+        _first(
+            count(usage, "prompt_tokens_details", "cached_tokens"), count(usage, "prompt_cache_hit_tokens")
+        ),
+        _first(
+            count(usage, "completion_tokens_details", "reasoning_tokens"), count(usage, "reasoning_tokens")
+        ),
     )
-    if reasoning is None:
-        reasoning, text = split_thinking(text)
-    if not text and isinstance(message.get("refusal"), str):
-        text = message["refusal"]
-    calls = message.get("tool_calls")
-    tool_calls = (
-        [call for call in calls if isinstance(call, dict)] if isinstance(calls, list) and calls else None
+    return completion_of(
+        answer,
+        chat,
+        data=data,
+        choices=[
+            _choice(index, choice, thinks_aloud=thinks_aloud)
+            for index, choice in enumerate(choices)
+            if isinstance(choice, dict) and isinstance(choice.get("message"), dict)
+        ],
+        usage=stated,
+        usage_extra=usage if isinstance(usage, dict) else None,
+        extra={
+            name: value
+            for name, value in data.items()
+            if name not in ("id", "object", "created", "model", "choices", "usage")
+        },
+        created=data.get("created"),
     )
-    finish = choices[0].get("finish_reason")
-    usage, warnings = usage_of(data.get("usage"))
-    model = data.get("model")
-    return Completion(
-        text=text,
-        reasoning=reasoning or None,
-        tool_calls=tool_calls,
-        finish_reason=finish
-        if isinstance(finish, str) and finish
-        else "tool_calls"
-        if tool_calls
-        else "stop",
-        model=model if isinstance(model, str) and model else chat.model,
-        usage=usage,
-        response=_whole(data, chat),
-        provider_request_id=request_id_of(answer),
-        warnings=warnings,
-    )
-
-
-def text_of(content: Any) -> str:
-    """The text of a message's content: a string, or a list of parts."""
-    if isinstance(content, str):
-        return content
-    if isinstance(content, list):
-        return "".join(
-            part["text"] for part in content if isinstance(part, dict) and isinstance(part.get("text"), str)
-        )
-    return ""
 
 
 def split_thinking(text: str) -> tuple[str | None, str]:
-    """(reasoning, text) of a text that opens with a <think> block; (None, text) of any other."""
+    """(reasoning, text) of a text that opens with a <think> block; (None, text) of any other.
+
+    A block that does not close was cut off while the model thought: there is no text.
+    """
     opened = text.lstrip()
     if not opened.startswith(_THINK_OPEN):
         return None, text
     thought, closed, rest = opened[len(_THINK_OPEN) :].partition(_THINK_CLOSE)
-    return (thought.strip(), rest.lstrip()) if closed else (thought.strip(), "")
+    return thought.strip(), rest.lstrip() if closed else ""
 
 
-def usage_of(usage: Any) -> tuple[Usage, Sequence[str]]:
-    """The tokens that the answer states, and a warning when it states none."""
-    if not isinstance(usage, Mapping):
-        return Usage(), ("The provider did not say how many tokens were used.",)
-    prompt, completion = _count(usage, "prompt_tokens") or 0, _count(usage, "completion_tokens") or 0
-    return Usage(
-        prompt_tokens=prompt,
-        completion_tokens=completion,
-        total_tokens=_count(usage, "total_tokens") or prompt + completion,
-        cached_tokens=_count(usage.get("prompt_tokens_details"), "cached_tokens"),
-        reasoning_tokens=_count(usage.get("completion_tokens_details"), "reasoning_tokens"),
-    ), ()
-
-
-def failure_of(answer: Answer) -> CallFailed:
-    """What an answer that is no success means. Source of the quota codes: OpenAI, Error codes."""
-    status = answer.status
-    try:
-        data = parse(answer)
-    except CallFailed:
-        data = None
-    message = message_of(data, answer)
-    error = data.get("error") if isinstance(data, dict) else None
-    words = {str(error.get(key)) for key in ("type", "code")} if isinstance(error, dict) else set()
-    code = _code(status, words, message)
-    return CallFailed(
-        code,
-        f"The provider answered {status}.",
-        http_status=status,
-        provider_message=message or None,
-        provider_request_id=request_id_of(answer),
-        retry_after_s=retry_after_s(answer.headers),
-    )
-
-
-def _code(status: int, words: set[str], message: str) -> str:
-    if words & _QUOTA or status == 402:
-        return "quota_exhausted"
-    if status == 429 or status == 529:
-        return "rate_limited"
-    if status == 401:
-        return "unauthorized"
-    if status == 403:
-        return "unauthorized" if any(word in message.lower() for word in _KEY_WORDS) else "forbidden"
-    if status == 404:
-        return "not_found"
-    if status in {408, 409} or status >= 500:
-        return "server_error"
-    if 300 <= status < 400:
-        return "redirected"
-    return "invalid_request"
-
-
-def message_of(data: Any, answer: Answer) -> str:
-    """The provider's own words, wherever its error shape keeps them; at most 500 characters."""
-    text: Any = None
-    if isinstance(data, dict):
-        error = data.get("error")
-        text = error.get("message") if isinstance(error, dict) else error
-        text = text or data.get("message") or data.get("detail")
-        if isinstance(text, dict):
-            text = text.get("detail") or text
-        if isinstance(text, list):
-            text = "; ".join(
-                f"{'.'.join(str(part) for part in item.get('loc', []))}: {item.get('msg', '')}"
-                for item in text
-                if isinstance(item, dict)
-            )
-    if not isinstance(text, str) or not text:
-        text = answer.body[: 4 * _SHOWN_CHARACTERS].decode("utf-8", "replace").strip()
-    return " ".join(text.split())[:_SHOWN_CHARACTERS]
-
-
-def request_id_of(answer: Answer) -> str | None:
-    """The id under which the provider knows the call."""
-    return answer.headers.get("x-request-id") or answer.headers.get("request-id")
-
-
-def _bad(answer: Answer, what: str) -> CallFailed:
-    return CallFailed(
-        "bad_answer",
-        f"The provider's answer is {what}.",
-        http_status=answer.status,
-        provider_request_id=request_id_of(answer),
-    )
-
-
-def _count(data: Any, key: str) -> int | None:
-    value = data.get(key) if isinstance(data, Mapping) else None
-    return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None
-
-
-def _whole(data: dict[str, Any], chat: Chat) -> dict[str, Any]:
-    """The answer with what a chat.completion always has."""
-    return {
-        "id": data.get("id") or "",
-        "object": "chat.completion",
-        "created": data.get("created") or int(time.time()),
-        "model": data.get("model") or chat.model,
-        **{key: value for key, value in data.items() if key not in {"id", "object", "created", "model"}},
+def _choice(index: int, choice: Mapping[str, Any], *, thinks_aloud: bool) -> dict[str, Any]:
+    message: dict[str, Any] = choice["message"]
+    text, reasoning, references = _content(message.get("content"))
+    for name in ("reasoning_content", "reasoning"):
+        if isinstance(message.get(name), str) and message[name]:
+            reasoning = message[name]
+            break
+    if reasoning is None and thinks_aloud and text:
+        reasoning, text = split_thinking(text)
+    extra = {
+        name: value
+        for name, value in message.items()
+        if name not in ("role", "content", "reasoning_content", "reasoning", "refusal", "tool_calls")
     }
+    if references:
+        extra.setdefault("citations", references)
+    refusal = message.get("refusal")
+    calls = message.get("tool_calls")
+    return choice_of(
+        index,
+        text=text,
+        finish=choice.get("finish_reason"),
+        finish_words=FINISH_WORDS,
+        reasoning=reasoning,
+        refusal=refusal if isinstance(refusal, str) else None,
+        tool_calls=[
+            {**call, **_call(call)}
+            for call in (calls if isinstance(calls, list) else ())
+            if isinstance(call, dict)
+        ],
+        message_extra=extra,
+        extra={
+            name: value
+            for name, value in choice.items()
+            if name not in ("index", "message", "finish_reason", "delta")
+        },
+    )
+
+
+def _call(call: Mapping[str, Any]) -> dict[str, Any]:
+    function = call.get("function")
+    if not isinstance(function, Mapping):
+        # A tool of another kind, as OpenAI's `custom`: kept as it is.
+        return {"id": str(call.get("id") or ""), "type": str(call.get("type") or "function")}
+    return tool_call(call.get("id"), function.get("name"), function.get("arguments"))
+
+
+def _content(content: Any) -> tuple[str | None, str | None, list[Any]]:
+    """(text, reasoning, references) of a content: a text, or Mistral's list of chunks."""
+    if isinstance(content, str):
+        return content, None, []
+    if not isinstance(content, list):
+        return None, None, []
+    texts, thoughts, references = [], [], []
+    for chunk in content:
+        if not isinstance(chunk, Mapping):
+            continue
+        if chunk.get("type") == "thinking":
+            thoughts += _texts(chunk.get("thinking"))
+        elif isinstance(chunk.get("text"), str):
+            texts.append(chunk["text"])
+        else:
+            references.append(chunk)
+    return "".join(texts), "".join(thoughts) or None, references
+
+
+def _texts(thinking: Any) -> list[str]:
+    if isinstance(thinking, str):
+        return [thinking]
+    if not isinstance(thinking, list):
+        return []
+    return [
+        chunk["text"]
+        for chunk in thinking
+        if isinstance(chunk, Mapping) and isinstance(chunk.get("text"), str)
+    ]
+
+
+def _first(one: int | None, other: int | None) -> int | None:
+    return other if one is None else one

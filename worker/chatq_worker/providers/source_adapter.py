@@ -1,0 +1,169 @@
+"""What the adapters have in common: addresses, keys, the frame of a request, model lists and status checks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar, Final
+from urllib.parse import quote
+
+import orjson
+
+from chatq.contract.connection import Connection
+from chatq_worker.failures import CallFailed
+from chatq_worker.providers.adapter import (
+    Answer,
+    Chat,
+    Check,
+    CheckKind,
+    CheckReading,
+    Completion,
+    ModelPage,
+    Prepared,
+    Request,
+)
+from chatq_worker.providers.error_answers import bad_answer, failure_inside, failure_of, json_of
+from chatq_worker.providers.openai_shape import read_completion
+
+_NOT_OFFERED: Final = frozenset({404, 405, 501})
+_LONGEST_ID: Final = 512
+_PROBE: Final[tuple[Mapping[str, Any], ...]] = ({"role": "user", "content": "Hi"},)
+
+
+class SourceAdapter:
+    """A source that speaks OpenAI's shape over Bearer keys; each adapter states what it does otherwise."""
+
+    source: ClassVar[str]
+    name: ClassVar[str]
+    """As people know it, for warnings."""
+    base_url: ClassVar[str] = ""
+    chat_path: ClassVar[str] = "/chat/completions"
+    models_path: ClassVar[str] = "/models"
+    versions: ClassVar[tuple[str, ...]] = ()
+    """Path endings that are taken off a base URL, because the paths above begin with one."""
+    needs_model: ClassVar[bool] = True
+    thinks_aloud: ClassVar[bool] = False
+    list_proves_key: ClassVar[bool] = True
+    """Whether an answered model list shows that the key is good."""
+    check_is_chat: ClassVar[bool] = False
+    """Whether nothing but a chat shows that the connection works."""
+
+    def body(self, chat: Chat, connection: Connection) -> tuple[dict[str, Any], list[str]]:
+        """The request's body, and the warnings. Raises `CallFailed` for what the source can never take."""
+        raise NotImplementedError
+
+    def headers(self, connection: Connection, key: str | None) -> dict[str, str]:
+        """The headers that carry the key, and what every request has besides."""
+        return {} if key is None else {"authorization": f"Bearer {key}"}
+
+    def chat_headers(self, chat: Chat, connection: Connection, key: str | None) -> dict[str, str]:
+        """The headers of a chat, where they depend on the model."""
+        return self.headers(connection, key)
+
+    def url(self, connection: Connection, path: str) -> str:
+        """An address of the source, on the connection's own base URL if it has one."""
+        base = connection.url or self.base_url
+        for version in self.versions:
+            base = base.removesuffix(version)
+        return base + path
+
+    def request(self, chat: Chat, connection: Connection, key: str | None) -> Prepared:
+        if self.needs_model and not chat.model:
+            raise CallFailed(
+                "invalid_request",
+                f"{self.name} needs a model, and neither the job nor its connection names one.",
+                remedy="Write the model's name into the job, or as model of the connection.",
+                sent=False,
+            )
+        body, warnings = self.body(chat, connection)
+        return Prepared(
+            Request(
+                "POST",
+                self.chat_url(chat, connection, body),
+                with_json(self.chat_headers(chat, connection, key)),
+                encoded(body),
+            ),
+            warnings,
+        )
+
+    def chat_url(self, chat: Chat, connection: Connection, body: Mapping[str, Any]) -> str:
+        return self.url(connection, self.chat_path)
+
+    def read(self, answer: Answer, chat: Chat, connection: Connection) -> Completion:
+        return read_completion(answer, chat, self.source, thinks_aloud=self.thinks_aloud)
+
+    def models_request(
+        self, connection: Connection, key: str | None, page: str | None = None
+    ) -> Request | None:
+        return Request("GET", self.url(connection, self.models_path), self.headers(connection, key))
+
+    def read_models(self, answer: Answer, connection: Connection, page: str | None = None) -> ModelPage:
+        rows, _ = self.model_rows(answer)
+        return ModelPage(ids_of(rows, "id", "name", "model"))
+
+    def model_rows(self, answer: Answer) -> tuple[list[Any], Mapping[str, Any]]:
+        """The rows of a model list, and what stands around them. Raises `CallFailed`."""
+        if not 200 <= answer.status < 300:
+            raise failure_of(answer, self.source)
+        data = json_of(answer)
+        rows = data
+        if isinstance(data, dict):
+            rows = next((data[key] for key in ("data", "models") if isinstance(data.get(key), list)), None)
+            if rows is None and data.get("error"):
+                raise failure_inside(answer, self.source, data)
+        if not isinstance(rows, list):
+            raise bad_answer(answer, "not a list of models")
+        return rows, data if isinstance(data, dict) else {}
+
+    def check_request(self, connection: Connection, key: str | None, *, model: str = "") -> Check:
+        model = model or (connection.model or "" if self.check_is_chat else "")
+        if not model:
+            request = self.models_request(connection, key)
+            if request is not None:
+                return Check(CheckKind.MODELS, request)
+        chat = Chat(_PROBE, model, params={"max_tokens": 1})
+        return Check(CheckKind.CHAT, self.request(chat, connection, key).request, model)
+
+    def read_check(self, check: Check, answer: Answer, connection: Connection) -> CheckReading:
+        if check.kind is CheckKind.CHAT:
+            self.read(answer, Chat(_PROBE, check.model), connection)
+            return CheckReading(proved=True)
+        if answer.status in _NOT_OFFERED and connection.url is not None:
+            return CheckReading(proved=False)
+        ids = self.read_models(answer, connection).ids
+        return CheckReading(proved=self.list_proves_key and not self.check_is_chat, models=ids)
+
+
+def with_json(headers: Mapping[str, str]) -> dict[str, str]:
+    """The headers with a content-type, unless they have one in whatever case."""
+    own = (
+        {}
+        if any(name.lower() == "content-type" for name in headers)
+        else {"content-type": "application/json"}
+    )
+    return {**own, **headers}
+
+
+def encoded(body: Mapping[str, Any]) -> bytes:
+    """A body as JSON. Raises `CallFailed` (invalid_request) for what JSON cannot hold."""
+    try:
+        return orjson.dumps(body)
+    except TypeError as error:
+        raise CallFailed(
+            "invalid_request", f"The request cannot be written as JSON: {error}.", sent=False
+        ) from None
+
+
+def ids_of(rows: list[Any], *names: str) -> list[str]:
+    """The ids in the rows of a model list, under the first of `names` that a row has, each once."""
+    ids: dict[str, None] = {}
+    for row in rows:
+        candidates = [row.get(name) for name in names] if isinstance(row, Mapping) else [row]
+        found = next((value for value in candidates if isinstance(value, str) and value), None)
+        if found is not None and len(found) <= _LONGEST_ID:
+            ids[found] = None
+    return list(ids)
+
+
+def quoted(value: str) -> str:
+    """A value for a query."""
+    return quote(value, safe="")
