@@ -47,7 +47,7 @@ demo: $(RUN) ## run the main job on this machine: no key, no network, no Redis n
 
 .PHONY: test
 test: $(DEV) ## run the tests
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest --numprocesses 4 --dist loadfile
 
 .PHONY: lint
 lint: $(DEV) ## format check, lint, strict types, import rules
