@@ -145,8 +145,12 @@ class Adapter(Protocol):
     def read_models(self, answer: Answer, connection: Connection, page: str | None = None) -> ModelPage:
         """The models on a page, chat models only where the source says which they are. Raises `CallFailed`."""
 
-    def check_request(self, connection: Connection, key: str | None, *, model: str = "") -> Check:
-        """The cheapest request that honestly tells whether the connection works; with a `model`, a one-token chat."""
+    def check_request(self, connection: Connection, key: str | None, *, model: str | None = None) -> Check:
+        """The cheapest request that honestly tells whether the connection works.
+
+        `model` given: a chat of one token with it; empty: with whichever the server has, where it needs no name.
+        Raises `CallFailed` (class request) when a model must be named and none is.
+        """
 
     def read_check(self, check: Check, answer: Answer, connection: Connection) -> CheckReading:
         """What the answer to `check` showed. Raises `CallFailed` for what is wrong: key, money, address, limit."""

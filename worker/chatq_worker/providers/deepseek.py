@@ -100,8 +100,8 @@ class DeepSeekAdapter(SourceAdapter):
             base = base.removesuffix("/v1") + _BETA
         return base + self.chat_path
 
-    def check_request(self, connection: Connection, key: str | None, *, model: str = "") -> Check:
-        if model:
+    def check_request(self, connection: Connection, key: str | None, *, model: str | None = None) -> Check:
+        if model is not None:
             return super().check_request(connection, key, model=model)
         base = (connection.url or self.base_url).removesuffix("/v1").removesuffix(_BETA)
         return Check(CheckKind.BALANCE, Request("GET", f"{base}/user/balance", self.headers(connection, key)))

@@ -42,7 +42,7 @@ class PerplexityAdapter:
     def read_models(self, answer: Answer, connection: Connection, page: str | None = None) -> ModelPage:
         return self._of(connection).read_models(answer, connection, page)
 
-    def check_request(self, connection: Connection, key: str | None, *, model: str = "") -> Check:
+    def check_request(self, connection: Connection, key: str | None, *, model: str | None = None) -> Check:
         return self._of(connection).check_request(connection, key, model=model)
 
     def read_check(self, check: Check, answer: Answer, connection: Connection) -> CheckReading:

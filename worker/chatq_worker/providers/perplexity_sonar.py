@@ -100,5 +100,5 @@ class PerplexitySonar(SourceAdapter):
     ) -> Request | None:
         return None
 
-    def check_request(self, connection: Connection, key: str | None, *, model: str = "") -> Check:
+    def check_request(self, connection: Connection, key: str | None, *, model: str | None = None) -> Check:
         return super().check_request(connection, key, model=model or connection.model or _PROBE_MODEL)

@@ -114,12 +114,14 @@ class SourceAdapter:
             raise bad_answer(answer, "not a list of models")
         return rows, data if isinstance(data, dict) else {}
 
-    def check_request(self, connection: Connection, key: str | None, *, model: str = "") -> Check:
-        model = model or (connection.model or "" if self.check_is_chat else "")
-        if not model:
+    def check_request(self, connection: Connection, key: str | None, *, model: str | None = None) -> Check:
+        if model is None and self.check_is_chat:
+            model = connection.model
+        if model is None:
             request = self.models_request(connection, key)
             if request is not None:
                 return Check(CheckKind.MODELS, request)
+            model = connection.model or ""
         chat = Chat(_PROBE, model, params={"max_tokens": 1})
         return Check(CheckKind.CHAT, self.request(chat, connection, key).request, model)
 
