@@ -170,6 +170,7 @@ class Completer:
             "model": completion.model,
             "provider_request_id": completion.provider_request_id,
             "usage": _present(asdict(usage)),
+            "cost_usd": completion.cost_usd,
             "latency_s": round(attempt.latency_s, 4),
             "response": completion.response,
         }

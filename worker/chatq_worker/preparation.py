@@ -8,23 +8,26 @@ from typing import Any
 
 from chatq.contract.connection import Connection
 from chatq_worker.prompts import Names, post_process
-from chatq_worker.providers import Chat
+from chatq_worker.providers import Chat, merged_params
 
 
 def prepare(request: Mapping[str, Any], connection: Connection, *, model: str, placeholder: str) -> Chat:
     """The chat of a request that `Job.request` made. `placeholder`: text of the message that strict modes insert."""
+    names = _names(request.get("names") or {})
     return Chat(
         messages=post_process(
             request["messages"],
             request.get("post_processing", connection.post_processing),
-            names=_names(request.get("names") or {}),
+            names=names,
             placeholder=placeholder,
         ),
         model=model,
-        params={**connection.params, **request.get("params", {})},
+        params=merged_params(connection.params, request.get("params", {})),
         tools=request.get("tools"),
         tool_choice=request.get("tool_choice"),
         response_format=request.get("response_format"),
+        names=names,
+        placeholder=placeholder,
     )
 
 
