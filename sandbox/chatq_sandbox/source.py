@@ -84,8 +84,11 @@ class Source:
         return now < self._ready_at
 
     def limits_of(self, model: str) -> Limits:
-        """The limits for one model."""
-        return self._limits_by_model.get(model, self._limits)
+        """The limits for one model: its own, those of what shares them with it, the source's."""
+        by_model = self._limits_by_model
+        if not by_model:
+            return self._limits
+        return by_model.get(model) or by_model.get(self.dialect.pool(model)) or self._limits
 
     def lane(self, key: str | None, model: str) -> Lane:
         """What this key asks of this model, and of those that share its limits. A model with limits of its own

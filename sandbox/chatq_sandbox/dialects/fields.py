@@ -143,6 +143,17 @@ class Object(Check):
 
 
 @dataclass(frozen=True, slots=True)
+class OrNull(Check):
+    """What `inner` says, or null, where null is not the same as absent."""
+
+    inner: Check
+
+    def check(self, name: str, value: Any, words: Words) -> None:
+        if value is not None:
+            self.inner.check(name, value, words)
+
+
+@dataclass(frozen=True, slots=True)
 class Anything(Check):
     """Known, but not looked into."""
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from chatq_sandbox.dialects.base import Dialect
+from chatq_sandbox.dialects.claude import Claude
 from chatq_sandbox.dialects.custom import Custom
 from chatq_sandbox.dialects.openai import OpenAI
 
-DIALECTS: dict[str, Dialect] = {dialect.source: dialect for dialect in (OpenAI(), Custom())}
+DIALECTS: dict[str, Dialect] = {dialect.source: dialect for dialect in (OpenAI(), Claude(), Custom())}
 
 ROOT = "openai"
 """The dialect that is spoken without a prefix as well."""
