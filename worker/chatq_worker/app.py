@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from celery import Celery
+from kombu import Exchange
 
 from chatq.contract.keys import Keys
 from chatq_worker import transport
@@ -36,9 +37,13 @@ def make_app(*, prefix: str, broker_url: str, worker: str | None = None) -> Cele
         event_queue_prefix=f"{prefix}.events",
         enable_utc=True,
     )
-    if worker is not None:
-        app.conf.task_queues = [celery_queue(Keys(prefix).worker_queue(worker))]
     app.conf.task_default_queue = Keys(prefix).submit_queue
+    if worker is not None:
+        queue = celery_queue(Keys(prefix).worker_queue(worker))
+        app.conf.task_queues = [queue]
+        # Celery moves every queue that it takes in to its own exchange; bound there, each worker that ever ran
+        # would be remembered for good.
+        app.amqp.queues[queue.name].exchange = Exchange("")
     return app
 
 

@@ -21,11 +21,16 @@ from chatq.ledger.ledger import Admitted
 logger = logging.getLogger(__name__)
 
 _END: Final = None
+_AT_ONCE: Final = 100
+"""Messages that travel together."""
 
 
 def celery_queue(name: str) -> Queue:
-    """A queue on the default exchange: nothing is bound, so nothing is left behind when the queue goes."""
-    return Queue(name, Exchange(""), routing_key=name, no_declare=False)
+    """A queue on the default exchange: nothing is bound, so nothing is left behind when the queue goes.
+
+    Without acknowledgements: the ledger finds what is lost, and Redis need not write each message down a second time.
+    """
+    return Queue(name, Exchange(""), routing_key=name, no_ack=True)
 
 
 class Publisher:
@@ -71,28 +76,48 @@ class Publisher:
     def _run(self) -> None:
         connection: Any = None
         producer: Any = None
-        while (item := self._inbox.get()) is not _END:
+        ending = False
+        while not ending:
+            items, ending = self._next()
             for last_try in (False, True):
                 try:
                     if producer is None:
                         connection = self._app.connection_for_write()
                         producer = self._app.amqp.Producer(connection)
-                    if isinstance(item, Admitted):
-                        self._wake(item, producer)
-                    else:
-                        item(producer)
+                    with producer.batch(_AT_ONCE):
+                        for item in items:
+                            if isinstance(item, Admitted):
+                                self._wake(item, producer)
+                            else:
+                                item(producer)
                     break
                 except Exception as error:
-                    # Whatever broke, a new connection is the cure; the second time it is not.
+                    # Whatever broke, a new connection is the cure; the second time it is not. What had gone out goes
+                    # twice: the second message of a job is dropped by its token.
                     if connection is not None:
                         connection.collapse()
                     connection = producer = None
                     if last_try:
                         logger.warning("the broker took no message: %s", type(error).__name__)
-                        if isinstance(item, Admitted):
-                            self._hand_back(item)
+                        for item in items:
+                            if isinstance(item, Admitted):
+                                self._hand_back(item)
         if connection is not None:
             connection.release()
+
+    def _next(self) -> tuple[list[Admitted | Callable[[Any], None]], bool]:
+        """Wait for something to send; all that is there, at most `_AT_ONCE`, and whether that was the last."""
+        items: list[Admitted | Callable[[Any], None]] = []
+        item = self._inbox.get()
+        while item is not _END:
+            items.append(item)
+            if len(items) == _AT_ONCE:
+                return items, False
+            try:
+                item = self._inbox.get_nowait()
+            except queue.Empty:
+                return items, False
+        return items, True
 
     def _wake(self, admitted: Admitted, producer: Any) -> None:
         self._send(

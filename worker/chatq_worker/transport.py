@@ -22,6 +22,11 @@ class Channel(kombu_redis.Channel):  # type: ignore[misc]  # kombu has no types
         "keyprefix_binding_permanent",
     )
 
+    def basic_ack(self, delivery_tag: str, multiple: bool = False) -> None:
+        # Messages of queues without acknowledgements were never noted down; Celery acknowledges them all the same.
+        if delivery_tag in self.qos._delivered:
+            super().basic_ack(delivery_tag, multiple)
+
     def _deliver_fanout_message(self, message: Any, exchange: str) -> Any:
         # kombu takes only a prefix of the form `/DB.` off a topic; with another it knows no such exchange, and the
         # KeyError ends the connection of whoever listens: of every worker, at every broadcast of Flower's.
