@@ -33,9 +33,8 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         config = _config(options)
         simulator = Simulator(config, host=options.host, port=options.port)
-        parent = os.getppid() if options.exit_with_parent else None
         _raise_open_file_limit()
-        _runner()(_serve(simulator, parent))
+        _runner()(_serve(simulator, options.exit_with_parent))
     except ConfigError as error:
         where = options.config or "options"
         for problem in error.problems:
@@ -85,7 +84,12 @@ def _parser() -> argparse.ArgumentParser:
         "--seed", type=int, help="fixes every random choice (default: the configuration's, else 0)"
     )
     parser.add_argument(
-        "--exit-with-parent", action="store_true", help="stop when the process that started this ends"
+        "--exit-with-parent",
+        nargs="?",
+        type=int,
+        const=os.getppid(),
+        metavar="PID",
+        help="stop when the process that started this ends; PID is its id, should it end before this has begun",
     )
     return parser
 

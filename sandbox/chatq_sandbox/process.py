@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import select
 import subprocess
 import sys
@@ -47,16 +48,18 @@ class SimulatorProcess:
         self._errors = errors = cast(IO[bytes], tempfile.TemporaryFile())
         command = [sys.executable, "-m", "chatq_sandbox.simulator", "--port", str(self._port)]
         self._process = process = subprocess.Popen(
-            [*command, "--config", "-", "--exit-with-parent"],
+            [*command, "--config", "-", "--exit-with-parent", str(os.getpid())],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=errors,
+            # Ctrl-C in the terminal is for whoever started this, who may still need its answers.
+            start_new_session=True,
         )
-        stdin, stdout = cast(IO[bytes], process.stdin), cast(IO[bytes], process.stdout)
-        with contextlib.suppress(BrokenPipeError), stdin:
-            stdin.write(orjson.dumps(self._config))
-        readable, _, _ = select.select([stdout], [], [], self._start_s)
-        line = stdout.readline() if readable else b""
+        try:
+            line = self._first_line(process)
+        except BaseException:
+            self.stop()  # Ctrl-C: without this block's end, nobody else would
+            raise
         if not line:
             self.stop()
             raise SimulatorError(f"the simulator did not start: {self.log.strip() or 'it said nothing'}")
@@ -65,6 +68,13 @@ class SimulatorProcess:
 
     def __exit__(self, *_: object) -> None:
         self.stop()
+
+    def _first_line(self, process: subprocess.Popen[bytes]) -> bytes:
+        stdin, stdout = cast(IO[bytes], process.stdin), cast(IO[bytes], process.stdout)
+        with contextlib.suppress(BrokenPipeError), stdin:
+            stdin.write(orjson.dumps(self._config))
+        readable, _, _ = select.select([stdout], [], [], self._start_s)
+        return stdout.readline() if readable else b""
 
     @property
     def pid(self) -> int | None:
