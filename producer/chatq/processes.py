@@ -11,20 +11,36 @@ import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from types import FrameType, TracebackType
-from typing import Final, Self
+from typing import Any, Final, Self
+
+from chatq.contract.errors import ChatQueueError
 
 KILL_AFTER_S: Final = 10.0
 PARENT_VARIABLE: Final = "CHATQ_INTERNAL_PARENT"
+_POLL_S: Final = 0.02
+_STOP_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+class ChildNotStarted(ChatQueueError):
+    """A child process ended before it was ready; what was wrong, it said itself."""
+
+    code = "child_not_started"
 
 
 class Children:
-    """Starts Python modules as processes, and ends them all at the end of the `with` block, last first.
+    """Starts Python modules as processes, and ends them all at the end of the `with` block.
 
-    Each runs in a session of its own, so that Ctrl-C reaches only the parent, which then ends them in order.
+    Each runs in a session of its own, so that Ctrl-C reaches only this process, which ends them in order. Within the
+    block the first SIGINT, SIGTERM or SIGHUP raises KeyboardInterrupt. Those that come while children are ending are
+    for these: the first of them asks once more (a worker then hands its jobs back at once), the next kills.
     """
 
     def __init__(self) -> None:
         self._processes: list[tuple[str, subprocess.Popen[bytes]]] = []
+        self._before: dict[signal.Signals, Any] = {}
+        self._signals = 0
+        self._raised = False
+        self._held = False
 
     def start(
         self,
@@ -33,40 +49,40 @@ class Children:
         arguments: Sequence[str] = (),
         *,
         environ: Mapping[str, str] | None = None,
+        stdin: int = subprocess.DEVNULL,
+        stdout: int | None = None,
     ) -> subprocess.Popen[bytes]:
         """Start `python -m module arguments...`. It ends by itself when this process dies (`follow_parent`)."""
-        process = subprocess.Popen(
-            [sys.executable, "-m", module, *arguments],
-            stdin=subprocess.DEVNULL,
-            env={**os.environ, **(environ or {}), PARENT_VARIABLE: str(os.getpid())},
-            start_new_session=True,
-        )
-        self._processes.append((name, process))
+        with self._holding_signals():
+            process = subprocess.Popen(
+                [sys.executable, "-m", module, *arguments],
+                stdin=stdin,
+                stdout=stdout,
+                env={**os.environ, **(environ or {}), PARENT_VARIABLE: str(os.getpid())},
+                start_new_session=True,
+            )
+            self._processes.append((name, process))
         return process
 
     def start_and_hear(
-        self, name: str, module: str, arguments: Sequence[str], *, standard_input: bytes
-    ) -> bytes:
-        """Start a process that reads its input and says in one line that it is ready; that line.
+        self, name: str, module: str, arguments: Sequence[str], *, standard_input: bytes = b""
+    ) -> str:
+        """Start a process that says in one line of its output that it is ready; that line.
 
-        Raises `RuntimeError` when it ends without a word; its own words are on stderr.
+        Raises `ChildNotStarted` when it ends without a word.
         """
-        process = subprocess.Popen(
-            [sys.executable, "-m", module, *arguments],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            start_new_session=True,
-        )
-        self._processes.append((name, process))
+        process = self.start(name, module, arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
         assert process.stdin is not None  # noqa: S101 - for the type checker: it is a pipe
         assert process.stdout is not None  # noqa: S101
         with contextlib.suppress(BrokenPipeError), process.stdin:
             process.stdin.write(standard_input)
-        line = process.stdout.readline()
-        process.stdout.close()
+        with process.stdout:
+            line = process.stdout.readline()
         if not line:
-            raise RuntimeError(f"the {name} did not start")
-        return line
+            raise ChildNotStarted(
+                f"{name[0].upper()}{name[1:]} did not start.", remedy="What was wrong is said above."
+            )
+        return line.decode().rstrip("\n")
 
     def first_ended(self) -> tuple[str, int] | None:
         """Name and exit code of one that has ended, if any has."""
@@ -82,25 +98,60 @@ class Children:
             time.sleep(0.1)
         return ended
 
-    def stop(self, *, grace_s: float = KILL_AFTER_S) -> None:
-        """Tell each to end, and kill what has not after `grace_s` seconds."""
-        while self._processes:
-            _, process = self._processes.pop()
-            if process.poll() is None:
+    def stop(self, *names: str, grace_s: float = KILL_AFTER_S) -> None:
+        """End those of these names (without names: all), all at once; kill what has not after `grace_s` seconds."""
+        with self._holding_signals():
+            chosen = [process for name, process in self._processes if not names or name in names]
+            for process in chosen:
                 process.terminate()
-                try:
-                    process.wait(grace_s)
-                except subprocess.TimeoutExpired:
-                    process.kill()
-                    process.wait()
+            deadline = time.monotonic() + grace_s
+            signals_before, asked_again = self._signals, False
+            while alive := [process for process in chosen if process.poll() is None]:
+                impatience = self._signals - signals_before
+                for process in alive:
+                    if impatience > 1 or time.monotonic() > deadline:
+                        process.kill()
+                    elif impatience == 1 and not asked_again:
+                        process.terminate()
+                asked_again = impatience > 0
+                time.sleep(_POLL_S)
+            self._processes = [entry for entry in self._processes if entry[1] not in chosen]
+
+    @contextlib.contextmanager
+    def _holding_signals(self) -> Iterator[None]:
+        """Raise nothing in the middle: a process that was started and not noted, or not waited for, would be left."""
+        outermost, self._held = not self._held, True
+        try:
+            yield
+        finally:
+            if outermost:
+                self._held = False
+        self._raise_first()
+
+    def _on_signal(self, number: int, frame: FrameType | None) -> None:
+        self._signals += 1
+        self._raise_first()
+
+    def _raise_first(self) -> None:
+        if self._signals and not self._raised and not self._held:
+            self._raised = True
+            raise KeyboardInterrupt
 
     def __enter__(self) -> Self:
+        for number in _STOP_SIGNALS:
+            # What is ignored stays so: nohup, or the background of a script.
+            if signal.getsignal(number) is not signal.SIG_IGN:
+                self._before[number] = signal.signal(number, self._on_signal)
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        self.stop()
+        try:
+            self.stop()
+        finally:
+            for number, handler in self._before.items():
+                signal.signal(number, handler)
 
 
 def follow_parent(environ: Mapping[str, str] = os.environ) -> None:
@@ -115,17 +166,3 @@ def follow_parent(environ: Mapping[str, str] = os.environ) -> None:
         os.kill(os.getpid(), signal.SIGTERM)
 
     threading.Thread(target=watch, name="chatq-parent", daemon=True).start()
-
-
-@contextlib.contextmanager
-def terminated_as_interrupt() -> Iterator[None]:
-    """Within the block SIGTERM ends this process as Ctrl-C does: in order."""
-
-    def interrupt(number: int, frame: FrameType | None) -> None:
-        raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGTERM, interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)

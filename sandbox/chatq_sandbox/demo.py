@@ -9,24 +9,29 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
+import subprocess
 import sys
 import tempfile
 import time
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
 from chatq import Batch, ChatQueue, ChatQueueError, JobRecord
+from chatq.cli.own_command import own_command
 from chatq.cli.table import print_table
-from chatq.embedded import stop
-from chatq.processes import Children, terminated_as_interrupt
+from chatq.embedded import ServerInUse, stop
+from chatq.processes import Children
 from chatq_sandbox.process import SimulatorError, SimulatorProcess
 
 _KEY_VARIABLE: Final = "SIMULATED_OPENAI_KEY"
 _KEY: Final = "sim-openai-key"
+_DATA: Final = "data"
 _CONFIG: Final = f"""\
 redis:
-  url: embedded:data
+  url: embedded:{_DATA}
 worker:
   slots: 50
   grace: 5s
@@ -62,40 +67,77 @@ _PROMPTS: Final = (
     ("local-model", "Describe the sea in four words."),
 )
 _TIMEOUT_S: Final = 50.0
+_LEAVE_S: Final = 15.0
+"""Time for a worker to leave that nobody waits for any more."""
+_KEEP: Final = "--keep"
 
 
 def main() -> int:
     """Run the demo. Exit code 0 when every job succeeded and the counts agree, else 1."""
-    with terminated_as_interrupt(), contextlib.ExitStack() as cleanup:
-        try:
-            return _run(cleanup)
-        except KeyboardInterrupt:
-            _say("\nstopped; nothing is left behind")
-            return 130
-        except (ChatQueueError, SimulatorError) as error:
-            _say(f"chatq demo: {error}")
-            return 1
+    try:
+        with Children() as children:
+            return _run(children)
+    except KeyboardInterrupt:
+        _say("\nstopped; nothing is left behind")
+        return 130
+    except (ChatQueueError, SimulatorError) as error:
+        _say(f"chatq demo: {error}")
+        return 1
 
 
-def _run(cleanup: contextlib.ExitStack) -> int:
-    folder = Path(cleanup.enter_context(tempfile.TemporaryDirectory(prefix="chatq-demo-")))
-    config = folder / "config.yaml"
-    config.write_text(_CONFIG, "utf-8")
-    _say("starting: provider simulator, embedded server, one worker ...")
-    simulator = cleanup.enter_context(SimulatorProcess(_SIMULATOR))
-    cleanup.callback(stop, folder / "data", force=True)
-    queue = cleanup.enter_context(ChatQueue(config))
-    children = cleanup.enter_context(Children())
-    children.start(
-        "worker",
-        "chatq_worker",
-        ["worker", "--config", str(config)],
-        environ={
-            "CHATQ_INTERNAL_SIMULATOR_URL": simulator.url,
-            "CHATQ_LOG_LEVEL": os.environ.get("CHATQ_LOG_LEVEL", "warning"),
-            _KEY_VARIABLE: _KEY,
-        },
+def _run(children: Children) -> int:
+    with contextlib.ExitStack() as cleanup:
+        folder = cleanup.enter_context(_folder())
+        config = folder / "config.yaml"
+        config.write_text(_CONFIG, "utf-8")
+        _say("starting: provider simulator, embedded server, one worker ...")
+        simulator = cleanup.enter_context(SimulatorProcess(_SIMULATOR))
+        queue = cleanup.enter_context(ChatQueue(config))
+        cleanup.callback(children.stop)
+        children.start(
+            "worker",
+            "chatq_worker",
+            ["worker", "--config", str(config)],
+            environ={
+                "CHATQ_INTERNAL_SIMULATOR_URL": simulator.url,
+                "CHATQ_LOG_LEVEL": os.environ.get("CHATQ_LOG_LEVEL", "warning"),
+                _KEY_VARIABLE: _KEY,
+            },
+        )
+        return _run_jobs(queue, simulator, children)
+
+
+@contextlib.contextmanager
+def _folder() -> Iterator[Path]:
+    """A throw-away folder; it goes, and the embedded server in it, however this process ends: also by SIGKILL."""
+    folder = Path(tempfile.mkdtemp(prefix="chatq-demo-"))
+    keeper = subprocess.Popen(
+        [sys.executable, "-m", "chatq_sandbox.demo", _KEEP, str(folder)],
+        stdin=subprocess.PIPE,
+        start_new_session=True,  # Ctrl-C is not for it
     )
+    try:
+        yield folder
+    finally:
+        keeper.communicate()
+
+
+def _keep(folder: Path) -> int:
+    """Wait until the demo is gone, which closes our standard input; then clean up after it."""
+    sys.stdin.buffer.read()
+    deadline = time.monotonic() + _LEAVE_S
+    while True:
+        try:
+            # Not by force as long as a worker lives: it would start the server again.
+            stop(folder / _DATA, force=time.monotonic() > deadline)
+            break
+        except ServerInUse:
+            pass
+    shutil.rmtree(folder, ignore_errors=True)
+    return 0
+
+
+def _run_jobs(queue: ChatQueue, simulator: SimulatorProcess, children: Children) -> int:
     jobs = (
         {
             "connection": connection,
@@ -160,7 +202,7 @@ def _report(records: list[JobRecord], counted: dict[str, Any], took_s: float) ->
         for number, record in enumerate(records, 1)
     )
     print("  they agree, job by job" if agree else "  THEY DIFFER: please report this")
-    _say('next: chatq up, and in another terminal: chatq submit demo "hello" --wait')
+    _say(f'next: {own_command()} up, and in another terminal: {own_command()} submit demo "hello" --wait')
     return 0 if agree and succeeded == len(records) else 1
 
 
@@ -193,4 +235,4 @@ def _say(text: str) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(_keep(Path(sys.argv[2])) if sys.argv[1:2] == [_KEEP] else main())

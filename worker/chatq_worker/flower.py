@@ -11,12 +11,12 @@ names, and the arguments of `chatq flower`. See https://flower.readthedocs.io/en
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import ipaddress
 import logging
 import os
 import re
 import signal
-import sys
 from collections.abc import Mapping
 from typing import Any, Final, NoReturn
 
@@ -105,14 +105,15 @@ def run_flower(settings: Settings, *, address: str | None = None, port: int | No
         ),
         **web_settings,
     )
-    print(f"Flower shows the jobs at {_listen(web)}", flush=True)  # noqa: T201
+    where = _listen(web)
+    with contextlib.suppress(BrokenPipeError):
+        print(f"Flower shows the jobs at {where}", flush=True)  # noqa: T201
     PeriodicCallback(lambda: _forget_the_gone(web), _PURGE_S * 1000).start()
     web.start()
     web.stop()
     # Not sys.exit: Flower's threads may be waiting for the answer of a worker or a server that is gone, and Python
     # would wait for them.
     logging.shutdown()
-    sys.stdout.flush()
     os._exit(0)
 
 

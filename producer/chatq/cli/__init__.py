@@ -40,8 +40,8 @@ def _parser() -> argparse.ArgumentParser:
     worker = command("worker", "fleet", "one worker process")
     worker.add_argument("--slots", type=_count, metavar="N", help="calls in flight (default: worker.slots)")
     flower = command("flower", "fleet", "Flower for this queue, on loopback unless told otherwise")
-    flower.add_argument("--address", default="127.0.0.1", help="default: 127.0.0.1")
-    flower.add_argument("--port", type=_port, default=5555, help="default: 5555")
+    flower.add_argument("--address", help="default: $FLOWER_ADDRESS, else 127.0.0.1")
+    flower.add_argument("--port", type=_port, help="default: $FLOWER_PORT, else 5555")
     down = command("down", "fleet", "stop the embedded server")
     down.add_argument("--force", action="store_true", help="also while others use it")
 

@@ -6,20 +6,25 @@ The worker, Flower and the simulator are other packages' and heavy: each runs in
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import sys
+import time
 from typing import NoReturn
 
+from chatq.cli.own_command import own_command
 from chatq.contract.addresses import SIMULATOR
 from chatq.contract.config_file import load_settings
 from chatq.contract.settings import Settings
+from chatq.ledger.ledger import Ledger
 from chatq.ledger.locate import locator
 from chatq.ledger.server import Server
-from chatq.processes import Children, terminated_as_interrupt
+from chatq.processes import KILL_AFTER_S, Children
 
 SIMULATOR_VARIABLE = "CHATQ_INTERNAL_SIMULATOR_URL"
 """Tells the workers where the simulator listens."""
+_POLL_S = 0.05
 
 
 def demo(arguments: argparse.Namespace) -> NoReturn:
@@ -37,10 +42,9 @@ def worker(arguments: argparse.Namespace) -> NoReturn:
 
 def flower(arguments: argparse.Namespace) -> NoReturn:
     """Become Flower."""
-    _become(
-        "chatq_worker",
-        ["flower", *_config(arguments), "--address", arguments.address, "--port", str(arguments.port)],
-    )
+    given = {"--address": arguments.address, "--port": arguments.port}
+    options = [f"{name}={value}" for name, value in given.items() if value is not None]
+    _become("chatq_worker", ["flower", *_config(arguments), *options])
 
 
 def render(arguments: argparse.Namespace) -> NoReturn:
@@ -55,26 +59,59 @@ def up(arguments: argparse.Namespace) -> int:
     settings = load_settings(arguments.config)
     for notice in settings.notices:
         print(f"note: {notice}", file=sys.stderr)
-    config = ["--config", str(settings.source_path)]
-    server = Server(locator(settings.redis), patience_s=0)
-    server.client()
-    server.close()
-    with terminated_as_interrupt(), Children() as children:
+    with Children() as children:
         try:
-            environ = _simulator(settings, children)
-            for _ in range(settings.worker.processes):
-                children.start("worker", "chatq_worker", ["worker", *config], environ=environ)
-            children.start("Flower", "chatq_worker", ["flower", *config])
-            print("chatq is up: Flower at http://127.0.0.1:5555; Ctrl-C stops all.", file=sys.stderr)
-            connection = next(iter(settings.connections), "CONNECTION")
-            print(f'try in another terminal: chatq submit {connection} "hello" --wait', file=sys.stderr)
+            _start_all(settings, children)
             name, code = children.wait_for_any()
             print(f"chatq up: {name} ended with exit code {code}; stopping the rest.", file=sys.stderr)
             return 1
         except KeyboardInterrupt:
-            print("\nstopping ...", file=sys.stderr)
-            children.stop(grace_s=settings.worker.grace + 10)
+            print("\nstopping; Ctrl-C again hands running jobs back at once", file=sys.stderr)
             return 0
+        finally:
+            # The provider simulator last: calls that are running need its answers.
+            children.stop("Flower", "worker", grace_s=settings.worker.grace + KILL_AFTER_S)
+            children.stop()
+            _stop_server(settings)
+
+
+def _start_all(settings: Settings, children: Children) -> None:
+    """Start all; return when a worker is ready for jobs, having said so, or when one of them has ended."""
+    overview = Ledger(settings.redis.key_prefix).overview(())
+    with contextlib.closing(Server(locator(settings.redis))) as server:
+        server.client()
+        config = ["--config", str(settings.source_path)]
+        environ = _simulator(settings, children)
+        for _ in range(settings.worker.processes):
+            children.start("worker", "chatq_worker", ["worker", *config], environ=environ)
+        flower = children.start_and_hear("Flower", "chatq_worker", ["flower", *config])
+        while not server.run(overview).workers:
+            if children.first_ended() is not None:
+                return
+            time.sleep(_POLL_S)
+    connection = next(iter(settings.connections), "CONNECTION")
+    print(
+        f"chatq is up; Ctrl-C stops all. {flower}\n"
+        f'Try in another terminal: {own_command()} submit {connection} "hello" --wait',
+        file=sys.stderr,
+    )
+
+
+def _stop_server(settings: Settings) -> None:
+    """Stop the embedded server, unless others use it."""
+    from chatq.embedded import FolderUnusable, ServerInUse, SocketTaken, stop
+
+    if settings.redis.embedded_folder is None:
+        return
+    try:
+        stop(settings.redis.embedded_folder)
+    except ServerInUse:
+        print(
+            f"The embedded server goes on, since others use it. To stop it: {own_command()} down",
+            file=sys.stderr,
+        )
+    except (FolderUnusable, SocketTaken):
+        pass  # It could not be started, and whoever tried has heard why.
 
 
 def down(arguments: argparse.Namespace) -> int:
@@ -107,9 +144,9 @@ def _simulator(settings: Settings, children: Children) -> dict[str, str]:
         "sources": {source: {"models": sorted(names)} for source, names in models.items()},
     }
     line = children.start_and_hear(
-        "simulator",
+        "the provider simulator",
         "chatq_sandbox.simulator",
-        ["--config", "-", "--exit-with-parent"],
+        ["--config", "-", "--exit-with-parent", str(os.getpid())],
         standard_input=json.dumps(config).encode(),
     )
     return {SIMULATOR_VARIABLE: str(json.loads(line)["url"])}
