@@ -82,6 +82,26 @@ WAYS: dict[str, dict[str, str | By]] = {
         "error_504": "server_error 504",
         "error_529_overloaded": "overloaded",
     },
+    "mistralai": {
+        "chat_text": "",
+        "chat_tool_call": "",
+        "chat_tool_result": "",
+        "chat_reasoning": "",
+        "chat_prefix": "",
+        "chat_json_schema": "",
+        "chat_length": "",
+        "model_list": "",
+        "error_401": "bad_key",
+        "error_400_last_role": "",
+        "error_400_tool_id": "",
+        "error_422_extra_field": "",
+        "error_404_model": "",
+        "error_429_rate_limited": "rate_limit 4",
+        "error_429_capacity": "refuse capacity",
+        "error_429_quota": "quota_exhausted",
+        "error_402": "refuse payment",
+        "error_503_overloaded": "overloaded",
+    },
 }
 
 LEFT_OUT: dict[str, dict[str, str]] = {}

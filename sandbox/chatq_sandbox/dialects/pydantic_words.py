@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Collection
 from typing import Any, NamedTuple
 
@@ -26,6 +27,12 @@ class Fault(NamedTuple):
     type: str
     message: str
     value: Any
+
+    @property
+    def location(self) -> list[str | int]:
+        """The name as pydantic gives it: `messages[0].role` is `["messages", 0, "role"]`."""
+        parts = re.findall(r"[^.\[\]]+", self.name)
+        return [int(part) if part.isdecimal() else part for part in parts]
 
 
 class PydanticWords(Words):
