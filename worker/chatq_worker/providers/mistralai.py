@@ -136,6 +136,8 @@ def messages_for_mistral(
             own["content"] = "" if content is None else content
         else:
             own = {"role": "user" if role == "system" and assistant_spoke else role, "content": content or ""}
+            if not own["content"]:
+                continue
             if own["role"] == "user" and _behind_tool(result) and _joined_to_earlier(result, own["content"]):
                 continue
         result.append(own)
