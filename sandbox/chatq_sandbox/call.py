@@ -100,14 +100,13 @@ def begin(simulator: Simulator, source: Source, connection: Connection, request:
     latency_s = (wishes.latency or source.config.latency).sample(draws)
     if rule is not None and KINDS[rule.name].at_once:
         latency_s = 0.0
-    keep_alive_s = source.dialect.keep_alive_s
-    fed = keep_alive_s is not None and latency_s > keep_alive_s and rule is None
+    fed = 0 < source.keep_alive_s < latency_s and rule is None
     steps = _steps(source, key, chat, answer, rule, latency_s, state, headless=fed)
     call = Call(simulator, connection, job, lane, answer, steps, rule.name if rule else None)
     if latency_s <= 0:
         return None if call.answer(in_time=True) else call
-    if fed and keep_alive_s is not None:
-        call.feed(*_feed(source, chat, answer, latency_s, state), keep_alive_s)
+    if fed:
+        call.feed(*_feed(source, chat, answer, latency_s, state), source.keep_alive_s)
     call.timer = simulator.loop.call_later(latency_s, call.answer)
     return call
 

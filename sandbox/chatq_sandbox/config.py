@@ -45,7 +45,8 @@ class SourceConfig:
     """One mounted source. `keys`: the valid ones; None: the single key `sim-SOURCE-key` (custom sources: no
     key needed); an empty list: no key needed. `models`: None: the dialect's own list. `loading_s`: everything is
     refused for so long while the model loads. `look_up_error`: the status with which model lists and other
-    requests that ask no model fail; None: they are answered."""
+    requests that ask no model fail; None: they are answered. `keep_alive_s`: how often a waiting client is sent
+    something blank; 0: never; None: as the source does it."""
 
     keys: tuple[str, ...] | None = None
     models: tuple[str, ...] | None = None
@@ -56,6 +57,7 @@ class SourceConfig:
     misbehaviours: tuple[Misbehaviour, ...] = ()
     loading_s: float = 0.0
     look_up_error: int | None = None
+    keep_alive_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,6 +168,7 @@ def _source(section: Section, base: SourceConfig, refusals: Collection[str], *, 
         config,
         loading_s=section.number("loading_s", base.loading_s),
         look_up_error=section.maybe_integer("look_up_error", base.look_up_error, low=400, high=599),
+        keep_alive_s=section.maybe_number("keep_alive_s", base.keep_alive_s),
     )
     section.done()
     return config

@@ -48,6 +48,8 @@ class Source:
         self._limits_by_model = {
             model: self._completed(limits) for model, limits in config.limits_by_model.items()
         }
+        own_s = self.dialect.keep_alive_s
+        self.keep_alive_s = own_s if config.keep_alive_s is None else config.keep_alive_s
         self._ready_at = now + config.loading_s
         self._configured = [_timed(rule, now) for rule in config.misbehaviours]
         if old.limits != config.limits or old.limits_by_model != config.limits_by_model:

@@ -102,6 +102,26 @@ WAYS: dict[str, dict[str, str | By]] = {
         "error_402": "refuse payment",
         "error_503_overloaded": "overloaded",
     },
+    "deepseek": {
+        "chat_text": "",
+        "chat_tool_call": "call_tool",
+        "chat_reasoning": "",
+        "chat_tool_result": "",
+        "chat_prefix_beta": "",
+        "chat_json_object": "",
+        "chat_length": "",
+        "chat_insufficient_system_resource": "error_in_200",
+        "model_list": "",
+        "balance": "",
+        "error_401": "bad_key",
+        "error_400_reasoning_missing": "",
+        "error_404_model": "",
+        "error_402_quota": "quota_exhausted",
+        "error_422": "",
+        "error_429_rate_limited": "rate_limit",
+        "error_500": "server_error",
+        "error_503_overloaded": "overloaded",
+    },
 }
 
 LEFT_OUT: dict[str, dict[str, str]] = {}

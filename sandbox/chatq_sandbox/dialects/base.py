@@ -49,8 +49,8 @@ class Dialect(ABC):
     tells_limits_on: ClassVar[frozenset[int]] = frozenset()
     """Statuses of refusals that tell the limits in their headers, 429 for a reached limit apart."""
 
-    keep_alive_s: ClassVar[float | None] = None
-    """How often a waiting client is sent something blank; None: never."""
+    keep_alive_s: ClassVar[float] = 0.0
+    """How often a waiting client is sent something blank; 0: never."""
 
     refusals: ClassVar[Mapping[str, Reply]] = {}
     """Refusals for reasons that are not simulated, by the name with which a caller can ask for one."""

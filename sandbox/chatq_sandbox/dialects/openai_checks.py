@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import Any
 
 from chatq_sandbox.dialects.chat_completions import ROLES
@@ -25,8 +26,9 @@ def only_when(name: str, condition: str) -> str:
     return f"Invalid value for '{name}': '{name}' is only allowed when {condition}."
 
 
-def read_messages(raw: list[Any], words: Words) -> tuple[Message, ...]:
-    """The messages in neutral form; every tool call must be answered before anything else is said.
+def read_messages(raw: list[Any], words: Words, roles: Mapping[str, Role] = ROLES) -> tuple[Message, ...]:
+    """The messages in neutral form; every tool call must be answered before anything else is said. `roles`: those
+    that there are, and what they mean.
 
     Raises:
         Refused: for the first message that breaks a rule.
@@ -37,7 +39,7 @@ def read_messages(raw: list[Any], words: Words) -> tuple[Message, ...]:
         where = f"messages[{position}]"
         if not isinstance(item, dict):
             raise words.wrong_type(where, "object", item)
-        role = _role(where, item, words)
+        role = _role(where, item, words, roles)
         if item["role"] == "tool":
             _check_tool_reply(position, item, open_calls, words)
         elif open_calls:
@@ -85,12 +87,12 @@ def check_response_format(raw: Any, messages: tuple[Message, ...], words: Words)
         _check_json_schema(raw.get("json_schema"), words)
 
 
-def _role(where: str, item: dict[str, Any], words: Words) -> Role:
+def _role(where: str, item: dict[str, Any], words: Words, roles: Mapping[str, Role]) -> Role:
     if "role" not in item:
         raise words.missing(f"{where}.role")
-    role = ROLES.get(item["role"]) if isinstance(item["role"], str) else None
+    role = roles.get(item["role"]) if isinstance(item["role"], str) else None
     if role is None:
-        raise words.not_one_of(f"{where}.role", item["role"], tuple(ROLES))
+        raise words.not_one_of(f"{where}.role", item["role"], tuple(roles))
     return role
 
 
