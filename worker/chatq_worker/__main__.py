@@ -1,4 +1,4 @@
-"""`python -m chatq_worker worker|flower|render`: what the commands of these names become."""
+"""`python -m chatq_worker worker|flower|render|health`: what the commands of these names become; `health` has none."""
 
 from __future__ import annotations
 
@@ -24,7 +24,8 @@ def main() -> int:
     render.add_argument("connection")
     render.add_argument("--file", type=Path)
     render.add_argument("--json", action="store_true")
-    for command in (worker, flower, render):
+    health = commands.add_parser("health", help="exit code 0 when a worker of this host is alive")
+    for command in (worker, flower, render, health):
         command.add_argument("--config", type=Path, help="the config.yaml to use")
     arguments = parser.parse_args()
     follow_parent()
@@ -34,6 +35,11 @@ def main() -> int:
             from chatq_worker.flower import run_flower
 
             run_flower(settings, address=arguments.address, port=arguments.port)
+        if arguments.command == "health":
+            from chatq_worker.health import check_health
+
+            check_health(settings)
+            return 0
         if arguments.command == "render":
             from chatq_worker.render import run_render
 
