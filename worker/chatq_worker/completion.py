@@ -26,9 +26,10 @@ from chatq.ledger.ledger import Admitted, Begun, Ledger
 from chatq.ledger.server import AsyncServer
 from chatq_worker.api_keys import read_key
 from chatq_worker.failures import CallFailed
+from chatq_worker.mode_remedy import helpful_mode
 from chatq_worker.preparation import prepare
 from chatq_worker.provider_client import ProviderClient
-from chatq_worker.providers import ADAPTERS, Completion
+from chatq_worker.providers import ADAPTERS, Chat, Completion
 from chatq_worker.recent_settlements import RecentSettlements
 from chatq_worker.redaction import redacted
 from chatq_worker.retry import Decision, decide
@@ -124,7 +125,7 @@ class Completer:
             raise CallFailed(
                 "invalid_request", f"The source {connection.source} is not built in yet.", sent=False
             )
-        chat = prepare(
+        chat = attempt.chat = prepare(
             attempt.request,
             connection,
             model=attempt.begun.model,
@@ -201,7 +202,7 @@ class Completer:
             "http_status": failure.http_status,
             "provider_message": provider_message,
             "provider_request_id": failure.provider_request_id,
-            "remedy": failure.remedy,
+            "remedy": _remedy(failure, attempt),
         }
         ending = {"warnings": attempt.warnings, "error": _present(error)}
         reason = f"{failure.code}: {failure.message}"
@@ -284,11 +285,22 @@ class _Attempt:
         self.begun = begun
         self.connection_id = begun.connection
         self.request: dict[str, Any] = orjson.loads(begun.request)
+        self.chat: Chat | None = None
         self.key: str | None = None
         self.sent = False
         self.latency_s = 0.0
         self.http_status: int | None = None
         self.warnings: list[str] = []
+
+
+def _remedy(failure: CallFailed, attempt: _Attempt) -> str:
+    """What to do about a failure; a complaint about the order of roles names the mode that would have helped."""
+    if failure.code == "invalid_request" and attempt.chat is not None:
+        chat = attempt.chat
+        mode = helpful_mode(failure.provider_message, chat.messages, has_tools=bool(chat.tools))
+        if mode is not None:
+            return f"Set post_processing: {mode} for the connection or the job; it puts the messages in that order."
+    return failure.remedy
 
 
 async def _to_the_end(work: Coroutine[Any, Any, T]) -> tuple[T, bool]:

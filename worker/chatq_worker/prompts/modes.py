@@ -43,7 +43,7 @@ MODES: Final[tuple[str, ...]] = tuple(_TABLE)
 """The names of the modes, from least to most restrictive."""
 
 
-class UnknownMode(ValueError):  # noqa: N818 - named as UnknownJob, its sister in the public interface
+class UnknownMode(ValueError):
     """A mode that is none of the eight. The text lists them, and names the nearest if one is near.
 
     `mode` is what was asked for.
