@@ -1,5 +1,7 @@
 """A real server for tests: Valkey on a Unix socket, in a folder of its own, without anything on disk.
 
+`CHATQ_TEST_SERVER=/path/to/redis-server` tests another server, from Redis 6.2 on.
+
 Tests of any folder get it from two fixtures in `conftest.py`: `valkey` (the one of the session) and `valkey_url`
 (the same, emptied for this test). Tests that kill, fill or misconfigure a server start their own `RealServer`.
 """
@@ -7,6 +9,7 @@ Tests of any folder get it from two fixtures in `conftest.py`: `valkey` (the one
 from __future__ import annotations
 
 import contextlib
+import os
 import shutil
 import subprocess
 import tempfile
@@ -35,7 +38,8 @@ class RealServer:
         """Start it, and wait until it answers."""
         self._process = subprocess.Popen(
             [
-                get_binary_path(), "--port", "0", "--unixsocket", str(self.socket), "--dir", str(self.folder),
+                os.environ.get("CHATQ_TEST_SERVER") or get_binary_path(), "--port", "0",
+                "--unixsocket", str(self.socket), "--dir", str(self.folder),
                 "--save", "", "--appendonly", "no", *self._options,
             ],
             stdout=subprocess.DEVNULL,

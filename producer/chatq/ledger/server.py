@@ -62,15 +62,20 @@ def client_options(url: str) -> dict[str, Any]:
 
 
 def shown(url: str) -> str:
-    """A server URL without its password, for messages."""
+    """A server URL without its password, for messages; options, which may hold another, are left out."""
     parts = urlsplit(url)
-    if parts.password is None:
-        return url
-    return url.replace(f":{parts.password}@", ":***@", 1)
+    url = url.partition("?")[0]
+    return url if parts.password is None else url.replace(f":{parts.password}@", ":***@", 1)
+
+
+def _reason(error: RedisError) -> RedisError:
+    """redis.asyncio hides a refused login in a `ConnectionError`."""
+    return error.__cause__ if isinstance(error.__cause__, RedisError) else error
 
 
 def translate(error: RedisError, url: str) -> ServerError:
     """A Redis error as one of ours, with what to do about it."""
+    error = _reason(error)
     where = shown(url)
     text = str(error).strip().rstrip(".")
     if isinstance(error, (AuthenticationError, AuthorizationError)) or "invalid password" in text.lower():
@@ -118,17 +123,19 @@ def _check(info: dict[str, Any], url: str) -> None:
             f"The server at {shown(url)} is version {version}; chatq needs Redis 6.2 or newer, or Valkey.",
             remedy="Update the server, or use the embedded one (redis.url: embedded).",
         )
-    if info.get("redis_mode") == "cluster":
+    if "cluster" in {info.get("redis_mode"), info.get("server_mode")}:  # Valkey has the second name
         raise ServerUnsuitable(
             f"The server at {shown(url)} is a Redis Cluster, which cannot be Celery's broker.",
             remedy="Use a single server or Sentinel; one server carries some 20,000 calls a second.",
         )
 
 
-def _is_passing(error: BaseException) -> bool:
+def _is_passing(error: RedisError) -> bool:
     """Whether the same call may go through in a moment."""
-    return isinstance(error, (RedisConnectionError, RedisTimeoutError, BusyLoadingError)) and not isinstance(
-        error, (AuthenticationError, AuthorizationError)
+    reason = _reason(error)
+    # No script: the server was restarted again, just after the scripts had been loaded.
+    return isinstance(reason, (RedisConnectionError, RedisTimeoutError, NoScriptError)) and not isinstance(
+        reason, (AuthenticationError, AuthorizationError)
     )
 
 
@@ -152,9 +159,9 @@ class Server:
             client = redis.Redis.from_url(self.url, **client_options(self.url))
             try:
                 _check(client.info("server"), self.url)
-            except RedisError as error:
+            except (RedisError, ServerError) as error:
                 client.close()
-                raise translate(error, self.url) from None
+                raise translate(error, self.url) if isinstance(error, RedisError) else error from None
             self._client = client
         return self._client
 
@@ -204,6 +211,7 @@ class AsyncServer:
         self._sending = 0
         self._tasks: set[asyncio.Task[None]] = set()
         self._scheduled = False
+        self._locating: asyncio.Future[str] | None = None
         self._given_up = False
         self.url = ""
 
@@ -227,9 +235,9 @@ class AsyncServer:
                 client = redis.asyncio.Redis.from_url(self.url, **client_options(self.url))
                 try:
                     _check(await client.info("server"), self.url)
-                except RedisError as error:
+                except (RedisError, ServerError) as error:
                     await client.aclose()
-                    raise translate(error, self.url) from None
+                    raise translate(error, self.url) if isinstance(error, RedisError) else error from None
                 self._client = client
             return self._client
 
@@ -247,7 +255,13 @@ class AsyncServer:
                     raise translate(error, self.url) from None
             await asyncio.sleep(_backoff_s(attempt))
             attempt += 1
-            await asyncio.to_thread(self._locate)  # the embedded server is started again
+            await self._locate_again()
+
+    async def _locate_again(self) -> None:
+        """The embedded server is started again: once, for the thousands of calls that may wait for it."""
+        if self._locating is None or self._locating.done():
+            self._locating = asyncio.ensure_future(asyncio.to_thread(self._locate))
+        await asyncio.shield(self._locating)
 
     async def _enter(self, call: Call[Any]) -> Any:
         if self._client is None:

@@ -1,0 +1,318 @@
+"""Asking a server that misbehaves: errors are ours and say what to do, and calls outlive what passes."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import threading
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+
+import pytest
+
+from chatq.contract.errors import ServerError, ServerFull, ServerRefused, ServerUnreachable, ServerUnsuitable
+from chatq.contract.job import Job
+from chatq.ledger.ledger import Enqueued, Entry, Ledger
+from chatq.ledger.server import AsyncServer, Server, shown
+from servers import RealServer
+
+LEDGER = Ledger("t")
+READ = LEDGER.read(["nobody"])
+
+MakeServer = Callable[..., RealServer]
+
+
+def enqueue(number: int) -> Entry:
+    job = Job(connection="alpha", prompt="Say hi")
+    return Entry(job, f"j{number}", job.request(max_bytes=1000), "m")
+
+
+async def enqueue_many(server: AsyncServer, count: int) -> list[Enqueued]:
+    """As many calls at once, one job each."""
+    calls = (LEDGER.enqueue([enqueue(n)], backlog_jobs=1 << 20, backlog_bytes=1 << 30) for n in range(count))
+    return await asyncio.gather(*(server.run(call) for call in calls))
+
+
+@contextlib.asynccontextmanager
+async def opened(url: str, patience_s: float = 8.0) -> AsyncIterator[AsyncServer]:
+    """An asynchronous server that has answered once, and is closed in the end."""
+    server = AsyncServer(lambda: url, patience_s=patience_s)
+    try:
+        await server.run(READ)
+        yield server
+    finally:
+        await server.close()
+
+
+@pytest.fixture
+def make_server() -> Iterator[MakeServer]:
+    """Start a server of one's own, to be misconfigured or killed."""
+    made: list[RealServer] = []
+
+    def make(*options: str, password: str = "") -> RealServer:
+        made.append(RealServer(*options, password=password))
+        return made[-1].start()
+
+    yield make
+    for server in made:
+        server.remove()
+
+
+def failure(url: str) -> ServerError:
+    """What a blocking caller of this server sees; an asynchronous one must see the same."""
+    with contextlib.closing(Server(lambda: url)) as server, pytest.raises(ServerError) as blocking:
+        server.run(LEDGER.open_batch("b", {}, 60))
+
+    async def ask() -> None:
+        server = AsyncServer(lambda: url)
+        try:
+            await server.run(LEDGER.open_batch("b", {}, 60))
+        finally:
+            await server.close()
+
+    with pytest.raises(ServerError) as asynchronous:
+        asyncio.run(ask())
+    assert (type(blocking.value), blocking.value.remedy) == (
+        type(asynchronous.value),
+        asynchronous.value.remedy,
+    )
+    assert asynchronous.value.message == blocking.value.message
+    return blocking.value
+
+
+def test_a_server_that_was_never_there_is_an_error_at_once() -> None:
+    start = time.monotonic()
+    error = failure("unix:///nowhere/socket")
+    assert time.monotonic() - start < 1
+    assert isinstance(error, ServerUnreachable)
+    assert "unix:///nowhere/socket cannot be reached" in error.message
+    assert "Start the server, or correct redis.url" in error.remedy
+
+
+def test_a_wrong_password_is_refused_and_not_told(make_server: MakeServer) -> None:
+    server = make_server(password="right")
+    error = failure(f"unix://:hunter2@{server.socket}")
+    assert isinstance(error, ServerRefused)
+    assert "hunter2" not in str(error)
+    assert "Check user and password" in error.remedy
+
+
+def test_a_missing_password_is_refused(make_server: MakeServer) -> None:
+    assert isinstance(failure(f"unix://{make_server(password='right').socket}"), ServerRefused)
+
+
+def test_a_user_without_rights_is_refused(make_server: MakeServer) -> None:
+    server = make_server()
+    with contextlib.closing(server.client()) as client:
+        client.acl_setuser(
+            "reader", enabled=True, passwords=["+pw"], keys=["*"], commands=["+@read", "+info", "+client"]
+        )
+    error = failure(f"unix://reader:pw@{server.socket}")
+    assert isinstance(error, ServerRefused)
+    assert "rights on the keys" in error.remedy
+
+
+def test_a_replica_stores_nothing_and_says_where_to_go(make_server: MakeServer) -> None:
+    error = failure(make_server("--replicaof", "127.0.0.1 1").url)
+    assert isinstance(error, ServerFull)
+    assert "read-only replica" in error.message
+    assert "primary" in error.remedy
+
+
+def test_a_cluster_is_refused(make_server: MakeServer) -> None:
+    error = failure(make_server("--cluster-enabled", "yes", "--cluster-port", "17123").url)
+    assert isinstance(error, ServerUnsuitable)
+    assert "cannot be Celery's broker" in error.message
+
+
+@pytest.mark.parametrize(
+    ("url", "text"),
+    [
+        ("redis://user:pw@host:1/0", "redis://user:***@host:1/0"),
+        ("redis://:p%40w@host:1/0", "redis://:***@host:1/0"),
+        ("unix:///s?db=0&password=pw", "unix:///s"),
+        ("redis://host:1/0", "redis://host:1/0"),
+    ],
+)
+def test_a_password_is_never_shown(url: str, text: str) -> None:
+    assert shown(url) == text
+
+
+# Calls that outlive what passes
+
+
+def test_a_blocking_call_survives_that_the_server_forgot_its_scripts(
+    valkey: RealServer, valkey_url: str
+) -> None:
+    with (
+        contextlib.closing(Server(lambda: valkey_url)) as server,
+        contextlib.closing(valkey.client()) as client,
+    ):
+        assert server.run(READ) == [None]
+        client.script_flush()
+        assert server.run(READ) == [None]
+
+
+def test_pipelines_survive_that_the_server_forgets_its_scripts_meanwhile(
+    valkey: RealServer, valkey_url: str
+) -> None:
+    async def ask() -> list[Enqueued]:
+        async with opened(valkey_url) as server:
+            asked = asyncio.ensure_future(enqueue_many(server, 1000))
+            with contextlib.closing(valkey.client()) as client:
+                for _ in range(20):
+                    client.script_flush()
+                    await asyncio.sleep(0)
+            return await asked
+
+    done = asyncio.run(ask())
+    assert [call.jobs for call in done] == [[("new", f"j{n}")] for n in range(1000)]
+
+
+def test_calls_are_made_again_when_their_connections_are_cut(valkey: RealServer, valkey_url: str) -> None:
+    """Each job is there once, although nobody knows which calls had been done when the reply was lost."""
+
+    async def ask() -> list[Enqueued]:
+        async with opened(valkey_url) as server:
+            asked = asyncio.ensure_future(enqueue_many(server, 1000))
+            with contextlib.closing(valkey.client()) as client:
+                for _ in range(20):
+                    client.client_kill_filter(_type="normal", skipme=True)
+                    await asyncio.sleep(0)
+            return await asked
+
+    done = asyncio.run(ask())
+    assert [call.jobs[0][1] for call in done] == [f"j{n}" for n in range(1000)]
+    with contextlib.closing(valkey.client()) as client:
+        assert client.hget("t:totals", "jobs") == b"1000"
+
+
+def test_a_blocking_call_is_made_again_when_its_connection_is_cut(
+    valkey: RealServer, valkey_url: str
+) -> None:
+    with (
+        contextlib.closing(Server(lambda: valkey_url)) as server,
+        contextlib.closing(valkey.client()) as client,
+    ):
+        for number in range(20):
+            server.run(LEDGER.enqueue([enqueue(number)], backlog_jobs=100, backlog_bytes=1 << 20))
+            client.client_kill_filter(_type="normal", skipme=True)
+        assert client.hget("t:totals", "jobs") == b"20"
+
+
+def test_calls_go_on_when_the_server_was_killed_and_comes_back(make_server: MakeServer) -> None:
+    process = make_server()
+
+    async def ask() -> list[Enqueued]:
+        async with opened(process.url) as server:
+            process.kill()
+            asked = asyncio.ensure_future(enqueue_many(server, 50))
+            await asyncio.sleep(0.1)
+            assert not asked.done()
+            await asyncio.to_thread(process.start)
+            return await asked
+
+    assert [call.jobs for call in asyncio.run(ask())] == [[("new", f"j{n}")] for n in range(50)]
+
+
+def test_the_embedded_server_is_looked_for_once_for_all_calls_that_wait(make_server: MakeServer) -> None:
+    process = make_server()
+    looked = 0
+
+    def locate() -> str:
+        nonlocal looked
+        looked += 1
+        if looked > 1:
+            time.sleep(0.05)
+            process.kill()
+            process.start()
+        return process.url
+
+    async def ask() -> None:
+        server = AsyncServer(locate)
+        try:
+            await server.run(READ)
+            process.kill()
+            await asyncio.gather(*(server.run(READ) for _ in range(100)))
+        finally:
+            await server.close()
+
+    asyncio.run(ask())
+    assert looked == 2
+
+
+def test_a_blocking_call_goes_on_when_the_server_comes_back(make_server: MakeServer) -> None:
+    process = make_server()
+    with contextlib.closing(Server(lambda: process.url)) as server:
+        server.run(READ)
+        process.kill()
+        back = threading.Timer(0.1, process.start)
+        back.start()
+        assert server.run(READ) == [None]
+        back.join()
+
+
+def test_patience_ends(make_server: MakeServer) -> None:
+    process = make_server()
+
+    async def ask() -> None:
+        async with opened(process.url, patience_s=0.1) as server:
+            process.kill()
+            await server.run(READ)
+
+    with pytest.raises(ServerUnreachable):
+        asyncio.run(ask())
+
+
+def test_the_patience_of_a_blocking_call_ends(make_server: MakeServer) -> None:
+    process = make_server()
+    with contextlib.closing(Server(lambda: process.url, patience_s=0.1)) as server:
+        server.run(READ)
+        process.kill()
+        with pytest.raises(ServerUnreachable):
+            server.run(READ)
+
+
+def test_who_gives_up_waits_no_longer(make_server: MakeServer) -> None:
+    process = make_server()
+
+    async def ask() -> None:
+        async with opened(process.url, patience_s=60) as server:
+            process.kill()
+            asked = asyncio.ensure_future(server.run(READ))
+            await asyncio.sleep(0.05)
+            server.give_up()
+            await asked
+
+    with pytest.raises(ServerUnreachable):
+        asyncio.run(ask())
+
+
+def test_a_call_that_its_caller_gave_up_does_not_disturb_the_others(valkey_url: str) -> None:
+    async def ask() -> list[object]:
+        async with opened(valkey_url) as server:
+            asked = [asyncio.ensure_future(server.run(READ)) for _ in range(10)]
+            await asyncio.sleep(0)
+            asked[3].cancel()
+            return list(await asyncio.gather(*asked, return_exceptions=True))
+
+    done = asyncio.run(ask())
+    assert isinstance(done.pop(3), asyncio.CancelledError)
+    assert done == [[None]] * 9
+
+
+def test_an_error_of_one_call_does_not_reach_the_others_of_its_pipeline(
+    valkey: RealServer, valkey_url: str
+) -> None:
+    with contextlib.closing(valkey.client()) as client:
+        client.set("t:job:broken", "not a hash")
+
+    async def ask() -> list[object]:
+        async with opened(valkey_url) as server:
+            calls = [READ, LEDGER.cancel("broken"), READ]
+            return list(await asyncio.gather(*(server.run(call) for call in calls), return_exceptions=True))
+
+    first, broken, last = asyncio.run(ask())
+    assert (first, last) == ([None], [None])
+    assert isinstance(broken, ServerError)
+    assert "WRONGTYPE" in broken.message
