@@ -6,9 +6,11 @@ one that is lost costs the rest of its claim.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import queue
 import threading
+import time
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final
 
@@ -23,6 +25,8 @@ logger = logging.getLogger(__name__)
 _END: Final = None
 _AT_ONCE: Final = 100
 """Messages that travel together."""
+_PAUSE_S: Final = 0.5
+"""How long nothing is sent after a broker took nothing twice."""
 
 
 def celery_queue(name: str) -> Queue:
@@ -44,6 +48,9 @@ class Publisher:
         self._task_name = task_name
         self._hand_back = hand_back
         self._inbox: queue.SimpleQueue[Admitted | Callable[[Any], None] | None] = queue.SimpleQueue()
+        # Of the thread alone.
+        self._connection: Any = None
+        self._producer: Any = None
         self._thread = threading.Thread(target=self._run, name="chatq-publisher", daemon=True)
 
     def start(self) -> None:
@@ -74,36 +81,41 @@ class Publisher:
         self._thread.join(timeout=5)
 
     def _run(self) -> None:
-        connection: Any = None
-        producer: Any = None
         ending = False
         while not ending:
             items, ending = self._next()
-            for last_try in (False, True):
-                try:
-                    if producer is None:
-                        connection = self._app.connection_for_write()
-                        producer = self._app.amqp.Producer(connection)
-                    with producer.batch(_AT_ONCE):
-                        for item in items:
-                            if isinstance(item, Admitted):
-                                self._wake(item, producer)
-                            else:
-                                item(producer)
-                    break
-                except Exception as error:
-                    # Whatever broke, a new connection is the cure; the second time it is not. What had gone out goes
-                    # twice: the second message of a job is dropped by its token.
-                    if connection is not None:
-                        connection.collapse()
-                    connection = producer = None
-                    if last_try:
-                        logger.warning("the broker took no message: %s", type(error).__name__)
-                        for item in items:
-                            if isinstance(item, Admitted):
-                                self._hand_back(item)
+            # A connection that broke is found out by using it, and a new one is the cure. What had gone out before goes
+            # twice then: the second message of a job is dropped by its token.
+            if not (self._try_to_send(items) or self._try_to_send(items)):
+                for item in items:
+                    if isinstance(item, Admitted):
+                        self._hand_back(item)
+                # They will be admitted again at once, perhaps to be sent from here.
+                time.sleep(_PAUSE_S)
+        self._disconnect()
+
+    def _try_to_send(self, items: Sequence[Admitted | Callable[[Any], None]]) -> bool:
+        try:
+            if self._connection is None:
+                self._connection = self._app.connection_for_write()
+                self._producer = self._app.amqp.Producer(self._connection)
+            with self._producer.batch(_AT_ONCE):
+                for item in items:
+                    if isinstance(item, Admitted):
+                        self._wake(item, self._producer)
+                    else:
+                        item(self._producer)
+        except Exception as error:
+            logger.warning("the broker took no message: %s", type(error).__name__)
+            self._disconnect()
+            return False
+        return True
+
+    def _disconnect(self) -> None:
+        connection, self._connection, self._producer = self._connection, None, None
         if connection is not None:
-            connection.release()
+            with contextlib.suppress(Exception):  # it may be broken
+                connection.release()
 
     def _next(self) -> tuple[list[Admitted | Callable[[Any], None]], bool]:
         """Wait for something to send; all that is there, at most `_AT_ONCE`, and whether that was the last."""
