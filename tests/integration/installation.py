@@ -1,0 +1,261 @@
+"""A whole installation for a test: settings, embedded server, simulator, workers. Nothing in it is a stand-in.
+
+    with Installation(folder) as installation:
+        installation.start_worker()
+        job = installation.queue.enqueue("sim", "job:greeting Say hi")
+        record = installation.queue.wait(job.id, WAIT_S)
+        installation.simulator.counts("greeting")["received"]   # 1
+
+The prompt's marker `job:NAME` names the job to the simulator, `[sim: ...]` tells it how to answer (see
+docs/simulator.md). Tests hold calls in flight with `hold_answers()` and let them go with `release_answers()`, so that
+they depend on no latency.
+
+Everything that was started ends with the `with` block; an error or traceback in a worker's log that the test did not
+announce (`WorkerProcess.expect`) fails the test.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import redis
+from worker_process import WorkerProcess
+
+from chatq import ChatQueue, JobRecord
+from chatq.embedded import ensure_running, running_url, stop
+from chatq_sandbox.process import SimulatorProcess
+
+WAIT_S = 30.0
+"""How long an event is waited for. Far more than any takes: the machine may be busy."""
+OPENAI_KEY = "sk-canary-7f3a91d2c8b64e05"
+"""The simulator's one valid OpenAI key. It must be found nowhere but in requests to the provider."""
+WRONG_KEY = "sk-wrong-canary-55aa01e7f9"
+"""A key that the simulator refuses."""
+
+CONNECTIONS: Mapping[str, Any] = {
+    "sim": {"source": "custom", "url": "simulator", "model": "demo"},
+    "once": {"source": "custom", "url": "simulator", "model": "demo", "retry": {"max_attempts": 1}},
+    "openai": {
+        "source": "openai",
+        "url": "simulator",
+        "model": "gpt-5-mini",
+        "api_key": "env:TEST_OPENAI_KEY",
+    },
+}
+
+
+class Installation:
+    """A folder with its config.yaml and all that runs for it.
+
+    `worker`, `redis`, `bounds`: sections of config.yaml. `connections`: beside `CONNECTIONS`. `environ`: for workers
+    and commands.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        connections: Mapping[str, Any] | None = None,
+        environ: Mapping[str, str] | None = None,
+        **sections: Mapping[str, Any],
+    ) -> None:
+        self.folder = folder
+        self.data = folder / ".chatq"
+        self.config = folder / "config.yaml"
+        self.config.write_text(
+            json.dumps(
+                {
+                    "worker": {"slots": 100, "lease": "2s", "grace": "10s"},
+                    "log": {"format": "json"},
+                    **sections,
+                    "connections": {**CONNECTIONS, **(connections or {})},
+                }
+            )
+        )
+        self.simulator = SimulatorProcess(
+            {
+                "remember_requests": 100,
+                "sources": {"custom": {"models": ["demo"]}, "openai": {"keys": [OPENAI_KEY]}},
+            }
+        )
+        self.workers: list[WorkerProcess] = []
+        self._environ = environ or {}
+
+    def __enter__(self) -> Self:
+        self.simulator.__enter__()
+        try:
+            self.url = ensure_running(self.data)
+            self.redis = redis.Redis.from_url(self.url, protocol=2, decode_responses=True)
+            self.queue = ChatQueue(self.config)
+        except BaseException:
+            self.simulator.stop()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        problems = []
+        for worker in self.workers:
+            worker.ask_to_end()
+        for worker in self.workers:
+            try:
+                worker.end()
+            except AssertionError as problem:
+                problems.append(str(problem))
+        self.queue.close()
+        self.redis.close()
+        self.simulator.stop()
+        stop(self.data, force=True)
+        if error is None:
+            problems += [fault for worker in self.workers for fault in worker.faults()]
+            assert not problems, "\n".join(problems)
+
+    @property
+    def environ(self) -> dict[str, str]:
+        """The environment of workers and commands."""
+        kept = {name: value for name, value in os.environ.items() if not name.startswith("CHATQ_")}
+        return {
+            **kept,
+            "CHATQ_INTERNAL_SIMULATOR_URL": self.simulator.url,
+            "TEST_OPENAI_KEY": OPENAI_KEY,
+            **self._environ,
+        }
+
+    # -- Workers
+
+    def start_worker(self, *, wait: bool = True) -> WorkerProcess:
+        """Start a worker; with `wait` return when it is registered."""
+        return self.start_workers(1, wait=wait)[0]
+
+    def start_workers(self, count: int, *, wait: bool = True) -> list[WorkerProcess]:
+        """Start workers at the same time; with `wait` return when all are registered."""
+        before = len(self.workers)
+        self.workers += [
+            WorkerProcess(self.config, self.folder / f"worker-{number}.log", self.environ)
+            for number in range(before, before + count)
+        ]
+        started = self.workers[before:]
+        if wait:
+            until(lambda: all(self.is_registered(worker) for worker in started), "the workers to register")
+        return started
+
+    def is_registered(self, worker: WorkerProcess) -> bool:
+        """Whether the ledger knows the worker."""
+        assert worker.runs, f"a worker ended with exit code {worker.wait()}; its log:\n{worker.log}"
+        return self.id_of(worker) is not None
+
+    def id_of(self, worker: WorkerProcess) -> str | None:
+        """The worker's id in the ledger, None when it is not registered."""
+        return next((name for name in self.registered() if f"-{worker.pid}-" in name), None)
+
+    def registered(self) -> list[str]:
+        """The ids of the workers that the ledger takes for alive."""
+        return list(self.redis.zrange("chatq:workers", 0, -1))
+
+    def leader(self) -> WorkerProcess | None:
+        """The worker that leads the clock now."""
+        name = self.redis.hget("chatq:leader", "worker") or ""
+        return next((worker for worker in self.workers if f"-{worker.pid}-" in name), None)
+
+    def lease_end_ms(self, worker: WorkerProcess) -> float:
+        """The moment, on the server's clock, at which the worker's lease ends unless it is renewed."""
+        return float(self.redis.zscore("chatq:workers", self.id_of(worker)))
+
+    def held_by(self, worker: WorkerProcess) -> int:
+        """How many jobs the worker holds."""
+        return int(self.redis.scard(f"chatq:held:{self.id_of(worker)}"))
+
+    # -- The server
+
+    def now_ms(self) -> float:
+        """The server's clock."""
+        seconds, microseconds = self.redis.time()
+        return seconds * 1000 + microseconds / 1000
+
+    def kill_server(self) -> None:
+        """SIGKILL the embedded server, and wait until it is gone."""
+        process = int(self.redis.info("server")["process_id"])
+        os.kill(process, signal.SIGKILL)
+        until(lambda: running_url(self.data) is None, "the server to die")
+
+    def restart_server(self) -> None:
+        """Start it again, unless a worker already has. Workers may have said that they could not connect."""
+        for worker in self.workers:
+            worker.expect("Cannot connect to redis+socket://")
+        ensure_running(self.data)
+
+    def keys(self) -> set[str]:
+        """Every key of the server."""
+        return set(self.redis.scan_iter(count=1000))
+
+    # -- The provider
+
+    def hold_answers(self) -> None:
+        """Calls are taken in and not answered until `release_answers`."""
+        self.simulator.control("POST", "pause")
+
+    def release_answers(self) -> None:
+        """Answer what was held, and what comes."""
+        self.simulator.control("POST", "resume")
+
+    def await_in_flight(self, count: int) -> None:
+        """Wait until the provider works on exactly `count` calls."""
+        reached = self.simulator.wait(in_flight=count, timeout_s=WAIT_S)
+        assert reached, f"expected {count} calls in flight; {self.simulator.counts()['total']}"
+
+    def calls(self) -> dict[str, int]:
+        """How often each job was sent to the provider."""
+        return {name: tally["received"] for name, tally in self.simulator.counts()["jobs"].items()}
+
+    # -- The caller
+
+    def run(self, connection: str, prompt: str, **keys: Any) -> JobRecord:
+        """Enqueue a job and wait for its final record."""
+        return self.queue.wait(self.queue.enqueue(connection, prompt, **keys).id, WAIT_S)
+
+    def follow(self, batch_id: str) -> list[JobRecord]:
+        """Every record of a batch, when it has ended."""
+        return list(self.queue.results(batch_id, follow=True))
+
+    def command(self, *arguments: str, standard_input: str = "") -> subprocess.CompletedProcess[str]:
+        """Run `chatq ARGUMENTS` in the folder."""
+        return chatq(*arguments, folder=self.folder, environ=self.environ, standard_input=standard_input)
+
+
+Install = Callable[..., Installation]
+"""Makes an installation of the test's own; keywords as `Installation`."""
+
+
+def chatq(
+    *arguments: str, folder: Path, environ: Mapping[str, str], standard_input: str = ""
+) -> subprocess.CompletedProcess[str]:
+    """Run the installed command `chatq ARGUMENTS` in a folder."""
+    return subprocess.run(
+        [str(Path(sys.executable).with_name("chatq")), *arguments],
+        cwd=folder,
+        env=dict(environ),
+        input=standard_input,
+        capture_output=True,
+        text=True,
+        timeout=WAIT_S,
+        check=False,
+    )
+
+
+def until(condition: Callable[[], Any], what: str, *, within_s: float = WAIT_S) -> Any:
+    """Look until `condition()` is true; its value. Fails, naming `what` was waited for, after `within_s`."""
+    deadline = time.monotonic() + within_s
+    while not (value := condition()):
+        assert time.monotonic() < deadline, f"waited {within_s:g} s for {what}"
+        time.sleep(0.02)
+    return value
