@@ -186,6 +186,8 @@ def _offer(
     if not tools:
         if params.tool_choice is not None and params.tool_choice != "none":
             params.warn("tool_choice", "no tools are offered")
+        if parallel is not None:
+            params.warn("parallel_tool_calls", "no tools are offered")
         if tools_used:
             # A history with calls is refused without their tools. They are named, and not to be called.
             body["tools"] = [{"name": name, "input_schema": NO_PARAMETERS} for name in tools_used]

@@ -21,7 +21,13 @@ from chatq_worker.providers.chat_messages import (
     speakers,
     spoken,
 )
-from chatq_worker.providers.error_answers import bad_answer, message_of, object_of, request_id_of
+from chatq_worker.providers.error_answers import (
+    bad_answer,
+    failure_inside,
+    message_of,
+    object_of,
+    request_id_of,
+)
 from chatq_worker.providers.json_mode import format_of, saying_json
 from chatq_worker.providers.model_rules import ModelRules, Thinking, rules_of
 from chatq_worker.providers.parameters import Parameters
@@ -115,6 +121,8 @@ class CohereAdapter(SourceAdapter):
     def read(self, answer: Answer, chat: Chat, connection: Connection) -> Completion:
         data = object_of(answer, self.source)
         message, finish = data.get("message"), data.get("finish_reason")
+        if data.get("error") and not message:
+            raise failure_inside(answer, self.source, data)
         if not isinstance(message, dict):
             raise bad_answer(answer, "without a message")
         if isinstance(finish, str) and finish in BROKEN_OFF:

@@ -166,7 +166,7 @@ def _joined_to_earlier(result: list[dict[str, Any]], content: Any) -> bool:
         if earlier["role"] != "user" or not earlier["content"]:
             continue
         if isinstance(earlier["content"], str) and isinstance(content, str):
-            joined: Any = earlier["content"] + SEPARATOR + content if content else earlier["content"]
+            joined: Any = earlier["content"] + SEPARATOR + content
         else:
             joined = [*parts_of(earlier["content"]), *parts_of(content)]
         result[index] = {**earlier, "content": joined}

@@ -98,8 +98,11 @@ def offer_tools(body: dict[str, Any], params: Parameters, *, knows_any: bool = F
     if not params.tools:
         if choice is not None and choice.mode != "none":
             params.warn("tool_choice", "no tools are offered")
-        params.drop("parallel_tool_calls", "no tools are offered")
-        body.pop("parallel_tool_calls", None)
+        if (
+            params.take("parallel_tool_calls") is not None
+            or body.pop("parallel_tool_calls", None) is not None
+        ):
+            params.warn("parallel_tool_calls", "no tools are offered")
         return
     body["tools"] = list(params.tools)
     if choice is None:

@@ -1,0 +1,60 @@
+"""The provider's own words without keys."""
+
+from __future__ import annotations
+
+import pytest
+from provider_testing import KEY
+
+from chatq_worker.redaction import redacted
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        f"Incorrect API key provided: {KEY}.",
+        f"Incorrect API key provided: {KEY[:8]}***{KEY[-4:]}.",
+        f"key ending in {KEY[-8:]}",
+        f"key beginning with {KEY[:6]}",
+        f'{{"authorization": "Bearer {KEY}"}}',
+        f"https://api.test/?key={KEY}&x=1",
+    ],
+)
+def test_neither_a_key_nor_a_part_of_it_is_shown(words: str) -> None:
+    shown = redacted(words, KEY) or ""
+
+    assert "[key]" in shown
+    assert not any(KEY[i : i + 6] in shown for i in range(len(KEY) - 5))
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "Incorrect API key provided: sk-sam***.",
+        "Your api key: ****mple is invalid",
+        "Invalid key sk-ant-api03-abcdef",
+        "Invalid key pplx-1234567890",
+        "Invalid key fw_1234567890",
+        "Invalid key ek-1234567890",
+    ],
+)
+def test_what_looks_like_a_key_is_not_shown_even_when_it_is_not_ours(words: str) -> None:
+    shown = redacted(words, None) or ""
+
+    assert "[key]" in shown
+    assert "*" not in shown
+    assert "1234567890" not in shown
+    assert "abcdef" not in shown
+
+
+def test_words_without_a_key_stay_as_they_are() -> None:
+    words = "Rate limit reached for gpt-4o-mini in organization org-sample. Please try again in 820ms."
+
+    assert redacted(words, KEY) == words
+
+
+def test_a_short_key_is_taken_out_whole() -> None:
+    assert redacted("bad key abc", "abc") == "bad key [key]"
+
+
+def test_no_words_stay_no_words() -> None:
+    assert redacted(None, KEY) is None

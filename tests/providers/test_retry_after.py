@@ -1,0 +1,172 @@
+"""When to come back, in every notation that providers use."""
+
+from __future__ import annotations
+
+import pytest
+
+from chatq_worker.providers.retry_after import go_duration_s, retry_after_s, should_retry
+
+NOON = 1_795_348_800.0
+"""2026-11-22T12:00:00Z, the moment of these tests."""
+
+
+@pytest.mark.parametrize(
+    ("headers", "seconds"),
+    [
+        ({"retry-after": "13"}, 13.0),
+        ({"retry-after": " 13 "}, 13.0),
+        ({"retry-after": "0"}, 0.0),
+        ({"retry-after": "1.5"}, 1.5),
+        ({"retry-after": "86400"}, 86_400.0),
+        ({"retry-after": "31536000"}, 31_536_000.0),
+        ({"retry-after": "Sun, 22 Nov 2026 12:00:30 GMT"}, 30.0),
+        ({"retry-after": "Sun, 22 Nov 2026 12:00:00 GMT"}, 0.0),
+        ({"retry-after": "Tue, 22 Dec 2026 12:00:00 GMT"}, 30 * 86_400.0),
+        ({"retry-after": "2026-11-22T12:00:10Z"}, 10.0),
+        ({"retry-after": "2026-11-22T14:00:10+02:00"}, 10.0),
+        ({"retry-after": "6m0s"}, 360.0),
+        ({"retry-after": "1795348807"}, 7.0),
+        ({"retry-after": "1795348807500"}, 7.5),
+        ({"retry-after-ms": "820"}, 0.82),
+        ({"retry-after-ms": "820.5"}, 0.8205),
+    ],
+)
+def test_the_header_is_read_in_any_notation_and_capped_nowhere(
+    headers: dict[str, str], seconds: float
+) -> None:
+    assert retry_after_s(headers, now=NOON) == pytest.approx(seconds)
+
+
+@pytest.mark.parametrize(
+    "value",
+    ["-1", "nan", "NaN", "inf", "-inf", "1e999", "", " ", "soon", "5 apples", "Sun, 22 Nov 2026 11:59:59 GMT", "1795348000",
+     "Sun, 99 Nov 2026 12:00:30 GMT", "9" * 5000, "m", "5x"],
+)  # fmt: skip
+def test_what_says_nothing_usable_is_ignored(value: str) -> None:
+    assert retry_after_s({"retry-after": value}, now=NOON) is None
+    assert (
+        retry_after_s(
+            {"retry-after-ms": value if value[:1] != "S" and value != "1795348000" else "-1"}, now=NOON
+        )
+        is None
+    )
+
+
+def test_milliseconds_win_over_seconds_because_they_are_finer() -> None:
+    assert retry_after_s({"retry-after": "1", "retry-after-ms": "820"}, now=NOON) == 0.82
+
+
+def test_unusable_milliseconds_leave_the_seconds() -> None:
+    assert retry_after_s({"retry-after": "1", "retry-after-ms": "-5"}, now=NOON) == 1.0
+
+
+def test_a_moment_is_measured_against_the_providers_own_clock() -> None:
+    headers = {"retry-after": "Sun, 22 Nov 2026 12:00:30 GMT", "date": "Sun, 22 Nov 2026 12:00:10 GMT"}
+
+    assert retry_after_s(headers, now=0.0) == 20.0
+
+
+def test_without_a_clock_of_the_providers_ours_is_asked() -> None:
+    assert retry_after_s({"retry-after": "Tue, 01 Jan 2999 00:00:00 GMT"}) > 3e10  # type: ignore[operator]
+
+
+RESETS = [
+    ("x-ratelimit-reset-requests", "x-ratelimit-remaining-requests", "1s", 1.0),
+    ("x-ratelimit-reset-tokens", "x-ratelimit-remaining-tokens", "6m0s", 360.0),
+    ("x-ratelimit-reset-tokens", "x-ratelimit-remaining-tokens", "120ms", 0.12),
+    ("x-ratelimit-reset-tokens", "x-ratelimit-remaining-tokens", "2m59.56s", 179.56),
+    ("x-ratelimit-reset-requests", "x-ratelimit-remaining-requests", "1h2m3.5s", 3723.5),
+    ("anthropic-ratelimit-requests-reset", "anthropic-ratelimit-requests-remaining", "2026-11-22T12:00:13Z", 13.0),
+    ("anthropic-ratelimit-tokens-reset", "anthropic-ratelimit-tokens-remaining", "2026-11-22T12:00:02Z", 2.0),
+    ("x-ratelimit-reset", "x-ratelimit-remaining", "1795348860", 60.0),
+    ("x-ratelimit-reset", "x-ratelimit-remaining", "1795348860000", 60.0),
+    ("x-ratelimit-reset", "x-ratelimit-remaining", "45", 45.0),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("reset", "remaining", "value", "seconds"), RESETS)
+def test_without_the_header_the_reset_of_the_allowance_that_is_used_up_counts(
+    reset: str, remaining: str, value: str, seconds: float
+) -> None:
+    assert retry_after_s({reset: value, remaining: "0"}, now=NOON) == pytest.approx(seconds)
+
+
+@pytest.mark.parametrize(("reset", "remaining", "value", "seconds"), RESETS)
+def test_the_reset_of_an_allowance_that_is_left_says_nothing(
+    reset: str, remaining: str, value: str, seconds: float
+) -> None:
+    assert retry_after_s({reset: value, remaining: "5"}, now=NOON) is None
+
+
+def test_of_several_allowances_that_are_used_up_the_latest_counts() -> None:
+    headers = {
+        "x-ratelimit-reset-requests": "1s",
+        "x-ratelimit-remaining-requests": "0",
+        "x-ratelimit-reset-tokens": "6m0s",
+        "x-ratelimit-remaining-tokens": "0",
+    }
+
+    assert retry_after_s(headers, now=NOON) == 360.0
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [
+        ("Rate limit reached. Please try again in 120ms.", 0.12),
+        ("Please try again in 6m0s. Visit ...", 360.0),
+        ("Please try again in 7.66s", 7.66),
+        ("try again in 1h2m3.5s", 3723.5),
+        ("Please retry after 20 seconds.", 20.0),
+        ("Please wait 1 minute.", 60.0),
+        ("Try again in 2 hours", 7200.0),
+        ("wait for 1.5 seconds", 1.5),
+        ("retry in 500 milliseconds", 0.5),
+        ("try again in about 3 days", 259_200.0),
+        ('{"error":{"details":[{"@type":"RetryInfo","retryDelay":"17s"}]}}', 17.0),
+        ('{"retryDelay": "3.25s"}', 3.25),
+    ],
+)
+def test_a_moment_in_the_text_counts_when_no_header_names_one(text: str, seconds: float) -> None:
+    assert retry_after_s({}, text, now=NOON) == pytest.approx(seconds)
+    assert retry_after_s({"retry-after": "1"}, text, now=NOON) == 1.0
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "Please try again later.", "Limit 500, Used 500, Requested 1.", "try again in -5s", "try again in 5 parsecs",
+     "wait 99999999999999999999 seconds", "try again in " + "9" * 400 + "s"],
+)  # fmt: skip
+def test_a_text_without_a_moment_says_nothing(text: str) -> None:
+    assert retry_after_s({}, text, now=NOON) is None
+
+
+def test_a_long_hostile_text_is_searched_in_a_moment() -> None:
+    assert retry_after_s({}, "try again in " + "1" * 1_000_000, now=NOON) is None
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [("0s", 0.0), ("120ms", 0.12), ("6m0s", 360.0), ("1h", 3600.0), ("1h2m3.5s", 3723.5), (".5s", 0.5), ("10us", 1e-5),
+     ("10µs", 1e-5), ("10ns", 1e-8)],
+)  # fmt: skip
+def test_a_go_duration(text: str, seconds: float) -> None:
+    assert go_duration_s(text) == pytest.approx(seconds)
+
+
+@pytest.mark.parametrize("text", ["", "5", "s", "5d", "-5s", "5s ", "5 s", "1h-2m", "5S"])
+def test_no_go_duration(text: str) -> None:
+    assert go_duration_s(text) is None
+
+
+@pytest.mark.parametrize(
+    ("headers", "expected"),
+    [
+        ({"x-should-retry": "true"}, True),
+        ({"x-should-retry": "false"}, False),
+        ({"x-should-retry": " TRUE "}, True),
+        ({"x-should-retry": "1"}, None),
+        ({}, None),
+    ],
+)
+def test_x_should_retry_says_yes_no_or_nothing(headers: dict[str, str], expected: bool | None) -> None:
+    assert should_retry(headers) is expected
