@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import socket
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -113,14 +114,17 @@ def test_a_user_without_rights_is_refused(make_server: MakeServer) -> None:
 
 
 def test_a_replica_stores_nothing_and_says_where_to_go(make_server: MakeServer) -> None:
-    error = failure(make_server("--replicaof", "127.0.0.1 1").url)
+    error = failure(make_server("--replicaof", "127.0.0.1", "1").url)
     assert isinstance(error, ServerFull)
     assert "read-only replica" in error.message
     assert "primary" in error.remedy
 
 
 def test_a_cluster_is_refused(make_server: MakeServer) -> None:
-    error = failure(make_server("--cluster-enabled", "yes", "--cluster-port", "17123").url)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1] % 50_000 + 5000  # its bus has another 10,000 above
+    error = failure(make_server("--cluster-enabled", "yes", "--bind", "127.0.0.1", "--port", str(port)).url)
     assert isinstance(error, ServerUnsuitable)
     assert "cannot be Celery's broker" in error.message
 

@@ -83,7 +83,7 @@ def translate(error: RedisError, url: str) -> ServerError:
             f"Redis at {where} refused the login: {text}.",
             remedy="Check user and password in redis.url (CHATQ_REDIS_URL).",
         )
-    if isinstance(error, NoPermissionError):
+    if isinstance(error, NoPermissionError) or "NOPERM " in text:
         return ServerRefused(
             f"Redis at {where} does not permit what chatq needs: {text}.",
             remedy="Give the user of redis.url the rights on the keys and channels of redis.key_prefix.",
@@ -98,16 +98,17 @@ def translate(error: RedisError, url: str) -> ServerError:
             f"Redis at {where} cannot be reached: {text}.",
             remedy="Start the server, or correct redis.url (CHATQ_REDIS_URL).",
         )
-    if isinstance(error, OutOfMemoryError) or text.startswith("OOM"):
+    # Redis 6.2 has the cause of a script's error within its text.
+    if isinstance(error, OutOfMemoryError) or "OOM " in text:
         return ServerFull(
             f"Redis at {where} is out of memory and refuses to store more.",
             remedy="Raise its maxmemory, or let finished jobs go sooner (results.keep); what is stored is safe.",
         )
-    if isinstance(error, ReadOnlyError):
+    if isinstance(error, ReadOnlyError) or "READONLY " in text:
         return ServerFull(
             f"Redis at {where} is a read-only replica.", remedy="Point redis.url at the primary server."
         )
-    if text.startswith("MISCONF"):
+    if "MISCONF " in text:
         return ServerFull(
             f"Redis at {where} cannot write to its disk and refuses to store more.",
             remedy="Free space on the server's disk, or see its log; what is stored is safe.",
