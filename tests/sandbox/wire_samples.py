@@ -122,6 +122,24 @@ WAYS: dict[str, dict[str, str | By]] = {
         "error_500": "server_error",
         "error_503_overloaded": "overloaded",
     },
+    "cohere": {
+        "chat_text": "",
+        "chat_tool_call": "",
+        "chat_tool_result": "",
+        "chat_reasoning": "",
+        "chat_json_schema": "",
+        "chat_max_tokens": "",
+        "model_list": "",
+        "error_401": "bad_key",
+        "error_400": "",
+        "error_422": "",
+        "error_404_model": "",
+        "error_429_rate_limited": "rate_limit",
+        "error_429_quota": "quota_exhausted",
+        "error_402": "refuse payment",
+        "error_498": "refuse invalid_token",
+        "error_503_overloaded": "overloaded",
+    },
 }
 
 LEFT_OUT: dict[str, dict[str, str]] = {}

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from chatq_sandbox.dialects.base import Dialect
 from chatq_sandbox.dialects.claude import Claude
+from chatq_sandbox.dialects.cohere import Cohere
 from chatq_sandbox.dialects.custom import Custom
 from chatq_sandbox.dialects.deepseek import DeepSeek
 from chatq_sandbox.dialects.mistralai import MistralAI
 from chatq_sandbox.dialects.openai import OpenAI
 
 DIALECTS: dict[str, Dialect] = {
-    dialect.source: dialect for dialect in (OpenAI(), Claude(), MistralAI(), DeepSeek(), Custom())
+    dialect.source: dialect for dialect in (OpenAI(), Claude(), MistralAI(), DeepSeek(), Cohere(), Custom())
 }
 
 ROOT = "openai"
