@@ -10,13 +10,15 @@ import socket
 import time
 from collections.abc import Iterable
 from importlib.metadata import version
-from typing import Final
+from typing import Any, Final
 
-from celery import Celery
+from celery import Celery, Task, signals
+from celery.app.task import Context
 
 from chatq.contract.errors import ServerError
 from chatq.contract.settings import Settings
 from chatq.contract.states import State
+from chatq.ledger.call import Call
 from chatq.ledger.ledger import Admitted, Ledger
 from chatq.ledger.server import AsyncServer
 from chatq_worker.completion import Completer
@@ -102,6 +104,7 @@ class WorkerService:
             on_restart=self._settle_again,
             on_lead=self._publish_settings,
         )
+        signals.task_revoked.connect(self._cancel_revoked, weak=False)
         await self._lease.renew()
         self._publisher.start()
         self._background = [
@@ -137,15 +140,30 @@ class WorkerService:
 
     def _hand_back(self, admitted: Admitted) -> None:
         """The publisher could not send a message: its job goes elsewhere. From the publisher's thread."""
+        self._ask_soon(
+            self._ledger.settle(admitted.job_id, admitted.token, State.QUEUED),
+            otherwise=f"job {admitted.job_id} waits for its claim to end",
+        )
 
-        async def back() -> None:
+    def _cancel_revoked(self, sender: Task, request: Context, terminated: bool, **_: object) -> None:
+        """Celery has thrown a message away because the task had been revoked: a revoke is a cancel. In the hub thread.
+
+        (What runs already is cancelled by the pool; Celery says `terminated` then.)
+        """
+        if sender.name == COMPLETE and not terminated:
+            self._ask_soon(self._ledger.cancel(request.id), otherwise=f"job {request.id} was not cancelled")
+
+    def _ask_soon(self, call: Call[Any], *, otherwise: str) -> None:
+        """Make a call of the ledger. From any thread; `otherwise` is logged when it fails."""
+
+        async def ask() -> None:
             try:
-                await self._server.run(self._ledger.settle(admitted.job_id, admitted.token, State.QUEUED))
+                await self._server.run(call)
             except ServerError as error:
-                logger.warning("job %s waits for its claim to end: %s", admitted.job_id, error.message)
+                logger.warning("%s: %s", otherwise, error.message)
 
         def begin() -> None:
-            task: asyncio.Task[object] = asyncio.ensure_future(back())
+            task: asyncio.Task[object] = asyncio.ensure_future(ask())
             self._small.add(task)
             task.add_done_callback(self._small.discard)
 
