@@ -9,9 +9,21 @@ from chatq_sandbox.dialects.custom import Custom
 from chatq_sandbox.dialects.deepseek import DeepSeek
 from chatq_sandbox.dialects.mistralai import MistralAI
 from chatq_sandbox.dialects.openai import OpenAI
+from chatq_sandbox.dialects.perplexity import Perplexity
+from chatq_sandbox.dialects.perplexity_sonar import PerplexitySonar
 
 DIALECTS: dict[str, Dialect] = {
-    dialect.source: dialect for dialect in (OpenAI(), Claude(), MistralAI(), DeepSeek(), Cohere(), Custom())
+    dialect.source: dialect
+    for dialect in (
+        OpenAI(),
+        Claude(),
+        MistralAI(),
+        DeepSeek(),
+        Cohere(),
+        Perplexity(),
+        PerplexitySonar(),
+        Custom(),
+    )
 }
 
 ROOT = "openai"
