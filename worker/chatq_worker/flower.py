@@ -2,25 +2,19 @@
 
 Flower's own parts, put together here rather than by its command: so that it listens on loopback unless told otherwise
 and never without a login elsewhere, takes nothing from the folder it was started in, says in one line what is wrong,
-keeps a bounded amount, and ends when it is told to.
-
-Its options come, each overriding the one before: from `_DEFAULTS`, `FLOWER_*` variables, the file that `FLOWER_CONF`
-names, and the arguments of `chatq flower`. See https://flower.readthedocs.io/en/latest/config.html for what there is.
+keeps a bounded amount, and ends when it is told to. Its options: `flower_options.py`.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import ipaddress
+import errno
 import logging
 import os
-import re
 import signal
-from collections.abc import Mapping
 from typing import Any, Final, NoReturn
 
-import flower.command
 from flower.app import Flower
 from flower.events import Events
 from flower.options import options
@@ -33,31 +27,9 @@ from chatq.ledger.locate import broker_url, locator
 from chatq.ledger.server import Server
 from chatq_worker import logs
 from chatq_worker.app import make_app
+from chatq_worker.flower_options import set_options
 
-_DEFAULTS: Final[Mapping[str, Any]] = {
-    "address": "127.0.0.1",
-    "port": 5555,
-    # Not a flowerconfig.py that happens to lie in the working folder: it is Python, and would be run.
-    "conf": os.devnull,
-    "tasks_columns": "uuid,state,args,result,exception,received,runtime,worker",
-    # Some 5 kB a row. What is older is in the ledger.
-    "max_tasks": 10_000,
-    # Every run of a worker has a name of its own: those that ended go.
-    "max_workers": 500,
-    "purge_offline_workers": 600,
-    # Our workers always send events; asking all of them anew every five seconds would be noise.
-    "enable_events": False,
-    # Logging is ours.
-    "logging": "none",
-}
 _PURGE_S: Final = 60
-_LOGIN: Final = re.compile(r"[^:]+:.+")
-
-
-class FlowerMisconfigured(ChatQueueError):
-    """An option of Flower's is wrong, or would let everybody in."""
-
-    code = "config"
 
 
 class FlowerNotStarted(ChatQueueError):
@@ -71,9 +43,8 @@ def run_flower(settings: Settings, *, address: str | None = None, port: int | No
 
     Once it listens it says where, in one line on stdout. `address` and `port` override every other source.
 
-    Raises `FlowerMisconfigured` for a wrong option, and for an address beyond loopback without a login (Flower shows
-    who uses what, and can cancel jobs); `FlowerNotStarted` when the port is taken; a `ServerError` when Redis cannot
-    carry the queue.
+    Raises as `set_options`; `FlowerNotStarted` when the port is taken; a `ServerError` when Redis cannot carry the
+    queue.
     """
     loop = asyncio.new_event_loop()
     asyncio.set_event_loop(loop)
@@ -82,8 +53,7 @@ def run_flower(settings: Settings, *, address: str | None = None, port: int | No
     logs.set_up(level=settings.log.level, form=settings.log.format)
     # It warns whenever no worker answered at once: while workers start, and while there is none.
     logging.getLogger("flower.inspector").setLevel(logging.ERROR)
-    _set_options(address, port)
-    _check_login()
+    set_options(address, port)
     if settings.redis.broker_url is None:
         probe = Server(locator(settings.redis), patience_s=0)
         probe.client()
@@ -108,7 +78,7 @@ def run_flower(settings: Settings, *, address: str | None = None, port: int | No
     where = _listen(web)
     with contextlib.suppress(BrokenPipeError):
         print(f"Flower shows the jobs at {where}", flush=True)  # noqa: T201
-    PeriodicCallback(lambda: _forget_the_gone(web), _PURGE_S * 1000).start()
+    PeriodicCallback(lambda: forget_the_gone(web), _PURGE_S * 1000).start()
     web.start()
     web.stop()
     # Not sys.exit: Flower's threads may be waiting for the answer of a worker or a server that is gone, and Python
@@ -136,67 +106,23 @@ class _JobEvents(Events):  # type: ignore[misc]  # flower has no types
         super().on_event(readable(event))
 
 
-def _set_options(address: str | None, port: int | None) -> None:
-    """Set Flower's options. Raises `FlowerMisconfigured`."""
-    for name, value in _DEFAULTS.items():
-        setattr(options, name, value)
-    try:
-        flower.command.apply_env_options()
-    except Exception as error:
-        names = sorted(filter(flower.command.is_flower_envvar, os.environ))
-        raise FlowerMisconfigured(
-            f"A variable for Flower has a value it cannot have: {error}.", remedy=f"Check {', '.join(names)}."
-        ) from None
-    given = {"--address": address, "--port": port}
-    arguments = [f"{name}={value}" for name, value in given.items() if value is not None]
-    try:
-        flower.command.apply_options("chatq flower", arguments)
-    except Exception as error:
-        # The file is Python: anything can come out of it.
-        raise FlowerMisconfigured(
-            f"Flower's options cannot be read: {type(error).__name__}: {error}.",
-            remedy=f"Correct {options.conf}, which FLOWER_CONF names.",
-        ) from None
-    flower.command.extract_settings()
-    flower.command.setup_logging()
-
-
-def _check_login() -> None:
-    """Refuse to listen beyond loopback without a login, and logins that are none. Raises `FlowerMisconfigured`."""
-    logins = options.basic_auth or []
-    if not all(_LOGIN.fullmatch(login) for login in logins):
-        raise FlowerMisconfigured(
-            "A login for Flower has no user or no password.",
-            remedy="Write FLOWER_BASIC_AUTH=user:password (several: separated by commas).",
-        )
-    if logins or options.auth or options.unix_socket or _is_loopback(options.address):
-        return
-    raise FlowerMisconfigured(
-        f"Flower would listen on {options.address or 'every address'} for everybody who can reach it.",
-        remedy="Set FLOWER_BASIC_AUTH=user:password, or let it listen on 127.0.0.1.",
-    )
-
-
-def _is_loopback(address: str) -> bool:
-    if address == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(address).is_loopback
-    except ValueError:
-        return False
-
-
 def _listen(web: Flower) -> str:
     """Open the port; where it is, for people. Raises `FlowerNotStarted`."""
-    where = options.unix_socket or f"{options.address}:{options.port}"
     try:
         port = web.start_http_server()
     except OSError as error:
+        taken = error.errno == errno.EADDRINUSE
         raise FlowerNotStarted(
-            f"Flower cannot listen at {where}: {os.strerror(error.errno) if error.errno else error}.",
+            f"Flower cannot listen at {_place(options.port)}: {error.strerror or error}.",
             remedy="Stop what listens there (another `chatq up` or `chatq flower`?), or choose another port: "
-            "FLOWER_PORT=5556, or chatq flower --port 5556.",
+            "FLOWER_PORT=5556, or chatq flower --port 5556."
+            if taken
+            else "Check address and port, and FLOWER_CERTFILE and FLOWER_KEYFILE if they are set.",
         ) from None
+    return _place(port)
+
+
+def _place(port: int) -> str:
     if options.unix_socket:
         return f"the Unix socket {options.unix_socket}"
     host = f"[{options.address}]" if ":" in options.address else options.address or "0.0.0.0"  # noqa: S104
@@ -205,7 +131,7 @@ def _listen(web: Flower) -> str:
     return f"{scheme}://{host}:{port}{prefix}"
 
 
-def _forget_the_gone(web: Flower) -> None:
+def forget_the_gone(web: Flower) -> None:
     """Drop what Flower itself keeps for every worker that ever was."""
     web.purge_offline_worker_metrics()
     state = web.events.state

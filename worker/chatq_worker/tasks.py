@@ -19,19 +19,18 @@ COMPLETE = "chatq.complete"
 ASK = "chatq.ask"
 
 
-class JobFailed(Exception):
-    """How Celery and Flower learn that a job failed; the record has the details."""
+class _Shown(Exception):
+    """An error whose text is all that Flower shows of it."""
 
     def __repr__(self) -> str:
-        """What Flower shows of it."""
         return str(self)
 
 
-class JobWaitsAgain(JobFailed):
-    """How they learn why a job went back in line."""
+class JobFailed(_Shown):
+    """How Celery and Flower learn that a job failed; the record has the details."""
 
 
-class JobWaits(Exception):
+class JobWaits(_Shown):
     """How Celery and Flower learn that a job waits again: for a retry, a cool-down, or another worker."""
 
 

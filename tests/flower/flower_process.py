@@ -1,0 +1,77 @@
+"""Flower of a test: `chatq flower` on a free port, asked over HTTP."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import urllib.request
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from installation import WAIT_S, Installation, until
+
+_CHATQ = str(Path(sys.executable).with_name("chatq"))
+
+
+class FlowerProcess:
+    """Started on entering, ended on leaving. `variables`: of its environment."""
+
+    def __init__(self, installation: Installation, *arguments: str, **variables: str) -> None:
+        self._command = [_CHATQ, "flower", "--config", str(installation.config), "--port", "0", *arguments]
+        # Every warning of Python's is shown, and so found in `errors`.
+        self._environ = {**installation.environ, "PYTHONWARNINGS": "default", **variables}
+        self._folder = installation.folder
+        self.url = ""
+        self.errors = ""
+
+    def __enter__(self) -> Self:
+        self._process = subprocess.Popen(
+            self._command,
+            cwd=self._folder,
+            env=self._environ,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        assert self._process.stdout is not None
+        said = self._process.stdout.readline()
+        assert said.startswith("Flower shows the jobs at http://"), said + self._process.communicate()[1]
+        self.url = said.split()[-1]
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if self._process.poll() is None:
+            self._process.kill()
+            self._process.communicate()
+
+    def end(self, number: signal.Signals) -> int:
+        """Send a signal and wait; the exit code. What it said on stderr is in `errors`."""
+        self._process.send_signal(number)
+        _, self.errors = self._process.communicate(timeout=WAIT_S)
+        return self._process.returncode
+
+    def text(self, path: str) -> str:
+        """What it answers at a path."""
+        with urllib.request.urlopen(f"{self.url}{path}", timeout=WAIT_S) as answer:
+            body: bytes = answer.read()
+        return body.decode()
+
+    def rows(self) -> dict[str, dict[str, Any]]:
+        """Every row of its API, by task id."""
+        rows: dict[str, dict[str, Any]] = json.loads(self.text("/api/tasks"))
+        return rows
+
+    def row(self, job_id: str, state: str) -> dict[str, Any]:
+        """The row of a job, once it is in that state of Celery's."""
+
+        def there() -> dict[str, Any] | None:
+            row = self.rows().get(job_id)
+            return row if row is not None and row["state"] == state else None
+
+        row: dict[str, Any] = until(there, f"Flower to show {job_id} as {state}")
+        return row
