@@ -11,6 +11,7 @@ from typing import Final
 from celery.apps import worker as celery_worker
 from celery.platforms import SecurityWarning
 
+from chatq.contract.connection import Connection
 from chatq.contract.settings import Settings
 from chatq.ledger.locate import broker_url, locator
 from chatq.ledger.server import AsyncServer, Server
@@ -20,6 +21,15 @@ from chatq_worker.service import WorkerService, new_worker_id
 
 SIMULATOR_VARIABLE: Final = "CHATQ_INTERNAL_SIMULATOR_URL"
 """Where `chatq up` says that the simulator listens."""
+_SIMULATED_PATHS: Final[Mapping[str, str]] = {
+    "ai21": "ai21/studio/v1",
+    "claude": "claude",
+    "cohere": "cohere",
+    "deepseek": "deepseek",
+    "fireworks": "fireworks/inference/v1",
+    "perplexity": "perplexity",
+}
+"""The simulator's base URL of a source, below its own address: the source's own path. Others: `SOURCE/v1`."""
 _FILES_BESIDE_CALLS: Final = 200
 
 
@@ -66,12 +76,18 @@ def with_simulator(settings: Settings, environ: Mapping[str, str]) -> Settings:
     if url is None:
         return settings
     connections = {
-        name: connection.model_copy(update={"url": f"{url}/{connection.source}/v1"})
+        name: connection.model_copy(update={"url": f"{url}/{_simulated_path(connection)}"})
         if connection.url == "simulator"
         else connection
         for name, connection in settings.connections.items()
     }
     return settings.model_copy(update={"connections": connections})
+
+
+def _simulated_path(connection: Connection) -> str:
+    if connection.api == "sonar":
+        return "perplexity-sonar"
+    return _SIMULATED_PATHS.get(connection.source, f"{connection.source}/v1")
 
 
 def _raise_open_files(slots: int) -> None:
