@@ -218,12 +218,7 @@ class ChatCompletions(Dialect):
 
     def stream(self, request: ChatRequest, answer: Answer) -> list[bytes]:
         message = self.message(request, answer)
-        shared = {
-            "id": self.answer_id(answer),
-            "object": "chat.completion.chunk",
-            "created": answer.created,
-            "model": self.answered_model(request.model),
-        }
+        shared = self.chunk_head(request, answer)
 
         usage: dict[str, Any] = {"usage": None} if request.stream_usage else {}
 
@@ -249,6 +244,15 @@ class ChatCompletions(Dialect):
         if request.stream_usage:
             events.append(event(orjson.dumps({**shared, "choices": [], "usage": self.usage(answer)})))
         return [*events, DONE]
+
+    def chunk_head(self, request: ChatRequest, answer: Answer) -> dict[str, Any]:
+        """What every chunk of a stream begins with."""
+        return {
+            "id": self.answer_id(answer),
+            "object": "chat.completion.chunk",
+            "created": answer.created,
+            "model": self.answered_model(request.model),
+        }
 
     def text_deltas(self, message: dict[str, Any]) -> list[dict[str, Any]]:
         """The texts of a message in the pieces in which a stream brings them."""

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from chatq_sandbox.dialects.ai21 import AI21
 from chatq_sandbox.dialects.base import Dialect
 from chatq_sandbox.dialects.claude import Claude
 from chatq_sandbox.dialects.cohere import Cohere
 from chatq_sandbox.dialects.custom import Custom
 from chatq_sandbox.dialects.deepseek import DeepSeek
+from chatq_sandbox.dialects.electronhub import ElectronHub
+from chatq_sandbox.dialects.fireworks import Fireworks
 from chatq_sandbox.dialects.mistralai import MistralAI
 from chatq_sandbox.dialects.openai import OpenAI
 from chatq_sandbox.dialects.perplexity import Perplexity
@@ -22,6 +25,9 @@ DIALECTS: dict[str, Dialect] = {
         Cohere(),
         Perplexity(),
         PerplexitySonar(),
+        Fireworks(),
+        ElectronHub(),
+        AI21(),
         Custom(),
     )
 }
