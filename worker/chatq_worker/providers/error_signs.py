@@ -94,6 +94,13 @@ OF_SOURCE: Final[Mapping[str, tuple[Sign, ...]]] = {
                 r"^litellm\.\w+: .*(?:insufficient balance|insufficient_quota|exceeded your current quota)"
             ),
         ),
+        Sign(
+            "unauthorized",
+            _on(400),
+            _any("no_db_connection"),
+            remedy="Give the connection the proxy's master key: a LiteLLM proxy without a database takes no other, "
+            "and calls every other key a missing database.",
+        ),
         # llama.cpp says so for minutes; it costs the jobs nothing.
         Sign("overloaded", _on(503), text=_says("loading model")),
     ),
