@@ -60,7 +60,7 @@ class AI21(ChatCompletions):
     }
     # Without a key it answers too: 200 and an empty list.
     open_endpoints = frozenset(("models",))
-    words: ClassVar[Words] = PydanticWords(_unprocessable)
+    words: Words = PydanticWords(_unprocessable)
     strict = True
     max_tokens_fields = ("max_tokens",)
     usage_needs_asking = False

@@ -54,7 +54,7 @@ class ChatCompletions(Dialect):
     strict: ClassVar[bool] = False
     """Whether unknown fields are refused."""
 
-    words: ClassVar[Words]
+    words: Words
     max_tokens_fields: ClassVar[tuple[str, ...]] = ("max_tokens", "max_completion_tokens")
     reasoning_field: ClassVar[str | None] = None
     """Where the answer's reasoning goes; None: nowhere."""

@@ -72,7 +72,7 @@ class DeepSeek(ChatCompletions):
         "GET /v1/models": "models",
         "GET /user/balance": "balance",
     }
-    words: ClassVar[Words] = _DeepSeekWords(_unprocessable)
+    words: Words = _DeepSeekWords(_unprocessable)
     max_tokens_fields = ("max_tokens",)
     reasoning_field = "reasoning_content"
     usage_needs_asking = False

@@ -41,7 +41,7 @@ class ElectronHub(ChatCompletions):
 
     source = "electronhub"
     default_models = ("gpt-4o", "claude-sonnet-4-6", "deepseek-r1")
-    words: ClassVar[Words] = PydanticWords(_bad_request)
+    words: Words = PydanticWords(_bad_request)
     reasoning_field = "reasoning_content"
     default_bucket = "window"
     default_penalty_s = 180.0

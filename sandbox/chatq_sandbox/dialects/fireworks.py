@@ -71,7 +71,7 @@ class Fireworks(ChatCompletions):
         "GET /inference/v1/models": "models",
         "GET /v1/accounts/fireworks/models": "managed models",
     }
-    words: ClassVar[Words] = PydanticWords(_bad_request)
+    words: Words = PydanticWords(_bad_request)
     strict = True
     reasoning_field = "reasoning_content"
     usage_needs_asking = False

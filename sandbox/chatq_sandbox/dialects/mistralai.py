@@ -50,7 +50,7 @@ class MistralAI(ChatCompletions):
         "magistral-medium-latest",
         "mistral-embed",
     )
-    words: ClassVar[Words] = WORDS
+    words: Words = WORDS
     strict = True
     max_tokens_fields = ("max_tokens",)
     usage_needs_asking = False

@@ -105,7 +105,7 @@ class OpenAI(ChatCompletions):
         ),
     }
     default_models = ("gpt-4o-mini", "gpt-4o", "gpt-4.1-mini", "gpt-5-mini", "gpt-5.2", "o4-mini")
-    words: ClassVar[Words] = OpenAIWords()
+    words: Words = OpenAIWords()
     strict = True
     max_tokens_fields = ("max_completion_tokens", "max_tokens")
     fields: ClassVar[dict[str, Check]] = {

@@ -59,7 +59,7 @@ class PerplexitySonar(ChatCompletions):
         "POST /chat/completions": CHAT,
         "POST /v1/chat/completions": CHAT,
     }
-    words: ClassVar[Words] = WORDS
+    words: Words = WORDS
     max_tokens_fields = ("max_tokens",)
     usage_needs_asking = False
     fields: ClassVar[Mapping[str, Check]] = {

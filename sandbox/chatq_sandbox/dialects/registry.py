@@ -7,6 +7,16 @@ from chatq_sandbox.dialects.base import Dialect
 from chatq_sandbox.dialects.claude import Claude
 from chatq_sandbox.dialects.cohere import Cohere
 from chatq_sandbox.dialects.custom import Custom
+from chatq_sandbox.dialects.custom_engines import VLLM, Aphrodite, LlamaCpp, Ollama
+from chatq_sandbox.dialects.custom_servers import (
+    Bare,
+    Gateway,
+    LiteLLM,
+    LMStudio,
+    LocalAI,
+    Oobabooga,
+    TabbyAPI,
+)
 from chatq_sandbox.dialects.deepseek import DeepSeek
 from chatq_sandbox.dialects.electronhub import ElectronHub
 from chatq_sandbox.dialects.fireworks import Fireworks
@@ -29,6 +39,17 @@ DIALECTS: dict[str, Dialect] = {
         ElectronHub(),
         AI21(),
         Custom(),
+        LMStudio(),
+        LiteLLM(),
+        LocalAI(),
+        TabbyAPI(),
+        Oobabooga(),
+        Aphrodite(),
+        LlamaCpp(),
+        VLLM(),
+        Ollama(),
+        Gateway(),
+        Bare(),
     )
 }
 
