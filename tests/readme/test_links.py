@@ -1,0 +1,24 @@
+"""The documentation's links."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from markdown import PAGES, ROOT, anchors, links
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_every_link_leads_somewhere(page: Path) -> None:
+    lost = []
+    for target in links(page):
+        path, _, anchor = target.partition("#")
+        there = (page.parent / path).resolve() if path else page
+        if not there.exists() or (anchor and anchor not in anchors(there)):
+            lost.append(target)
+    assert lost == []
+
+
+def test_the_readme_links_every_page_of_the_documentation() -> None:
+    linked = {(ROOT / target.partition("#")[0]).resolve() for target in links(ROOT / "README.md")}
+    assert [str(page.relative_to(ROOT)) for page in (ROOT / "docs").glob("*.md") if page not in linked] == []
