@@ -61,6 +61,11 @@ class FlowerProcess:
             body: bytes = answer.read()
         return body.decode()
 
+    def post(self, path: str) -> None:
+        """Ask for something at a path."""
+        with urllib.request.urlopen(f"{self.url}{path}", data=b"", timeout=WAIT_S) as answer:
+            assert answer.status == 200
+
     def rows(self) -> dict[str, dict[str, Any]]:
         """Every row of its API, by task id."""
         rows: dict[str, dict[str, Any]] = json.loads(self.text("/api/tasks"))

@@ -77,6 +77,18 @@ def test_a_cancelled_job_is_shown_as_revoked(installation: Installation, flower:
     assert flower.row(job.id, "REVOKED")["revoked"] is not None
 
 
+def test_terminate_on_a_row_cancels_the_running_job(
+    installation: Installation, flower: FlowerProcess
+) -> None:
+    installation.hold_answers()
+    job = installation.queue.enqueue("sim", "job:terminated Say hi")
+    installation.await_in_flight(1)
+    flower.post(f"/api/task/revoke/{job.id}?terminate=true")
+    ended = installation.queue.wait(job.id, WAIT_S)
+    installation.release_answers()
+    assert ended.state == "cancelled"
+
+
 def test_a_worker_answers_flower_and_stays_connected(
     installation: Installation, flower: FlowerProcess
 ) -> None:

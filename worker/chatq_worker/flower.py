@@ -17,8 +17,10 @@ from typing import Any, Final, NoReturn
 
 from flower.app import Flower
 from flower.events import Events
+from flower.inspector import Inspector
 from flower.options import options
 from flower.urls import settings as web_settings
+from kombu.utils.url import maybe_sanitize_url
 from tornado.ioloop import IOLoop, PeriodicCallback
 
 from chatq.contract.errors import ChatQueueError
@@ -75,6 +77,7 @@ def run_flower(settings: Settings, *, address: str | None = None, port: int | No
         ),
         **web_settings,
     )
+    web.inspector = _Inspector(IOLoop.current(), app, options.inspect_timeout / 1000)
     where = _listen(web)
     with contextlib.suppress(BrokenPipeError):
         print(f"Flower shows the jobs at {where}", flush=True)  # noqa: T201
@@ -104,6 +107,16 @@ class _JobEvents(Events):  # type: ignore[misc]  # flower has no types
 
     def on_event(self, event: dict[str, Any]) -> None:
         super().on_event(readable(event))
+
+
+class _Inspector(Inspector):  # type: ignore[misc]
+    """What Flower asks of workers. For a Unix socket Celery counts the password to the host name, and tells it."""
+
+    def _on_update(self, workername: str, method: str, response: Any) -> None:
+        if method == "stats":
+            broker = (response.get("consumer") or response).get("broker", {})
+            broker["hostname"] = maybe_sanitize_url(broker.get("hostname") or "")
+        super()._on_update(workername, method, response)
 
 
 def _listen(web: Flower) -> str:
