@@ -250,8 +250,9 @@ class Control:
         return {"paused": False, "released": self.simulator.resume()}
 
     def _reset(self, _: dict[str, Any]) -> Any:
+        bugs = self.simulator.counts.bugs
         self.simulator.reset()
-        return {}
+        return {"bugs": bugs}
 
     def _source(self, section: Section) -> Source:
         sources = self.simulator.sources

@@ -70,10 +70,12 @@ class _Builder:
                 return None
 
     def _object(self, schema: dict[str, Any], depth: int) -> dict[str, Any]:
-        properties = schema.get("properties", {})
+        properties, required = schema.get("properties"), schema.get("required")
+        known = properties if isinstance(properties, dict) else {}
         return {
-            name: self.build(properties.get(name, {"type": "string"}), depth + 1)
-            for name in schema.get("required", ())
+            name: self.build(known.get(name, {"type": "string"}), depth + 1)
+            for name in (required if isinstance(required, list) else ())
+            if isinstance(name, str)
         }
 
     def _string(self, schema: dict[str, Any]) -> str:

@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 import orjson
 
 from chatq_sandbox.dialects.base import CHAT, Dialect
-from chatq_sandbox.dialects.fields import Check, Words, check_fields, stops_of, text_of
+from chatq_sandbox.dialects.fields import Check, Words, check_fields, mapping_of, stops_of, text_of
 from chatq_sandbox.exchange import (
     Answer,
     ChatRequest,
@@ -114,7 +114,7 @@ class ChatCompletions(Dialect):
         for position, item in enumerate(raw):
             if not isinstance(item, dict):
                 raise self.words.wrong_type(f"messages[{position}]", "object", item)
-            role = ROLES.get(item.get("role", ""))
+            role = ROLES.get(str(item.get("role")))
             if role is None:
                 raise self.words.not_one_of(f"messages[{position}].role", item.get("role"), tuple(ROLES))
             messages.append(Message(role, text_of(item.get("content"))))
@@ -133,7 +133,7 @@ class ChatCompletions(Dialect):
     def read_tool_choice(self, raw: Any, tools: tuple[Tool, ...]) -> str:
         """auto, none, required or a tool's name."""
         if isinstance(raw, dict):
-            return str((raw.get("function") or {}).get("name", "required"))
+            return str(mapping_of(raw.get("function")).get("name", "required"))
         return "required" if raw in ("required", "any") else raw if raw == "none" else "auto"
 
     def read_json_schema(self, raw: Any, messages: tuple[Message, ...]) -> dict[str, Any] | None:
@@ -144,7 +144,7 @@ class ChatCompletions(Dialect):
             case "json_object":
                 return {}
             case "json_schema":
-                return (raw.get("json_schema") or {}).get("schema") or {}
+                return mapping_of(mapping_of(raw.get("json_schema")).get("schema"))
             case _:
                 return None
 

@@ -143,7 +143,7 @@ def thinks(body: dict[str, Any], model: Model) -> bool:
         "enabled": model.takes_thinking_budget,
         "adaptive": model.takes_adaptive_thinking,
     }
-    if kind not in allowed:
+    if not isinstance(kind, str) or kind not in allowed:
         raise wrong_tag("thinking", kind, allowed)
     if not allowed[kind]:
         raise WORDS.refused(None, f"thinking.type: '{kind}' is not supported on this model")

@@ -195,6 +195,8 @@ def _block(where: str, block: Any, said_by: str) -> dict[str, Any]:
                 raise WORDS.wrong_type(f"{where}.tool_use.input", "object", block["input"])
         case "thinking":
             _check_signature(where, block)
+        case "tool_result" if not isinstance(block.get("content"), str | list | None):
+            raise WORDS.wrong_type(f"{where}.tool_result.content", "string", block["content"])
         case "tool_result" if isinstance(block.get("content"), list):
             inner = [
                 _block(f"{where}.tool_result.content.{place}", item, "result")

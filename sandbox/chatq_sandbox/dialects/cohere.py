@@ -24,6 +24,7 @@ from chatq_sandbox.dialects.fields import (
     Text,
     Texts,
     check_fields,
+    stops_of,
 )
 from chatq_sandbox.exchange import (
     Answer,
@@ -126,7 +127,7 @@ class Cohere(Dialect):
             model=model,
             messages=messages,
             max_tokens=body.get("max_tokens"),
-            stop=tuple(body.get("stop_sequences") or ()),
+            stop=stops_of(body.get("stop_sequences")),
             stream=bool(body.get("stream")),
             tools=tools,
             tool_choice=str(body.get("tool_choice") or "auto").lower(),

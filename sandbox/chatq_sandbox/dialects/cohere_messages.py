@@ -84,7 +84,7 @@ def _role(where: str, item: Any) -> Role:
     if not isinstance(item, dict):
         raise WORDS.wrong_type(where, "object", item)
     role = item.get("role")
-    if role not in _KEYS:
+    if not isinstance(role, str) or role not in _KEYS:
         raise WORDS.not_one_of(f"{where}.role", role, tuple(_KEYS))
     for key, value in item.items():
         if key not in _KEYS[role]:
@@ -113,6 +113,8 @@ def _text(where: str, role: str, content: Any) -> str:
 
 
 def _call_ids(where: str, calls: Any) -> list[str]:
+    if not isinstance(calls, list):
+        raise WORDS.wrong_type(f"{where}.tool_calls", "array", calls)
     found = []
     for number, call in enumerate(calls):
         function = call.get("function") if isinstance(call, dict) else None

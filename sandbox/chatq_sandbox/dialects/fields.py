@@ -183,6 +183,11 @@ def check_fields(
             known.check(name, value, words)
 
 
+def mapping_of(value: Any) -> dict[str, Any]:
+    """The mapping, or an empty one in the place of anything else."""
+    return value if isinstance(value, dict) else {}
+
+
 def text_of(content: Any) -> str:
     """All text in a message's content: a string, or the text parts of a list joined by line feeds."""
     if isinstance(content, str):

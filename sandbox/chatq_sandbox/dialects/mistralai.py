@@ -20,6 +20,7 @@ from chatq_sandbox.dialects.fields import (
     Text,
     Texts,
     Words,
+    mapping_of,
 )
 from chatq_sandbox.dialects.mistralai_messages import check_tools, read_messages
 from chatq_sandbox.dialects.mistralai_words import WORDS, error
@@ -120,7 +121,7 @@ class MistralAI(ChatCompletions):
             if raw.get("type", "text") not in kinds:
                 raise WORDS.not_one_of("response_format.type", raw["type"], kinds)
             if raw.get("type") == "json_schema":
-                wrapper = raw.get("json_schema") or {}
+                wrapper = mapping_of(raw.get("json_schema"))
                 for name in ("name", "schema"):
                     if name not in wrapper:
                         raise WORDS.missing(f"response_format.json_schema.{name}")

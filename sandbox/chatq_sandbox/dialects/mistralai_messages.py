@@ -74,7 +74,7 @@ def _check_shape(where: str, item: Any) -> None:
     if not isinstance(item, dict):
         raise WORDS.wrong_type(where, "object", item)
     role = item.get("role")
-    if role not in _KEYS:
+    if not isinstance(role, str) or role not in _KEYS:
         raise WORDS.not_one_of(f"{where}.role", role, tuple(_KEYS))
     for key, value in item.items():
         if key not in _KEYS[role]:
@@ -84,6 +84,8 @@ def _check_shape(where: str, item: Any) -> None:
         raise WORDS.missing(f"{where}.{role}.content")
     if not isinstance(content, str | list | None):
         raise WORDS.wrong_type(f"{where}.{role}.content", "string", content)
+    if not isinstance(item.get("tool_calls"), list | None):
+        raise WORDS.wrong_type(f"{where}.{role}.tool_calls", "array", item["tool_calls"])
     if role == "assistant" and not content and not item.get("tool_calls"):
         message = "Assistant message must have either content or tool_calls, but not none."
         raise Refused("bad_request", error(400, message, "invalid_request_assistant_message", "3240"))

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from chatq_sandbox.dialects.chat_completions import ROLES
-from chatq_sandbox.dialects.fields import Array, Words, text_of
+from chatq_sandbox.dialects.fields import Array, Words, mapping_of, text_of
 from chatq_sandbox.exchange import Message, Refused, Role
 
 _NAME = re.compile(r"[a-zA-Z0-9_-]{1,64}")
@@ -64,7 +64,7 @@ def check_tools(raw: list[Any], words: Words) -> None:
             raise words.wrong_type(where, "object", item)
         if item.get("type") not in ("function", "custom"):
             raise words.not_one_of(f"{where}.type", item.get("type"), ("function", "custom"))
-        function = item.get("function") or {}
+        function = mapping_of(item.get("function"))
         if item["type"] == "function" and not _NAME.fullmatch(str(function.get("name") or "")):
             raise _wrong_pattern(f"{where}.function.name", _NAME_PATTERN, words)
 

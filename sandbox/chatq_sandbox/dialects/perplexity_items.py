@@ -6,7 +6,7 @@ from __future__ import annotations
 from typing import Any
 
 from chatq_sandbox.dialects.chat_completions import ROLES
-from chatq_sandbox.dialects.fields import text_of
+from chatq_sandbox.dialects.fields import mapping_of, text_of
 from chatq_sandbox.dialects.perplexity_words import WORDS
 from chatq_sandbox.exchange import Message, Tool
 
@@ -124,7 +124,7 @@ def _check_search(where: str, item: dict[str, Any]) -> None:
     size = item.get("search_context_size", "low")
     if size not in _CONTEXT_SIZES:
         raise WORDS.not_one_of(f"{where}.search_context_size", size, _CONTEXT_SIZES)
-    filters = item.get("filters") or {}
+    filters = mapping_of(item.get("filters"))
     recency = filters.get("search_recency_filter", "day")
     if recency not in _RECENCIES:
         raise WORDS.not_one_of(f"{where}.filters.search_recency_filter", recency, _RECENCIES)

@@ -88,9 +88,9 @@ class PerplexitySonar(ChatCompletions):
         messages = []
         for position, item in enumerate(raw):
             role = item.get("role") if isinstance(item, dict) else None
-            if role not in _ROLES:
+            if not isinstance(role, str) or role not in _ROLES:
                 raise WORDS.not_one_of(f"messages[{position}].role", role, tuple(_ROLES))
-            messages.append(Message(_ROLES[str(role)], text_of(item.get("content"))))
+            messages.append(Message(_ROLES[role], text_of(item.get("content"))))
         talk = [message.role for message in messages]
         while talk and talk[0] == "system":
             talk.pop(0)
