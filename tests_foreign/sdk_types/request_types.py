@@ -1,0 +1,135 @@
+"""The type of each source's request body, as its official SDK declares it.
+
+Three kinds of declaration: TypedDicts and models are taken as they are; where an SDK has only a method, its parameters
+are the body's keys. DeepSeek, Electron Hub and custom servers have no SDK: OpenAI's type with what the documents add.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterable
+from typing import Any, Literal, NotRequired, Required
+
+from ai21.clients.studio.resources.chat import chat_completions as ai21
+from ai21.models.chat import AssistantMessage, SystemMessage, ToolMessage, UserMessage
+from anthropic.types.message_create_params import MessageCreateParamsNonStreaming as ClaudeRequest
+from cohere.v2.client import V2Client
+from fireworks.types.chat.completion_create_params import (
+    CompletionCreateParamsNonStreaming as FireworksRequest,
+)
+from mistralai.client.models.chatcompletionrequest import ChatCompletionRequest as MistralRequest
+from openai.types import chat as openai
+from openai.types.chat.completion_create_params import CompletionCreateParamsNonStreaming as OpenAIRequest
+from perplexity.generated.api import ResponsesRequestInput as AgentRequest
+from perplexity.types.chat.completion_create_params import (
+    CompletionCreateParamsNonStreaming as SonarRequest,
+)
+from typing_extensions import TypedDict, get_type_hints
+
+
+class Thinking(TypedDict):
+    """DeepSeek, Thinking Mode."""
+
+    type: Literal["enabled", "disabled"]
+
+
+class DeepSeekAssistant(openai.ChatCompletionAssistantMessageParam, total=False):
+    """DeepSeek, Create Chat Completion: what an earlier turn thought, and the mark of a prefix."""
+
+    reasoning_content: str
+    prefix: bool
+
+
+DeepSeekMessage = (
+    openai.ChatCompletionSystemMessageParam
+    | openai.ChatCompletionUserMessageParam
+    | DeepSeekAssistant
+    | openai.ChatCompletionToolMessageParam
+)
+
+
+class DeepSeekRequest(OpenAIRequest, total=False):
+    """DeepSeek, Create Chat Completion."""
+
+    messages: Required[Iterable[DeepSeekMessage]]
+    thinking: Thinking
+    reasoning_effort: Literal["low", "high", "max"]
+    user_id: str
+
+
+class Reasoning(TypedDict, total=False):
+    """Electron Hub, Chat Completions."""
+
+    effort: Literal["none", "minimal", "low", "medium", "high", "xhigh"]
+    exclude: bool
+
+
+class ElectronHubRequest(OpenAIRequest, total=False):
+    """Electron Hub, Chat Completions."""
+
+    reasoning: Reasoning
+    web_search: bool
+
+
+class CustomRequest(OpenAIRequest, total=False):
+    """Samplers and switches of LM Studio, Oobabooga, TabbyAPI, Aphrodite, llama.cpp, vLLM."""
+
+    top_k: int
+    min_p: float
+    repeat_penalty: float
+    repetition_penalty: float
+    dry_multiplier: float
+    chat_template_kwargs: dict[str, object]
+    mode: Literal["instruct", "chat", "chat-instruct"]
+    instruction_template: str
+
+
+class ClaudeSamplingRequest(ClaudeRequest, total=False):
+    """Version 2023-06-01 of the API; the SDK's own type is that of 2026-10-21, which has no sampling."""
+
+    temperature: float
+    top_p: float
+    top_k: int
+
+
+def of_method(method: Callable[..., Any], name: str, **keys: Any) -> Any:
+    """A TypedDict with a method's keyword parameters. `keys`: what the method does not say, or says too widely."""
+    hints = get_type_hints(method, include_extras=True)
+    found: dict[str, Any] = {}
+    for parameter in inspect.signature(method).parameters.values():
+        if parameter.name in ("self", "request_options") or parameter.kind is parameter.VAR_KEYWORD:
+            continue
+        needed = parameter.default is parameter.empty
+        found[parameter.name] = (Required if needed else NotRequired)[hints[parameter.name]]
+    return TypedDict(name, {**found, **keys})  # type: ignore[operator]
+
+
+AI21Request = of_method(
+    ai21.ChatCompletions.create,
+    "AI21Request",
+    # The SDK's union ends with a message of any role and no other key, which would let every mistake pass.
+    messages=Required[list[UserMessage | AssistantMessage | ToolMessage | SystemMessage]],
+    # Passed through by the SDK's **kwargs; litellm's ai21 module sends them.
+    seed=NotRequired[int],
+    tool_choice=NotRequired[str],
+)
+CohereRequest = of_method(V2Client.chat, "CohereRequest", stream=Required[Literal[False]])
+
+
+def request_type(source: str, headers: dict[str, str]) -> Any:
+    """The type of the body of a request to a source. `source` is `perplexity-sonar` for Perplexity's older API."""
+    if source == "claude" and headers["anthropic-version"] == "2023-06-01":
+        return ClaudeSamplingRequest
+    return {
+        "openai": OpenAIRequest,
+        "claude": ClaudeRequest,
+        "mistralai": MistralRequest,
+        "deepseek": DeepSeekRequest,
+        "ai21": AI21Request,
+        "cohere": CohereRequest,
+        "perplexity": AgentRequest,
+        "perplexity-sonar": SonarRequest,
+        "fireworks": FireworksRequest,
+        "electronhub": ElectronHubRequest,
+        "custom": CustomRequest,
+    }[source]
