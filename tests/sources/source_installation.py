@@ -1,11 +1,13 @@
-"""One installation with a connection for every source that the simulator speaks; see `tests/integration/installation.py`.
+"""One installation with a connection for every source that the simulator speaks; see `installation.py` of the
+integration tests.
 
-Connections are named after the simulator's dialects: `openai`, `claude`, `perplexity-sonar` ... A dialect that is added
-to the simulator's registry joins by itself, with its first model unless `MODELS` names another.
+Connections are named after the simulator's dialects: `openai`, `claude`, `perplexity-sonar`, `custom-vllm` ... What is
+added to the simulator's registry joins by itself, with its first model unless `MODELS` names another.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -18,9 +20,9 @@ from chatq.contract.connection import Source
 from chatq_sandbox.dialects.registry import DIALECTS
 from chatq_sandbox.process import SimulatorProcess
 
-DIALECT_NAMES: Final = tuple(DIALECTS)
-PATHS: Final = {"ai21": "/studio/v1", "fireworks": "/inference/v1", "claude": "", "cohere": "", "perplexity": ""}
-"""The providers' own base paths; others: /v1."""
+DIALECT_OF: Final = {name.replace("/", "-"): name for name in DIALECTS}
+"""The simulator's dialect of each connection."""
+NAMES: Final = tuple(DIALECT_OF)
 MODELS: Final = {
     "openai": "gpt-5-mini",
     "claude": "claude-sonnet-4-5",
@@ -30,32 +32,31 @@ MODELS: Final = {
     "perplexity": "openai/gpt-5.2",
     "perplexity-sonar": "sonar-pro",
 }
-LETTERS: Final = "abcdefghijklmnopqrstuvwxyz"
 
 
-def source_of(dialect: str) -> str:
-    """The source whose adapter speaks a dialect: `perplexity` for `perplexity-sonar`."""
-    return dialect if dialect in get_args(Source) else dialect.partition("-")[0]
+def source_of(name: str) -> str:
+    """The source of a connection: `perplexity` of `perplexity-sonar`."""
+    return name if name in get_args(Source) else name.partition("-")[0]
 
 
-def model_of(dialect: str) -> str:
-    """A model of the dialect."""
-    return MODELS.get(dialect) or DIALECTS[dialect].default_models[0]
+def model_of(name: str) -> str:
+    """A model that the connection's dialect knows."""
+    return MODELS.get(name) or DIALECTS[DIALECT_OF[name]].default_models[0]
 
 
-def canary_of(dialect: str, *, wrong: bool = False) -> str:
-    """A key that is found nowhere by accident: no source's key resembles another's, or the wrong one of its own."""
-    turned = LETTERS[DIALECT_NAMES.index(dialect) :] + LETTERS[: DIALECT_NAMES.index(dialect)]
-    return f"sk-{'wrong' if wrong else 'valid'}{turned[::-2]}{turned[::3]}{7919 * (len(turned) + ord(turned[0]))}"
+def canary_of(name: str, *, wrong: bool = False) -> str:
+    """A key that is found nowhere by accident, and shares no six characters with another: good, or wrong."""
+    place = 2 * NAMES.index(name) + wrong
+    return f"sk-{hashlib.sha256(f'canary {place}'.encode()).hexdigest()[:32]}"
 
 
-def key_variable(dialect: str, *, wrong: bool = False) -> str:
+def key_variable(name: str, *, wrong: bool = False) -> str:
     """The environment variable that holds the key."""
-    return f"TEST_{'WRONG' if wrong else 'KEY'}_{dialect.upper().replace('-', '_')}"
+    return f"TEST_{'WRONG' if wrong else 'GOOD'}_{name.upper().replace('-', '_')}"
 
 
 class SourceInstallation(Installation):
-    """`others`: connections beside one for each dialect, and one with a wrong key for each (`wrong-DIALECT`).
+    """`others`: connections beside three for each dialect: NAME, `wrong-NAME` with a wrong key, `cooling-NAME`.
 
     `{simulator}` in an url stands for the simulator's address.
     """
@@ -69,15 +70,15 @@ class SourceInstallation(Installation):
         **sections: Mapping[str, Any],
     ) -> None:
         keys = {
-            key_variable(dialect, wrong=wrong): canary_of(dialect, wrong=wrong)
-            for dialect in DIALECT_NAMES
+            key_variable(name, wrong=wrong): canary_of(name, wrong=wrong)
+            for name in NAMES
             for wrong in (False, True)
         }
         super().__init__(folder, environ={**keys, **(environ or {})}, **sections)
         self.simulator = SimulatorProcess(
             {
                 "remember_requests": 1000,
-                "sources": {dialect: {"keys": [canary_of(dialect)]} for dialect in DIALECT_NAMES},
+                "sources": {DIALECT_OF[name]: {"keys": [canary_of(name)]} for name in NAMES},
             }
         )
         self._others = others or {}
@@ -88,10 +89,15 @@ class SourceInstallation(Installation):
             self.queue.close()
             settings = json.loads(self.config.read_text())
             settings["connections"] = {
-                **{dialect: self.connection(dialect) for dialect in DIALECT_NAMES},
+                **{name: self.connection(name) for name in NAMES},
                 **{
-                    f"wrong-{dialect}": self.connection(dialect, wrong=True, retry={"max_attempts": 1})
-                    for dialect in DIALECT_NAMES
+                    f"wrong-{name}": self.connection(name, wrong=True, retry={"max_attempts": 1})
+                    for name in NAMES
+                },
+                # A lane of its own: while it cools down, the source's other jobs go on.
+                **{
+                    f"cooling-{name}": self.connection(name, limits={"scope": f"cooling-{name}"})
+                    for name in NAMES
                 },
                 **self._others,
             }
@@ -102,15 +108,15 @@ class SourceInstallation(Installation):
             raise
         return self
 
-    def connection(self, dialect: str, *, wrong: bool = False, **more: Any) -> dict[str, Any]:
-        """The configuration of a connection that speaks a dialect."""
-        source = source_of(dialect)
+    def connection(self, name: str, *, wrong: bool = False, **more: Any) -> dict[str, Any]:
+        """The configuration of a connection of that name."""
+        source = source_of(name)
         settings = {
             "source": source,
             # The source's own connection shows where `simulator` leads; variants need their address.
-            "url": "simulator" if source == dialect else f"{{simulator}}/{dialect}{PATHS.get(dialect, '/v1')}",
-            "model": model_of(dialect),
-            "api_key": f"env:{key_variable(dialect, wrong=wrong)}",
+            "url": "simulator" if source == name else f"{{simulator}}/{DIALECT_OF[name]}/v1",
+            "model": model_of(name),
+            "api_key": f"env:{key_variable(name, wrong=wrong)}",
             **more,
         }
-        return {**settings, "api": "sonar"} if dialect == "perplexity-sonar" else settings
+        return {**settings, "api": "sonar"} if name == "perplexity-sonar" else settings

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import base64
+import json
+from datetime import datetime
 from typing import Any
 
-import orjson
 import pytest
-from installation import WAIT_S
-from source_installation import DIALECT_NAMES, SourceInstallation, canary_of
+from installation import WAIT_S, until
+from source_installation import NAMES, SourceInstallation
 
 from chatq import JobRecord
 from chatq.contract.record import Result
 from chatq_sandbox.answers import digest_of
-from chatq_sandbox.dialects.registry import DIALECTS
 
 WEATHER: dict[str, Any] = {
     "type": "function",
@@ -35,15 +35,31 @@ PNG = base64.b64encode(
     )
 ).decode()
 
-each_source = pytest.mark.parametrize("source", DIALECT_NAMES)
+TEMPLATE_TOKENS = {"cohere": 70}
+"""What a source counts in front of every prompt."""
+
+NO_TOOLS = frozenset({"perplexity-sonar"})
+NO_WORD_FOR_A_CUT_ANSWER = frozenset({"perplexity"})
+TELLS_LITTLE = frozenset({"custom-bare"})
+"""Answers have neither usage nor a reason to end."""
+ANY_MODEL_WILL_DO = frozenset({"custom-tabbyapi", "custom-oobabooga", "custom-llamacpp"})
+"""They answer with the model that is loaded, whichever a request names."""
+LONGEST_BAN_S = {"electronhub": 180}
+"""Refuses everything for so long after a 429, whatever it says."""
+
+each_source = pytest.mark.parametrize("source", NAMES)
+
+
+def each_source_but(*left_out: frozenset[str]) -> pytest.MarkDecorator:
+    """Every source that is in none of the sets."""
+    return pytest.mark.parametrize(
+        "source", [name for name in NAMES if not any(name in out for out in left_out)]
+    )
 
 
 def run(sources: SourceInstallation, source: str, text: str, **keys: Any) -> JobRecord:
     """Enqueue on a source; the final record. `text` is the prompt unless messages are given."""
-    if "messages" in keys:
-        job = sources.queue.enqueue(source, **keys)
-    else:
-        job = sources.queue.enqueue(source, text, **keys)
+    job = sources.queue.enqueue(source, text or None, **keys)
     return sources.queue.wait(job.id, WAIT_S)
 
 
@@ -65,17 +81,19 @@ def test_a_text_is_answered_with_the_answer_that_belongs_to_it(
 ) -> None:
     prompt = f"job:{source}-text Say hi"
     result = result_of(run(sources, source, prompt))
-    assert result.text.startswith(f"answer to job:{source}-text digest:{digest_of([('user', prompt)])} call:1")
+    assert result.text.startswith(
+        f"answer to job:{source}-text digest:{digest_of([('user', prompt)])} call:1"
+    )
     assert result.finish_reason == "stop"
     assert result.response["object"] == "chat.completion"
     assert result.response["choices"][0]["message"]["content"] == result.text
 
 
-@each_source
+@each_source_but(TELLS_LITTLE)
 def test_the_tokens_are_those_that_the_provider_counted(sources: SourceInstallation, source: str) -> None:
     usage = result_of(run(sources, source, f"job:{source}-usage [sim: tokens 40; reasoning 0]")).usage
     counted = sources.simulator.counts(f"{source}-usage")
-    assert usage.prompt_tokens == counted["prompt_tokens"] > 0
+    assert usage.prompt_tokens == counted["prompt_tokens"] + TEMPLATE_TOKENS.get(source, 0) > 0
     assert usage.completion_tokens == counted["completion_tokens"] == 40
     assert usage.total_tokens == usage.prompt_tokens + 40
 
@@ -91,7 +109,133 @@ def test_the_systems_words_reach_the_model_before_the_users(sources: SourceInsta
     assert f"digest:{seen} " in result.text
 
 
-@each_source
+@each_source_but(NO_WORD_FOR_A_CUT_ANSWER, TELLS_LITTLE)
 def test_an_answer_that_was_cut_says_so(sources: SourceInstallation, source: str) -> None:
-    record = run(sources, source, f"job:{source}-cut [sim: finish length]")
-    assert result_of(record).finish_reason == "length"
+    result = result_of(run(sources, source, f"job:{source}-cut [sim: finish length]"))
+    assert result.finish_reason == "length"
+
+
+@each_source_but(NO_TOOLS)
+def test_the_model_calls_a_tool_that_is_offered(sources: SourceInstallation, source: str) -> None:
+    result = result_of(
+        run(
+            sources,
+            source,
+            f"job:{source}-tool [sim: call_tool weather]",
+            tools=[WEATHER],
+            tool_choice="auto",
+        )
+    )
+    assert result.finish_reason == "tool_calls"
+    assert result.tool_calls is not None
+    [call] = result.tool_calls
+    assert (call["type"], call["function"]["name"]) == ("function", "weather")
+    assert list(json.loads(call["function"]["arguments"])) == ["city"]
+    assert result.response["choices"][0]["message"]["tool_calls"] == result.tool_calls
+
+
+@each_source_but(NO_TOOLS)
+def test_a_tools_result_goes_back_to_the_model_that_called_it(
+    sources: SourceInstallation, source: str
+) -> None:
+    question = {"role": "user", "content": f"job:{source}-result [sim: call_tool weather]"}
+    first = result_of(run(sources, source, "", messages=[question], tools=[WEATHER]))
+    assert first.tool_calls is not None
+    messages = [
+        question,
+        first.response["choices"][0]["message"],
+        {"role": "tool", "tool_call_id": first.tool_calls[0]["id"], "content": "12 degrees in the rain"},
+    ]
+    second = result_of(run(sources, source, "", messages=messages, tools=[WEATHER]))
+    assert second.text.startswith(f"answer to job:{source}-result ")
+    assert second.finish_reason == "stop"
+    assert "12 degrees in the rain" in json.dumps(sent(sources, f"{source}-result"))
+
+
+@each_source
+def test_an_answer_in_a_json_schema_is_json(sources: SourceInstallation, source: str) -> None:
+    schema = WEATHER["function"]["parameters"]
+    result = result_of(
+        run(
+            sources,
+            source,
+            f"job:{source}-schema Answer in JSON.",
+            response_format={"type": "json_schema", "json_schema": {"name": "weather", "schema": schema}},
+        )
+    )
+    assert isinstance(json.loads(result.text), dict)
+
+
+@each_source
+def test_an_image_reaches_the_model_or_a_warning_names_it(sources: SourceInstallation, source: str) -> None:
+    parts = [
+        {"type": "text", "text": f"job:{source}-image What is this?"},
+        {"type": "image_url", "image_url": {"url": f"data:image/png;base64,{PNG}"}},
+    ]
+    record = run(sources, source, "", messages=[{"role": "user", "content": parts}])
+    assert result_of(record).text.startswith(f"answer to job:{source}-image ")
+    was_sent = PNG in json.dumps(sent(sources, f"{source}-image"))
+    warned = any("image" in warning for warning in record.warnings)
+    assert was_sent != warned
+
+
+@each_source
+def test_a_parameter_is_sent_or_a_warning_names_it(sources: SourceInstallation, source: str) -> None:
+    params = {
+        "stop": ["END"],
+        "seed": 424242,
+        "frequency_penalty": 0.25,
+        "presence_penalty": 0.125,
+        "max_tokens": 77,
+    }
+    record = run(sources, source, f"job:{source}-params Say hi", params=params)
+    result_of(record)
+    words = json.dumps(sent(sources, f"{source}-params"))
+    for name, value in params.items():
+        was_sent = json.dumps(value) in words
+        warned = any(name in warning for warning in record.warnings)
+        assert was_sent != warned, (name, words, record.warnings)
+
+
+@each_source_but(frozenset(LONGEST_BAN_S))
+def test_a_429_costs_no_attempt_and_a_500_costs_one(sources: SourceInstallation, source: str) -> None:
+    prompt = f"job:{source}-faults [sim: rate_limit 0.05 first 1; server_error 500 first 2]"
+    record = run(sources, f"cooling-{source}", prompt)
+    assert result_of(record).text.startswith(f"answer to job:{source}-faults ")
+    assert [(attempt.http_status, attempt.error_code, attempt.counted) for attempt in record.attempts] == [
+        (429, "rate_limited", False),
+        (500, "server_error", True),
+        (200, None, True),
+    ]
+
+
+@pytest.mark.parametrize(("source", "ban_s"), LONGEST_BAN_S.items())
+def test_a_source_that_bans_for_long_is_left_alone_for_as_long(
+    sources: SourceInstallation, source: str, ban_s: int
+) -> None:
+    name = f"cooling-{source}"
+    job = sources.queue.enqueue(name, f"job:{source}-ban [sim: rate_limit 0.05]")
+    cooling = until(lambda: sources.queue.overview()["connections"][name]["cooling_until"], "the cool-down")
+    [attempt] = sources.queue.get(job.id).attempts
+    assert (attempt.http_status, attempt.counted) == (429, False)
+    assert attempt.ended_at is not None
+    assert ban_s - 1 < (datetime.fromisoformat(cooling) - attempt.ended_at).total_seconds() < ban_s + 5
+    sources.queue.cancel(job.id)
+
+
+@each_source
+def test_a_refusal_of_the_model_is_a_success_that_says_so(sources: SourceInstallation, source: str) -> None:
+    result = result_of(run(sources, source, f"job:{source}-refusal [sim: finish refusal]"))
+    message = result.response["choices"][0]["message"]
+    assert result.text or message.get("refusal") or result.finish_reason == "content_filter"
+
+
+@each_source_but(ANY_MODEL_WILL_DO)
+def test_a_model_that_does_not_exist_fails_the_job_in_the_providers_words(
+    sources: SourceInstallation, source: str
+) -> None:
+    record = run(sources, source, f"job:{source}-model Say hi", model="no-such-model")
+    assert record.state == "failed"
+    assert record.error is not None
+    assert (record.error.code, record.error.retryable) == ("model_not_found", False)
+    assert "model" in (record.error.provider_message or "").lower()
