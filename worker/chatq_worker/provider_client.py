@@ -1,7 +1,7 @@
 """The one file that talks to providers: a request in, a whole answer out.
 
 httpx over the aiohttp transport, because httpx's own connection pool is quadratic in its connections. Redirects are
-refused (they would carry the key elsewhere), TLS is verified, the answer's size is bounded after decompression, so
+refused (they would carry the key elsewhere), TLS is verified, the answer's size is bounded while it is unpacked, so
 that neither a large answer nor a small one that unpacks to a large one can fill the worker's memory.
 """
 
@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import os
 import ssl
+import zlib
 from typing import Final, Protocol
 
 import aiohttp
@@ -24,6 +25,7 @@ _CONNECTIONS: Final = 100_000
 """More than any worker has slots; None would mean the transport's own 100. The ledger limits calls, not this."""
 _KEEP_ALIVE_S: Final = 60.0
 _USER_AGENT: Final = "chatq"
+_GZIP: Final = 16 + zlib.MAX_WBITS
 
 
 class ProviderClient(Protocol):
@@ -54,30 +56,22 @@ class HttpProviderClient:
             ) from None
 
     async def _exchange(self, request: Request, timeout: Timeout) -> Answer:
-        body = bytearray()
         received = False
         try:
             async with self._client.stream(
                 request.method,
                 request.url,
-                headers={"user-agent": _USER_AGENT, **request.headers},
+                headers={"user-agent": _USER_AGENT, "accept-encoding": "gzip", **request.headers},
                 content=request.body,
                 timeout=httpx.Timeout(timeout.total, connect=timeout.connect, pool=None),
             ) as response:
                 received = True
-                async for chunk in response.aiter_bytes():
-                    body += chunk
-                    if len(body) > self._answer_bytes:
-                        raise CallFailed(
-                            "answer_too_large",
-                            f"The provider's answer is larger than {self._answer_bytes:,} bytes (bounds.answer_bytes).",
-                            http_status=response.status_code,
-                        )
-                return Answer(response.status_code, response.headers, bytes(body))
+                body = _Body(response, self._answer_bytes)
+                async for chunk in response.aiter_raw():
+                    body.add(chunk)
+                return Answer(response.status_code, response.headers, body.whole())
         except (httpx.ConnectError, httpx.ConnectTimeout) as error:
             raise _not_connected(error, timeout) from None
-        except httpx.DecodingError:
-            raise CallFailed("bad_answer", "The provider's answer is not compressed as it says.") from None
         except httpx.TimeoutException:
             raise CallFailed("timeout", "The provider was silent for too long.") from None
         except httpx.HTTPError as error:
@@ -89,6 +83,47 @@ class HttpProviderClient:
         await self._client.aclose()
 
 
+class _Body:
+    """The body of an answer as it comes in, unpacked, never longer than `most` bytes.
+
+    httpx's own decoders unpack a whole piece at once, and 16 kB can hold 16 MB.
+    """
+
+    def __init__(self, response: httpx.Response, most: int) -> None:
+        self._status = response.status_code
+        self._most = most
+        self._body = bytearray()
+        encoding = response.headers.get("content-encoding", "").strip().lower()
+        if encoding not in {"", "identity", "gzip", "x-gzip"}:
+            raise self._bad("compressed in a way that was not asked for")
+        self._unpacker = zlib.decompressobj(_GZIP) if encoding.endswith("gzip") else None
+
+    def add(self, chunk: bytes) -> None:
+        """Take the next piece. Raises `CallFailed` when the answer is too large, or not compressed as it says."""
+        if self._unpacker is None:
+            self._body += chunk
+        elif not self._unpacker.eof:  # what follows the end of the data is padding
+            try:
+                self._body += self._unpacker.decompress(chunk, self._most + 1 - len(self._body))
+            except zlib.error:
+                raise self._bad("not compressed as it says") from None
+        if len(self._body) > self._most:
+            raise CallFailed(
+                "answer_too_large",
+                f"The provider's answer is larger than {self._most:,} bytes (bounds.answer_bytes).",
+                http_status=self._status,
+            )
+
+    def whole(self) -> bytes:
+        """The whole body, when nothing more comes. Raises `CallFailed` when its compression ended too early."""
+        if self._unpacker is not None and self._body and not self._unpacker.eof:
+            raise self._bad("cut off in the middle of its compressed data")
+        return bytes(self._body)
+
+    def _bad(self, what: str) -> CallFailed:
+        return CallFailed("bad_answer", f"The provider's answer is {what}.", http_status=self._status)
+
+
 def _not_connected(error: httpx.TransportError, timeout: Timeout) -> CallFailed:
     """What an error of the connection means.
 
@@ -96,6 +131,28 @@ def _not_connected(error: httpx.TransportError, timeout: Timeout) -> CallFailed:
     out; only its cause tells.
     """
     cause = error.__cause__
+    if isinstance(cause, aiohttp.ClientConnectorDNSError):
+        return CallFailed(
+            "connect_error",
+            f"The provider cannot be reached: no address is known for {cause.host} ({_reason(cause)}).",
+            remedy="Check the host's name in the connection's url, and this machine's DNS and network.",
+            sent=False,
+        )
+    if isinstance(cause, aiohttp.ClientConnectorCertificateError):
+        return CallFailed(
+            "connect_error",
+            f"The provider's TLS certificate is not accepted: {_certificate_fault(cause)}.",
+            remedy="Check the host's name in the connection's url; for a server whose certificate is your own set "
+            "SSL_CERT_FILE for the workers, and restart them.",
+            sent=False,
+        )
+    if isinstance(cause, aiohttp.ClientConnectorSSLError):
+        return CallFailed(
+            "connect_error",
+            f"No TLS connection to the provider could be made: {_reason(cause)}.",
+            remedy="Check the connection's url: does its server speak http:// rather than https://?",
+            sent=False,
+        )
     if isinstance(cause, aiohttp.ClientConnectorError):
         return CallFailed("connect_error", f"The provider cannot be reached: {_reason(cause)}.", sent=False)
     if isinstance(cause, aiohttp.ConnectionTimeoutError):
@@ -105,6 +162,11 @@ def _not_connected(error: httpx.TransportError, timeout: Timeout) -> CallFailed:
             sent=False,
         )
     return CallFailed("connect_error", f"The provider broke off before it answered: {_reason(error)}.")
+
+
+def _certificate_fault(error: aiohttp.ClientConnectorCertificateError) -> str:
+    fault = error.certificate_error
+    return fault.verify_message if isinstance(fault, ssl.SSLCertVerificationError) else type(fault).__name__
 
 
 def _reason(error: Exception) -> str:

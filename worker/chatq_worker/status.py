@@ -12,10 +12,12 @@ import logging
 import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from difflib import get_close_matches
 from typing import Any, Final
 
 import orjson
 
+from chatq.contract.addresses import SIMULATOR
 from chatq.contract.connection import Connection, Timeout
 from chatq.contract.record import rfc3339
 from chatq.contract.settings import Settings
@@ -23,9 +25,10 @@ from chatq.contract.status import StatusOutcome, StatusState
 from chatq.ledger.ledger import Ledger
 from chatq.ledger.server import AsyncServer
 from chatq_worker.api_keys import read_key
-from chatq_worker.failures import CallFailed
+from chatq_worker.failures import CODES, CallFailed
 from chatq_worker.provider_client import ProviderClient
-from chatq_worker.providers import ADAPTERS, Request
+from chatq_worker.providers import ADAPTERS, Answer, CheckKind, Request
+from chatq_worker.providers.custom import other_url
 from chatq_worker.redaction import redacted
 
 logger = logging.getLogger(__name__)
@@ -33,12 +36,16 @@ logger = logging.getLogger(__name__)
 CHECK: Final = "check"
 MODELS: Final = "models"
 TIMEOUT: Final = Timeout(connect=5.0, total=20.0)
+"""The longest that one request of a check may take; a connection's own shorter time-outs hold."""
 FRESH_S: Final = 60.0
-"""A worker that starts does not check again what was checked so recently."""
+"""A worker that starts does not check again what was found good so recently."""
 MODELS_FRESH_S: Final = 600.0
 MOST_PAGES: Final = 50
 MOST_MODELS: Final = 10_000
+LISTING_S: Final = 20.0
+"""No further page of a model list is asked for when the first was asked for so long ago."""
 _AT_ONCE: Final = 5
+_NEAREST: Final = 3
 
 _STATES: Final[dict[str, StatusState]] = {
     "connect_error": StatusState.UNREACHABLE,
@@ -50,9 +57,15 @@ _STATES: Final[dict[str, StatusState]] = {
     "not_found": StatusState.NOT_FOUND,
     "model_not_found": StatusState.NOT_FOUND,
     "wrong_url": StatusState.NOT_FOUND,
+    "redirected": StatusState.NOT_FOUND,
+    "api_retired": StatusState.NOT_FOUND,
     "rate_limited": StatusState.OK,
 }
 """What a failed check says of the connection; every other failure is `bad_answer`. A 429 proves key and address."""
+
+_WRONG_ADDRESS: Final = frozenset({StatusState.NOT_FOUND, StatusState.BAD_ANSWER})
+_AN_API_ANSWERS: Final = frozenset({"unauthorized", "forbidden", "quota_exhausted", "rate_limited"})
+"""Failures at another address that show that it is the right one."""
 
 
 class StatusChecker:
@@ -77,9 +90,9 @@ class StatusChecker:
         return outcome.state
 
     async def check_all(self) -> None:
-        """Check every connection that was not checked a moment ago; what goes wrong is an outcome, not an error."""
-        names = list(self._settings.connections)
-        known = await self._server.run(self._ledger.statuses(names))
+        """Check every connection that was not found good a moment ago; what goes wrong is an outcome, not an error."""
+        connections = self._settings.connections
+        known = await self._server.run(self._ledger.statuses(list(connections)))
         limit = asyncio.Semaphore(_AT_ONCE)
 
         async def one(name: str) -> None:
@@ -87,11 +100,15 @@ class StatusChecker:
                 await self._tell(await self.check(name))
 
         await asyncio.gather(
-            *(one(name) for name, last in zip(names, known, strict=True) if not _is_fresh(last))
+            *(
+                one(name)
+                for (name, connection), last in zip(connections.items(), known, strict=True)
+                if not _is_good(last, connection)
+            )
         )
 
     async def _tell(self, outcome: StatusOutcome, question_id: str = "") -> None:
-        answer = outcome.model_dump_json(exclude_none=True).encode()
+        answer = outcome.model_dump_json().encode()
         await self._server.run(self._ledger.answer(question_id, answer, status_of=outcome.connection))
         logger.info("connection %s: %s %s", outcome.connection, outcome.state, outcome.message)
 
@@ -121,6 +138,16 @@ class StatusChecker:
             models = await self._prove(connection, key)
         except CallFailed as failure:
             return await self._failed(name, connection, key, failure, time.perf_counter() - started)
+        except Exception as error:
+            # Only the kind is told: its text could hold anything that the provider sent.
+            logger.error("connection %s: fault in chatq's check: %s", name, type(error).__name__)
+            return _outcome(
+                name,
+                connection.source,
+                StatusState.UNKNOWN,
+                message=f"A fault in chatq: {type(error).__name__}.",
+                remedy=CODES["internal"].remedy,
+            )
         latency_s = time.perf_counter() - started
         if models is None:
             return _outcome(
@@ -132,25 +159,49 @@ class StatusChecker:
             )
         self._remember(name, models)
         return _outcome(
-            name, connection.source, StatusState.OK, latency_s=latency_s, models=models[:MOST_MODELS]
+            name,
+            connection.source,
+            StatusState.OK,
+            latency_s=latency_s,
+            models=models,
+            **_listed(connection, models),
         )
 
     async def _prove(self, connection: Connection, key: str | None) -> list[str] | None:
-        """Ask until something proves that the connection works. The models that came along, None: no list."""
-        adapter = ADAPTERS[connection.source]
+        """Ask until something proves that the connection works; raises `CallFailed`.
+
+        The models of the connection, None: it offers no list. A list that does not come proves nothing against it.
+        """
+        if connection.url == SIMULATOR:
+            raise CallFailed(
+                "connect_error",
+                "The built-in simulator does not run.",
+                remedy="Start it together with a worker: chatq up.",
+                sent=False,
+            )
+        adapter, deadline = ADAPTERS[connection.source], time.monotonic() + LISTING_S
         check = adapter.check_request(connection, key)
-        reading = adapter.read_check(check, await self._send(check.request), connection)
-        models = reading.models
+        answer = await self._send(check.request, connection)
+        reading = adapter.read_check(check, answer, connection)
+        models = None if reading.models is None else list(reading.models)
         if not reading.proved:
             model = connection.model or (models[0] if models else "")
-            check = adapter.check_request(connection, key, model=model)
-            reading = adapter.read_check(check, await self._send(check.request), connection)
-        if models is None:
-            models = reading.models
-        return None if models is None else list(models)
+            chat = adapter.check_request(connection, key, model=model)
+            adapter.read_check(chat, await self._send(chat.request, connection), connection)
+        try:
+            if check.kind is not CheckKind.MODELS:
+                return await self._fetch_models(connection, key, deadline) or None
+            if models is not None:
+                page = adapter.read_models(answer, connection).next_page
+                models += await self._fetch_pages(connection, key, page, deadline, most=MOST_PAGES - 1)
+        except CallFailed as failure:
+            logger.info("source %s: no whole model list: %s", connection.source, failure.message)
+        return None if models is None else _bounded(models)
 
-    async def _send(self, request: Request) -> Any:
-        return await self._provider.send(request, TIMEOUT)
+    async def _send(self, request: Request, connection: Connection) -> Answer:
+        own = connection.timeout
+        timeout = Timeout(connect=min(own.connect, TIMEOUT.connect), total=min(own.total, TIMEOUT.total))
+        return await self._provider.send(request, timeout)
 
     async def _failed(
         self, name: str, connection: Connection, key: str | None, failure: CallFailed, latency_s: float
@@ -161,19 +212,22 @@ class StatusChecker:
         remedy: str | None = failure.remedy
         if failure.code == "rate_limited":
             message, remedy = "The key is good; the provider limits its rate just now.", None
-        elif state is StatusState.NOT_FOUND and await self._answers_below_v1(connection, key):
-            remedy = f"Write the connection's url with /v1 at its end: {connection.url}/v1 answers."
+        elif failure.code == "invalid_request" and not failure.sent:
+            state = StatusState.UNKNOWN  # nothing was asked: there is no model to ask
+        elif state in _WRONG_ADDRESS and (url := await self._answers_elsewhere(connection, key)):
+            remedy = f"Write the connection's url as {url} - an API answers there."
         return _outcome(name, connection.source, state, latency_s=latency_s, message=message, remedy=remedy)
 
-    async def _answers_below_v1(self, connection: Connection, key: str | None) -> bool:
-        """Whether the most common mistake is the cause: a URL without its /v1."""
-        if connection.source != "custom" or connection.url is None or connection.url.endswith("/v1"):
-            return False
+    async def _answers_elsewhere(self, connection: Connection, key: str | None) -> str | None:
+        """The URL with /v1 at its end, or without, if that was the mistake: the most common one with a URL."""
+        if connection.url is None:
+            return None
+        url = other_url(connection.url)
         try:
-            await self._prove(connection.model_copy(update={"url": f"{connection.url}/v1"}), key)
-        except CallFailed:
-            return False
-        return True
+            await self._prove(connection.model_copy(update={"url": url}), key)
+        except CallFailed as failure:
+            return url if failure.code in _AN_API_ANSWERS else None
+        return url
 
     async def _models(self, name: str) -> dict[str, Any]:
         """`{"models", "fetched_at"}`; pages are followed. Empty where there is no list, or it cannot be had now."""
@@ -182,32 +236,72 @@ class StatusChecker:
             return {"models": known[2], "fetched_at": known[1]}
         connection = self._settings.connections.get(name)
         models: list[str] = []
-        if connection is not None:
+        if connection is not None and connection.url != SIMULATOR:
             try:
-                models = await self._fetch_models(connection)
+                models = await self._fetch_models(
+                    connection, read_key(connection), time.monotonic() + LISTING_S
+                )
             except CallFailed as failure:
                 logger.info("connection %s: no model list: %s", name, failure.message)
             else:
                 self._remember(name, models)
         return {"models": models, "fetched_at": rfc3339(datetime.now(UTC))}
 
-    async def _fetch_models(self, connection: Connection) -> list[str]:
-        adapter, key = ADAPTERS[connection.source], read_key(connection)
+    async def _fetch_models(self, connection: Connection, key: str | None, deadline: float) -> list[str]:
+        return _bounded(await self._fetch_pages(connection, key, None, deadline, first=True))
+
+    async def _fetch_pages(
+        self,
+        connection: Connection,
+        key: str | None,
+        page: str | None,
+        deadline: float,
+        *,
+        first: bool = False,
+        most: int = MOST_PAGES,
+    ) -> list[str]:
+        """The models on `page` and those after it, until there are enough; with `first` from the first page on."""
+        adapter = ADAPTERS[connection.source]
         models: list[str] = []
-        page: str | None = None
-        for _ in range(MOST_PAGES):
+        for _ in range(most):
+            if (page is None and not first) or len(models) > MOST_MODELS or time.monotonic() > deadline:
+                break
+            first = False
             request = adapter.models_request(connection, key, page)
             if request is None:
                 break
-            read = adapter.read_models(await self._send(request), connection, page)
+            read = adapter.read_models(await self._send(request, connection), connection, page)
             models += read.ids
             page = read.next_page
-            if page is None or len(models) >= MOST_MODELS:
-                break
-        return models[:MOST_MODELS]
+        return models
 
     def _remember(self, name: str, models: Sequence[str]) -> None:
-        self._lists[name] = (time.monotonic(), rfc3339(datetime.now(UTC)), list(models)[:MOST_MODELS])
+        self._lists[name] = (time.monotonic(), rfc3339(datetime.now(UTC)), list(models))
+
+
+def _bounded(models: list[str]) -> list[str]:
+    """The models, each once, and not more than are kept."""
+    return list(dict.fromkeys(models))[:MOST_MODELS]
+
+
+def _listed(connection: Connection, models: Sequence[str]) -> dict[str, str]:
+    """What there is to say about the connection's model: whether the list knows it, and which are like it."""
+    model = connection.model
+    if model is None or not models or len(models) >= MOST_MODELS or _knows(models, model):
+        return {}
+    near = get_close_matches(model, models, n=_NEAREST, cutoff=0.5)
+    like = f" The nearest of the list: {', '.join(near)}." if near else ""
+    return {
+        "message": f"The connection works, but its list of models has no {model}, the connection's model.",
+        "remedy": f"Check the connection's model unless the provider knows it all the same.{like}",
+    }
+
+
+def _knows(models: Sequence[str], model: str) -> bool:
+    """Whether a list has a model: under its name, with a path before it, or (an alias) with a date behind it."""
+    return any(
+        listed == model or listed.endswith(f"/{model}") or listed.startswith(f"{model}-") for listed in models
+    )
 
 
 def _outcome(name: str, source: str, state: StatusState, **facts: Any) -> StatusOutcome:
@@ -223,10 +317,15 @@ def _outcome(name: str, source: str, state: StatusState, **facts: Any) -> Status
     )
 
 
-def _is_fresh(outcome: bytes | None) -> bool:
-    if outcome is None:
+def _is_good(outcome: bytes | None, connection: Connection) -> bool:
+    """Whether an outcome of a moment ago found the connection good; one that failed may have been mended since."""
+    if outcome is None or connection.bypass_status_check:
         return False
-    checked_at = orjson.loads(outcome).get("checked_at")
-    if checked_at is None:
+    last = orjson.loads(outcome)
+    if last["source"] != connection.source or last["state"] not in {
+        StatusState.OK,
+        StatusState.NO_MODEL_LIST,
+    }:
         return False
-    return (datetime.now(UTC) - datetime.fromisoformat(checked_at)).total_seconds() < FRESH_S
+    age = datetime.now(UTC) - datetime.fromisoformat(last["checked_at"])
+    return age.total_seconds() < FRESH_S

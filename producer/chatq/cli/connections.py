@@ -37,7 +37,8 @@ def _list(queue: ChatQueue, arguments: argparse.Namespace) -> int:
     settings, keys = queue.settings(), queue.key_facts()
     rows = []
     for name in _names(queue, arguments):
-        connection, status = settings.connections[name], queue.status(name)
+        status = queue.status(name)  # the error for a connection that is none
+        connection = settings.connections[name]
         rows.append(
             (name, connection.source, connection.model or "", keys.get(name, "unknown"), str(status.state))
         )
@@ -56,10 +57,12 @@ def _list(queue: ChatQueue, arguments: argparse.Namespace) -> int:
 
 def _check(queue: ChatQueue, arguments: argparse.Namespace) -> int:
     """Check one connection, or all; exit code 1 when one is not fine."""
-    outcomes = [queue.check(name, arguments.timeout) for name in _names(queue, arguments)]
-    for outcome in outcomes:
-        print(outcome.model_dump_json() if arguments.json else _told(outcome))
-    return 0 if all(outcome.state in _FINE for outcome in outcomes) else 1
+    fine = True
+    for name in _names(queue, arguments):
+        outcome = queue.check(name, arguments.timeout)
+        print(outcome.model_dump_json() if arguments.json else _told(outcome), flush=True)
+        fine = fine and outcome.state in _FINE
+    return 0 if fine else 1
 
 
 def _told(outcome: StatusOutcome) -> str:
@@ -78,7 +81,11 @@ def _models(queue: ChatQueue, arguments: argparse.Namespace) -> int:
     models = queue.models(arguments.connection, arguments.timeout)
     print(json.dumps(models) if arguments.json else "\n".join(models))
     if not models:
-        print("The source lists no models; name the model yourself.", file=sys.stderr)
+        print(
+            "No list of models came. If this says that the connection works, name the model yourself: "
+            f"chatq connections check {arguments.connection}",
+            file=sys.stderr,
+        )
     return 0
 
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler, model_serializer
 
 from chatq.contract.record import Moment
 
@@ -29,7 +29,10 @@ class StatusState(StrEnum):
 
 
 class StatusOutcome(BaseModel):
-    """The outcome of one check. `checked_at` is None for `unknown` alone."""
+    """The outcome of one check. `checked_at` is None when the connection was never checked.
+
+    As JSON it has every key, null where there is nothing, but `remedy`: that is absent when there is nothing to do.
+    """
 
     model_config = ConfigDict(extra="allow", frozen=True)
 
@@ -39,8 +42,16 @@ class StatusOutcome(BaseModel):
     models: Annotated[list[str], Field(default_factory=list)]
     """Model ids, as the source lists them; empty when it lists none."""
     latency_s: float | None = None
+    """Seconds that the check took; None when nothing was asked."""
     checked_at: Moment | None = None
     bypassed: bool = False
     message: str = ""
     remedy: str | None = None
     """What to do; None when all is well."""
+
+    @model_serializer(mode="wrap")
+    def _without_idle_remedy(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        data: dict[str, Any] = serialize(self)
+        if data.get("remedy") is None:
+            data.pop("remedy", None)
+        return data
