@@ -14,7 +14,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from markdown import ROOT, Block, blocks
+from pages import ROOT, Block, blocks
 from processes_of import CHATQ, WAIT_S, left_of, press_ctrl_c, running, started_by
 
 SCREEN = blocks(ROOT / "README.md")

@@ -10,7 +10,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from markdown import ROOT
+from pages import ROOT
 from processes_of import CHATQ, WAIT_S, left_of, press_ctrl_c, running, started_by
 
 GONE_S = 20.0
