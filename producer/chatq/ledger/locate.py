@@ -30,8 +30,9 @@ def redis_py_url(url: str) -> str:
     """A URL in redis-py's words: `redis+socket://` is its `unix://`."""
     parts = urlsplit(url)
     if parts.scheme == "redis+socket":
-        query = parts.query.replace("virtual_host=", "db=")
-        return parts._replace(scheme="unix", query=query).geturl()
+        # Not geturl(): it leaves the // out where there is no login, and redis-py wants it.
+        query = f"?{parts.query.replace('virtual_host=', 'db=')}" if parts.query else ""
+        return f"unix://{parts.netloc}{parts.path}{query}"
     return url
 
 
