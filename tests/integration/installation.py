@@ -194,7 +194,7 @@ class Installation:
             worker.expect("Cannot connect to redis+socket://")
         ensure_running(self.data)
 
-    def keys(self) -> set[str]:
+    def every_key(self) -> set[str]:
         """Every key of the server."""
         return set(self.redis.scan_iter(count=1000))
 

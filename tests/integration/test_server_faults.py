@@ -1,4 +1,4 @@
-"""The server dies, drops its connections, or loses and doubles Celery's messages: each job is called once all the same."""
+"""The server dies, drops its connections, or loses and doubles messages: each job is called once all the same."""
 
 from __future__ import annotations
 

@@ -105,5 +105,5 @@ def test_an_idle_worker_leaves_nothing_of_itself_behind(install: Install) -> Non
     assert installation.run("sim", "job:one").state == "succeeded"
     worker.send(signal.SIGTERM)
     assert worker.wait() == 0
-    assert [key for key in installation.keys() if name in key] == []
+    assert [key for key in installation.every_key() if name in key] == []
     assert installation.queue.overview()["workers"] == 0
