@@ -250,6 +250,13 @@ def test_what_openai_takes_is_taken(client: Client, fields: dict[str, Any]) -> N
     assert client.chat(**fields).status == 200
 
 
+def test_a_prompt_that_is_longer_than_the_models_context_is_refused(client: Client) -> None:
+    answer = client.chat("x" * (4 * 128_000 + 1))
+    assert (answer.status, answer.json["error"]["code"]) == (400, "context_length_exceeded")
+    assert "However, your messages resulted in 128001 tokens." in answer.json["error"]["message"]
+    assert client.chat("x" * (4 * 128_000), model="gpt-4o").status == 200
+
+
 def test_a_body_that_is_not_json_is_a_400(client: Client) -> None:
     url = client.simulator.url
     answer = send(url, "POST", "/v1/chat/completions", b'{"model": ', {"authorization": f"Bearer {KEY}"})

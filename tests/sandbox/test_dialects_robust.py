@@ -5,19 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import orjson
 import pytest
+from wire_samples import requests_of
 
 from chatq_sandbox.answers import compose
-from chatq_sandbox.dialects.base import CHAT, Dialect
+from chatq_sandbox.dialects.base import Dialect
 from chatq_sandbox.dialects.registry import DIALECTS
 from chatq_sandbox.directives import NONE
 from chatq_sandbox.exchange import HttpRequest, Refused
 from chatq_sandbox.randomness import Draws
 
-DATA = Path(__file__).parent / "data"
 ODD: tuple[Any, ...] = (
     None,
     True,
@@ -35,17 +34,6 @@ ODD: tuple[Any, ...] = (
     {"type": {}},
 )
 HEADERS = {b"anthropic-version": b"2023-06-01"}
-
-
-def requests_of(name: str) -> list[tuple[str, Any]]:
-    """The chat requests of the samples that this source answers, as (path, body), each once."""
-    file = name.partition("/")[0].removesuffix("-sonar")
-    found = {}
-    for sample in orjson.loads((DATA / f"{file}.json").read_bytes()):
-        path = urlsplit(sample["request"]["url"]).path
-        if DIALECTS[name].routes.get(f"POST {path}") == CHAT and sample["request"]["json"]:
-            found[orjson.dumps((path, sample["request"]["json"]))] = (path, sample["request"]["json"])
-    return list(found.values())
 
 
 def changed(value: Any) -> Iterator[Any]:

@@ -1,13 +1,22 @@
 """How the answer of every sample exchange in `data/` is brought about.
 
-A text is a directive for the prompt, '' sends the request as it is, `By` says more. What is not spoken stands in
-`LEFT_OUT` with its reason.
+A text is a directive for the prompt, '' sends the request as it is, `By` says more.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
 from typing import Any, NamedTuple
+from urllib.parse import urlsplit
+
+import orjson
+
+from chatq_sandbox.dialects.base import CHAT
+from chatq_sandbox.dialects.registry import DIALECTS
+
+DATA = Path(__file__).parent / "data"
 
 
 class By(NamedTuple):
@@ -249,4 +258,18 @@ WAYS: dict[str, dict[str, str | By]] = {
     },
 }
 
-LEFT_OUT: dict[str, dict[str, str]] = {}
+
+@cache
+def samples(file: str) -> dict[str, Any]:
+    """The sample exchanges of a file by their names."""
+    return {sample["name"]: sample for sample in orjson.loads((DATA / f"{file}.json").read_bytes())}
+
+
+def requests_of(name: str) -> list[tuple[str, Any]]:
+    """The chat requests of the samples that this source answers, as (path, body), each once."""
+    found = {}
+    for sample in samples(name.partition("/")[0].removesuffix("-sonar")).values():
+        path, body = urlsplit(sample["request"]["url"]).path, sample["request"]["json"]
+        if DIALECTS[name].routes.get(f"POST {path}") == CHAT and body:
+            found[orjson.dumps((path, body))] = (path, body)
+    return list(found.values())
