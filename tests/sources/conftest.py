@@ -1,21 +1,107 @@
-"""One installation for the whole folder: every source, one worker, one embedded server."""
+"""One installation for the whole folder: every source, odd servers, one worker, one embedded server."""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "integration"))
 
+from odd_provider import OddProvider, places
 from source_installation import SourceInstallation
+from tls_server import TlsServer
+
+ODD_KEY = "odd-canary-5c1e8f20b7d94a63e1"
 
 
 @pytest.fixture(scope="session")
-def sources(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SourceInstallation]:
-    """Every source, and one worker that lives throughout. Job names must be unique to their test."""
-    with SourceInstallation(tmp_path_factory.mktemp("sources")) as installation:
+def odd() -> Iterator[OddProvider]:
+    """The server that does what no provider should."""
+    with OddProvider() as provider:
+        yield provider
+
+
+@pytest.fixture(scope="session")
+def tls(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TlsServer]:
+    """A server whose certificate nobody knows."""
+    with TlsServer(tmp_path_factory.mktemp("tls")) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def key_files(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of key files, good and bad ones."""
+    folder = tmp_path_factory.mktemp("keys")
+    for name, text, mode in (
+        ("good", f"{ODD_KEY}\n", 0o600),
+        ("readable", ODD_KEY, 0o644),
+        ("empty", " \n", 0o600),
+        ("two-lines", f"{ODD_KEY}\n{ODD_KEY}\n", 0o600),
+    ):
+        (folder / name).write_text(text)
+        (folder / name).chmod(mode)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def sources(
+    tmp_path_factory: pytest.TempPathFactory, odd: OddProvider, tls: TlsServer, key_files: Path
+) -> Iterator[SourceInstallation]:
+    """Every source, a connection for each oddity, and one worker that lives throughout.
+
+    Job names must be unique to their test.
+    """
+
+    def custom(url: str, **keys: Any) -> dict[str, Any]:
+        return {
+            "source": "custom",
+            "url": url,
+            "model": "m",
+            "api_key": "env:TEST_ODD_KEY",
+            "retry": {"max_attempts": 1},
+            **keys,
+        }
+
+    impatient = {"connect": "0.3s", "total": "0.3s"}
+    others = {
+        **{f"odd-{place}": custom(f"{odd.url}/{place}/v1") for place in places()},
+        "odd-silent": custom(f"{odd.url}/silent/v1", timeout=impatient),
+        "odd-pages": {"source": "claude", "url": f"{odd.url}/pages", "api_key": "env:TEST_ODD_KEY"},
+        "odd-endless-pages": {"source": "claude", "url": f"{odd.url}/endless-pages", "api_key": "env:TEST_ODD_KEY"},
+        "without-v1": custom(f"{odd.url}/good"),
+        "without-v1-of-openai": {**custom(f"{odd.url}/good"), "source": "openai"},
+        "page-without-v1": custom(f"{odd.url}/page-beside-v1"),
+        "wrong-path": custom(f"{odd.url}/no-such/place"),
+        "typo-in-model": custom(f"{odd.url}/good/v1", model="gpt-5-mni"),
+        "refused": custom("http://127.0.0.1:9/v1"),
+        "unknown-host": custom("http://no-such-host.invalid/v1"),
+        "unknown-certificate": custom(f"{tls.url}/v1"),
+        "no-tls": custom(f"{odd.url.replace('http:', 'https:')}/good/v1"),
+        "bypassed": custom(f"{odd.url}/good/v1", bypass_status_check=True),
+        "no-key": custom(f"{odd.url}/good/v1", api_key="env:TEST_NO_SUCH_KEY"),
+        "empty-key": custom(f"{odd.url}/good/v1", api_key="env:TEST_EMPTY_KEY"),
+        "newline-key": custom(f"{odd.url}/good/v1", api_key="env:TEST_NEWLINE_KEY"),
+        **{
+            f"file-{name}": custom(f"{odd.url}/good/v1", api_key=f"file:{key_files / name}")
+            for name in ("good", "readable", "empty", "two-lines", "missing")
+        },
+        "x-api-key": custom(f"{odd.url}/good/v1", auth_header="x-api-key"),
+        "keyless": custom(f"{odd.url}/good/v1", api_key=None),
+    }  # fmt: skip
+    with SourceInstallation(
+        tmp_path_factory.mktemp("sources"),
+        others=others,
+        environ={
+            "TEST_ODD_KEY": ODD_KEY,
+            "TEST_EMPTY_KEY": "",
+            "TEST_NEWLINE_KEY": f"{ODD_KEY}\r\nx-injected: 1",
+        },
+        bounds={"answer_bytes": "8MiB"},
+        log={"format": "json", "level": "debug"},
+    ) as installation:
         installation.start_worker()
         yield installation
