@@ -64,7 +64,7 @@ def begin(simulator: Simulator, source: Source, connection: Connection, request:
     """Take in a chat request: refuse it or answer it at once (None), or answer later.
 
     The order is the providers': key, JSON, fields and model, directives, quota, limits. What is refused costs
-    no allowance.
+    no allowance, unless the source counts failed calls.
     """
     now = simulator.loop.time()
     key = source.dialect.presented_key(request.headers)
