@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from chatq.contract.connection import Connection
+from chatq_worker.prompts import Names
 from chatq_worker.providers.adapter import Answer, Chat, ModelPage, Request
-from chatq_worker.providers.chat_messages import modern, without_answer_keys
+from chatq_worker.providers.chat_messages import modern, speakers, spoken, without_answer_keys
 from chatq_worker.providers.json_mode import format_of, openai_format
 from chatq_worker.providers.model_rules import rules_of
 from chatq_worker.providers.parameters import Parameters
@@ -98,15 +100,7 @@ class FireworksAdapter(SourceAdapter):
         wanted = format_of(params.response_format)
         if wanted is not None:
             body["response_format"] = openai_format(wanted)
-        body["messages"] = [
-            # What the model thought goes back: `reasoning_history` says what becomes of it.
-            own
-            if (thought := message.get("reasoning_content")) is None
-            else {**own, "reasoning_content": thought}
-            for message, own in zip(chat.messages, without_answer_keys(modern(chat.messages)), strict=True)
-        ]
-        for message in body["messages"]:
-            message.pop("refusal", None)
+        body["messages"] = messages_for_fireworks(chat.messages, chat.names)
         params.drop_rest()
         return body, params.warnings
 
@@ -130,3 +124,22 @@ class FireworksAdapter(SourceAdapter):
         token = around.get("nextPageToken")
         more = isinstance(token, str) and token != ""
         return ModelPage(ids_of(rows, "name", "id"), f"{_ACCOUNT_PAGE}{token}" if more else None)
+
+
+def messages_for_fireworks(messages: Sequence[Mapping[str, Any]], names: Names) -> list[dict[str, Any]]:
+    """OpenAI messages as Fireworks takes them: a message has no name, so it is written into the text.
+
+    What the model thought goes back: `reasoning_history` says what becomes of it.
+    Source: Fireworks SDK, types.shared_params.chat_message.
+    """
+    result = []
+    for message, own in zip(messages, without_answer_keys(modern(messages)), strict=True):
+        if "content" in own:
+            own["content"] = spoken(own["content"], speakers(own, names))
+        thought = message.get("reasoning_content")
+        if thought is not None:
+            own["reasoning_content"] = thought
+        for key in ("name", "refusal", "audio"):
+            own.pop(key, None)
+        result.append(own)
+    return result

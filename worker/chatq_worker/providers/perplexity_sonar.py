@@ -7,13 +7,13 @@ from typing import Any, Final
 from chatq.contract.connection import Connection
 from chatq_worker.prompts import post_process
 from chatq_worker.providers.adapter import Chat, Check, Request
-from chatq_worker.providers.chat_messages import CONTINUE, modern
+from chatq_worker.providers.chat_messages import CONTINUE, image_url, modern
 from chatq_worker.providers.json_mode import asked_in_words, format_of
 from chatq_worker.providers.model_rules import ModelRules
 from chatq_worker.providers.parameters import Parameters
 from chatq_worker.providers.perplexity_search import FILTERS
 from chatq_worker.providers.source_adapter import SourceAdapter
-from chatq_worker.providers.tool_shape import offer_tools
+from chatq_worker.providers.tool_shape import choice_of, functions_only, offer_tools, only, openai_tool
 
 PARAMS: Final = frozenset(
     {
@@ -75,7 +75,7 @@ class PerplexitySonar(SourceAdapter):
         elif isinstance(penalty, int | float) and penalty <= 0:
             params.drop("frequency_penalty", "Perplexity takes numbers above 0")
         body |= params.rename(PARAMS)
-        offer_tools(body, params)
+        _offer(body, params)
         messages = post_process(
             modern(chat.messages), "strict", names=chat.names, placeholder=chat.placeholder
         )
@@ -91,7 +91,9 @@ class PerplexitySonar(SourceAdapter):
                 params.note(line)
             else:
                 body["response_format"] = dict(wanted.given)
-        body["messages"] = [{"role": message["role"], "content": message["content"]} for message in messages]
+        body["messages"] = [
+            {"role": message["role"], "content": _content(message["content"])} for message in messages
+        ]
         params.drop_rest()
         return body, params.warnings
 
@@ -102,3 +104,31 @@ class PerplexitySonar(SourceAdapter):
 
     def check_request(self, connection: Connection, key: str | None, *, model: str | None = None) -> Check:
         return super().check_request(connection, key, model=model or connection.model or _PROBE_MODEL)
+
+
+def _offer(body: dict[str, Any], params: Parameters) -> None:
+    """Tools, each described and with parameters, and the choice in one word: one function is forced by offering no
+    other."""
+    offer_tools(body, params)
+    functions, warnings = functions_only(body.pop("tools", None), "Perplexity")
+    params.warnings += warnings
+    wanted = choice_of(body.pop("tool_choice", None))
+    if not functions:
+        return
+    if wanted is not None:
+        body["tool_choice"] = wanted.mode
+        if wanted.function is not None:
+            functions = only(functions, wanted.function)
+    body["tools"] = [
+        openai_tool(function._replace(description=function.description or "")) for function in functions
+    ]
+
+
+def _content(content: Any) -> Any:
+    """A content whose pictures are URLs alone: Perplexity knows no `detail`."""
+    if not isinstance(content, list):
+        return content
+    return [
+        part if (url := image_url(part)) is None else {"type": "image_url", "image_url": {"url": url}}
+        for part in content
+    ]
