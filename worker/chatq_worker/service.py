@@ -36,6 +36,8 @@ logger = logging.getLogger(__name__)
 
 _HURRY_S: Final = 5.0
 """Time to hand jobs back in, when the end was asked for twice or the grace is over."""
+_SWALLOWED_S: Final = 0.5
+"""After this a background task that was cancelled and goes on is cancelled again."""
 
 
 def new_worker_id() -> str:
@@ -202,14 +204,21 @@ class WorkerService:
 
     async def stop(self) -> None:
         """Leave the fleet and close everything."""
-        for task in self._background:
-            task.cancel()
-        await asyncio.gather(*self._background, return_exceptions=True)
+        await self._end_background()
         await self._leave_line(leave=True)
         await asyncio.gather(*self._small, return_exceptions=True)
         await asyncio.to_thread(self._publisher.stop)
         await self._provider.close()
         await self._server.close()
+
+    async def _end_background(self) -> None:
+        # More than once: redis-py swallows a cancellation that comes while it gives up a broken connection.
+        left = set(self._background)
+        while left:
+            for task in left:
+                task.cancel()
+            _, left = await asyncio.wait(left, timeout=_SWALLOWED_S)
+        await asyncio.gather(*self._background, return_exceptions=True)
 
     async def _leave_line(self, *, leave: bool) -> None:
         most = 500
