@@ -135,12 +135,12 @@ def roles(messages: Sequence[Mapping[str, Any]]) -> list[str]:
 
 def exchanges(*kinds: str) -> list[tuple[str, dict[str, Any]]]:
     """(source, exchange) of the sample exchanges of these kinds, each source's in order."""
-    found = []
-    for source in SOURCES:
-        for exchange in json.loads((DATA / "wire" / f"{source}.json").read_text("utf-8")):
-            if exchange["kind"] in kinds:
-                found.append((source, exchange))
-    return found
+    return [
+        (source, exchange)
+        for source in SOURCES
+        for exchange in json.loads((DATA / "wire" / f"{source}.json").read_text("utf-8"))
+        if exchange["kind"] in kinds
+    ]
 
 
 def vectors(name: str) -> list[dict[str, Any]]:

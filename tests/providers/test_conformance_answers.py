@@ -16,7 +16,7 @@ OPENAI_SHAPED = [source for source in SOURCES if source not in ("claude", "coher
 def spoken(
     source: str, text: str = "Hello.", *, finish: Any = None, usage: Any = None, **more: Any
 ) -> dict[str, Any]:
-    """An answer that says `text`, in the source's own shape. `finish`, `usage`: in its own words; `more`: keys beside."""
+    """An answer that says `text`, in the source's shape. `finish`, `usage`: in its own words; `more`: keys beside."""
     if source == "claude":
         blocks = [{"type": "text", "text": text}] if text else []
         body: dict[str, Any] = {"id": "msg_1", "type": "message", "role": "assistant", "content": blocks}

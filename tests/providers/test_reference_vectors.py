@@ -1,8 +1,8 @@
 """The reference cases of the sources' own prompt rules: data/vectors, a copy of the project's shared ones.
 
-A case without `quirks` is matched exactly, unless the provider would refuse its outcome or text would be lost: then the
-provider wins, and `OTHERWISE` says what comes out instead, and why. A case with `quirks` shows a fault of the reference;
-what comes out instead is written in the tests of the source.
+A case without `quirks` is matched exactly, unless the provider would refuse its outcome or text would be lost: then
+the provider wins, and `OTHERWISE` says what comes out instead, and why. A case with `quirks` shows a fault of the
+reference; `BETTER` says what comes out instead.
 """
 
 from __future__ import annotations

@@ -39,25 +39,20 @@ def test_the_header_is_read_in_any_notation_and_capped_nowhere(
 
 @pytest.mark.parametrize(
     "value",
-    ["-1", "nan", "NaN", "inf", "-inf", "1e999", "", " ", "soon", "5 apples", "Sun, 22 Nov 2026 11:59:59 GMT", "1795348000",
-     "Sun, 99 Nov 2026 12:00:30 GMT", "9" * 5000, "m", "5x"],
+    ["-1", "nan", "NaN", "inf", "-inf", "1e999", "", " ", "soon", "5 apples", "m", "5x", "9" * 5000, "1795348000",
+     "Sun, 22 Nov 2026 11:59:59 GMT", "Sun, 99 Nov 2026 12:00:30 GMT"],
 )  # fmt: skip
 def test_what_says_nothing_usable_is_ignored(value: str) -> None:
     assert retry_after_s({"retry-after": value}, now=NOON) is None
-    assert (
-        retry_after_s(
-            {"retry-after-ms": value if value[:1] != "S" and value != "1795348000" else "-1"}, now=NOON
-        )
-        is None
-    )
+
+
+@pytest.mark.parametrize("value", ["-1", "nan", "inf", "1e999", "", "soon", "1s"])
+def test_unusable_milliseconds_leave_the_seconds(value: str) -> None:
+    assert retry_after_s({"retry-after": "1", "retry-after-ms": value}, now=NOON) == 1.0
 
 
 def test_milliseconds_win_over_seconds_because_they_are_finer() -> None:
     assert retry_after_s({"retry-after": "1", "retry-after-ms": "820"}, now=NOON) == 0.82
-
-
-def test_unusable_milliseconds_leave_the_seconds() -> None:
-    assert retry_after_s({"retry-after": "1", "retry-after-ms": "-5"}, now=NOON) == 1.0
 
 
 def test_a_moment_is_measured_against_the_providers_own_clock() -> None:

@@ -181,7 +181,7 @@ def _offer(
     body: dict[str, Any], params: Parameters, rules: ModelRules, tools_used: list[str], *, thinks: bool
 ) -> None:
     """Tools and their choice, into the body, in place."""
-    tools = [_tool(tool) for tool in params.tools] if isinstance(params.tools, list | tuple) else []
+    tools = [_tool(tool) for tool in params.tools or ()]
     parallel = params.take("parallel_tool_calls")
     if not tools:
         if params.tool_choice is not None and params.tool_choice != "none":

@@ -12,7 +12,7 @@ CAPS: Final = ("max_completion_tokens", "max_tokens")
 """OpenAI's two names for the most tokens to answer with; the newer one counts when both are given."""
 
 _OF_THE_QUEUE: Final = {"stream": "a queued job is answered as a whole", "stream_options": None}
-_ANOTHER_PLACE: Final = ("tools", "tool_choice", "response_format")
+_AS_WORDS: Final[Mapping[type, str]] = {list: "a list", str: "a text", Mapping: "an object"}
 _NOT_PARAMETERS: Final = frozenset({"model", "messages"})
 
 
@@ -32,13 +32,13 @@ class Parameters:
         self._source = source
         self._model = chat.model
         self.warnings: list[str] = []
-        own = (chat.tools, chat.tool_choice, chat.response_format)
-        self.tools, self.tool_choice, self.response_format = (
-            value if value is not None else self._left.get(name)
-            for name, value in zip(_ANOTHER_PLACE, own, strict=True)
+        self.tools: list[Any] | None = self._said("tools", chat.tools, list)
+        self.tool_choice: str | Mapping[str, Any] | None = self._said(
+            "tool_choice", chat.tool_choice, str, Mapping
         )
-        for name in _ANOTHER_PLACE:
-            self._left.pop(name, None)
+        self.response_format: Mapping[str, Any] | None = self._said(
+            "response_format", chat.response_format, Mapping
+        )
         for name, why in _OF_THE_QUEUE.items():
             if self._left.pop(name, None) and why:
                 self.warn(name, why)
@@ -150,6 +150,15 @@ class Parameters:
         """Everything that nobody took, for a source that takes anything."""
         rest, self._left = self._left, {}
         return rest
+
+    def _said(self, name: str, own: Any, *kinds: type) -> Any:
+        """What the chat itself says, or its parameters do; None for what is of no kind that it can be."""
+        among = self._left.pop(name, None)
+        value = among if own is None else list(own) if isinstance(own, tuple) else own
+        if value is None or isinstance(value, kinds):
+            return value
+        self.warn(name, f"it must be {' or '.join(_AS_WORDS[kind] for kind in kinds)}")
+        return None
 
 
 def merged_params(defaults: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:

@@ -63,7 +63,7 @@ PRESETS: Final[Mapping[str, str]] = {
 """Names of the Sonar API, which this one refuses, and what Perplexity suggests instead."""
 
 _CHOOSE_A_MODEL: Final = ("preset", "effort", "models", "profile")
-_TIERS: Final = frozenset({"auto", "default", "flex", "priority", "fast"})
+_TIERS: Final = ("auto", "default", "fast", "flex", "priority")
 _FINISH_WORDS: Final[Mapping[str, str]] = {"completed": "stop", "requires_action": "tool_calls"}
 _CUT_WORDS: Final[Mapping[str, str]] = {"max_output_tokens": "length", "content_filter": "content_filter"}
 _GIVEN_UP: Final = frozenset({"failed", "cancelled"})
@@ -104,7 +104,7 @@ class PerplexityAgent(SourceAdapter):
             body["max_output_tokens"] = cap
         _reason(body, params, rules)
         if params.get("service_tier") is not None and params.get("service_tier") not in _TIERS:
-            params.drop("service_tier", f"Perplexity knows {', '.join(sorted(_TIERS))}")
+            params.drop("service_tier", f"Perplexity knows {', '.join(_TIERS)}")
         params.drop("background", "a queued job waits for its answer")
         body |= params.rename(PARAMS)
         params.bound(body, "temperature", 0, 2)
@@ -244,9 +244,8 @@ def _content(content: Any, *, images: bool) -> tuple[str | list[dict[str, Any]],
 
 def _offer(body: dict[str, Any], params: Parameters) -> None:
     """Tools in the flat shape, the search that parameters ask for among them, and the choice."""
-    given = params.tools if isinstance(params.tools, list | tuple) else ()
     params.drop("parallel_tool_calls", "Perplexity does not take it")
-    tools = [_tool(tool) for tool in given]
+    tools = [_tool(tool) for tool in params.tools or ()]
     has_search = any(isinstance(tool, Mapping) and tool.get("type") == "web_search" for tool in tools)
     search = search_tool(params, has_tool=has_search)
     if search is not None:

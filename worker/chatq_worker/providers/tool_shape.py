@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 from chatq_worker.providers.parameters import Parameters
@@ -56,10 +56,10 @@ def openai_tool(function: Function, *, strict: bool = True) -> dict[str, Any]:
     return {"type": "function", "function": inner}
 
 
-def functions_only(tools: Any, source: str) -> tuple[list[Function], list[str]]:
+def functions_only(tools: Sequence[Any] | None, source: str) -> tuple[list[Function], list[str]]:
     """The functions on offer, and a warning for each tool of another kind."""
     functions, warnings = [], []
-    for tool in tools if isinstance(tools, list | tuple) else ():
+    for tool in tools or ():
         function = function_of(tool)
         if function is None:
             kind = tool.get("type") if isinstance(tool, Mapping) else type(tool).__name__

@@ -1,0 +1,39 @@
+"""docs/sources.md has a section for each source, and its configurations can be copied."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+from provider_testing import SOURCES, chat
+
+from chatq.contract.config_file import load_settings
+from chatq_worker.providers import ADAPTERS
+
+PAGE = (Path(__file__).parents[2] / "docs" / "sources.md").read_text(encoding="utf-8")
+
+
+def section(source: str) -> str:
+    return PAGE.partition(f"\n## {source}\n")[2].partition("\n## ")[0]
+
+
+def test_every_source_has_its_section_in_the_order_of_the_interface() -> None:
+    assert tuple(re.findall(r"^## (\w+)$", PAGE, flags=re.MULTILINE)) == SOURCES
+
+
+@pytest.mark.parametrize("source", SOURCES)
+def test_the_configuration_of_a_section_is_one_of_that_source(source: str, tmp_path: Path) -> None:
+    config = tmp_path / "config.yaml"
+    config.write_text(section(source).partition("```yaml\n")[2].partition("```")[0], "utf-8")
+
+    (connection,) = load_settings(config, environ={}).connections.values()
+
+    assert connection.source == source
+    prepared = ADAPTERS[source].request(chat(source, model=connection.model or ""), connection, None)
+    assert prepared.warnings == []
+
+
+@pytest.mark.parametrize("source", [source for source in SOURCES if source != "custom"])
+def test_a_section_says_where_the_key_comes_from(source: str) -> None:
+    assert re.search(r"^Key: <https://[^>]+>\.", section(source), flags=re.MULTILINE)
