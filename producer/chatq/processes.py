@@ -9,13 +9,14 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import FrameType, TracebackType
 from typing import Any, Final, Self
 
 from chatq.contract.errors import ChatQueueError
 
 KILL_AFTER_S: Final = 10.0
+TELL_AFTER_S: Final = 3.0
 PARENT_VARIABLE: Final = "CHATQ_INTERNAL_PARENT"
 _POLL_S: Final = 0.02
 _STOP_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -98,24 +99,36 @@ class Children:
             time.sleep(0.1)
         return ended
 
-    def stop(self, *names: str, grace_s: float = KILL_AFTER_S) -> None:
-        """End those of these names (without names: all), all at once; kill what has not after `grace_s` seconds."""
+    def stop(
+        self,
+        *names: str,
+        grace_s: float = KILL_AFTER_S,
+        on_wait: Callable[[Sequence[str]], None] | None = None,
+    ) -> None:
+        """End those of these names (without names: all), all at once; kill what has not after `grace_s` seconds.
+
+        `on_wait` is called once, with the names of those that still live after `TELL_AFTER_S` seconds.
+        """
         with self._holding_signals():
-            chosen = [process for name, process in self._processes if not names or name in names]
-            for process in chosen:
+            chosen = [entry for entry in self._processes if not names or entry[0] in names]
+            for _, process in chosen:
                 process.terminate()
-            deadline = time.monotonic() + grace_s
+            started = time.monotonic()
             signals_before, asked_again = self._signals, False
-            while alive := [process for process in chosen if process.poll() is None]:
+            while alive := [entry for entry in chosen if entry[1].poll() is None]:
+                waited_s = time.monotonic() - started
                 impatience = self._signals - signals_before
-                for process in alive:
-                    if impatience > 1 or time.monotonic() > deadline:
+                for _, process in alive:
+                    if impatience > 1 or waited_s > grace_s:
                         process.kill()
                     elif impatience == 1 and not asked_again:
                         process.terminate()
                 asked_again = impatience > 0
+                if on_wait is not None and waited_s > TELL_AFTER_S:
+                    on_wait([name for name, _ in alive])
+                    on_wait = None
                 time.sleep(_POLL_S)
-            self._processes = [entry for entry in self._processes if entry[1] not in chosen]
+            self._processes = [entry for entry in self._processes if entry not in chosen]
 
     @contextlib.contextmanager
     def _holding_signals(self) -> Iterator[None]:

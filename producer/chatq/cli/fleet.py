@@ -11,6 +11,7 @@ import json
 import os
 import sys
 import time
+from collections.abc import Sequence
 from typing import NoReturn
 
 from chatq.cli.own_command import own_command
@@ -70,8 +71,9 @@ def up(arguments: argparse.Namespace) -> int:
             return 0
         finally:
             # The provider simulator last: calls that are running need its answers.
-            children.stop("Flower", "worker", grace_s=settings.worker.grace + KILL_AFTER_S)
-            children.stop()
+            grace_s = settings.worker.grace + KILL_AFTER_S
+            children.stop("Flower", "worker", grace_s=grace_s, on_wait=_say_waiting)
+            children.stop(on_wait=_say_waiting)
             _stop_server(settings)
 
 
@@ -95,6 +97,10 @@ def _start_all(settings: Settings, children: Children) -> None:
         f'Try in another terminal: {own_command()} submit {connection} "hello" --wait',
         file=sys.stderr,
     )
+
+
+def _say_waiting(names: Sequence[str]) -> None:
+    print(f"waiting for {', '.join(names)} to end; running calls have their time", file=sys.stderr)
 
 
 def _stop_server(settings: Settings) -> None:
