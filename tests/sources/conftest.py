@@ -11,11 +11,9 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "integration"))
 
-from odd_provider import OddProvider, places
+from odd_provider import ODD_KEY, OddProvider, places
 from source_installation import SourceInstallation
 from tls_server import TlsServer
-
-ODD_KEY = "odd-canary-5c1e8f20b7d94a63e1"
 
 
 @pytest.fixture(scope="session")
@@ -68,7 +66,7 @@ def sources(
 
     impatient = {"connect": "0.3s", "total": "0.3s"}
     others = {
-        **{f"odd-{place}": custom(f"{odd.url}/{place}/v1") for place in places()},
+        **{f"odd-{place}": custom(f"{odd.url}/{place}/v1") for place in places() if place != "caught"},
         "odd-silent": custom(f"{odd.url}/silent/v1", timeout=impatient),
         "odd-pages": {"source": "claude", "url": f"{odd.url}/pages", "api_key": "env:TEST_ODD_KEY"},
         "odd-endless-pages": {"source": "claude", "url": f"{odd.url}/endless-pages", "api_key": "env:TEST_ODD_KEY"},
@@ -90,6 +88,8 @@ def sources(
             for name in ("good", "readable", "empty", "two-lines", "missing")
         },
         "x-api-key": custom(f"{odd.url}/good/v1", auth_header="x-api-key"),
+        "short-key": custom(f"{odd.url}/good/v1", api_key="env:TEST_SHORT_KEY"),
+        "no-openai-key": {"source": "openai", "api_key": "env:TEST_NO_SUCH_KEY"},
         "keyless": custom(f"{odd.url}/good/v1", api_key=None),
     }  # fmt: skip
     with SourceInstallation(
@@ -97,6 +97,7 @@ def sources(
         others=others,
         environ={
             "TEST_ODD_KEY": ODD_KEY,
+            "TEST_SHORT_KEY": "sk-short",
             "TEST_EMPTY_KEY": "",
             "TEST_NEWLINE_KEY": f"{ODD_KEY}\r\nx-injected: 1",
         },

@@ -14,6 +14,8 @@ from types import TracebackType
 from typing import Any, ClassVar, Final, NamedTuple, Self
 from urllib.parse import parse_qs, urlsplit
 
+ODD_KEY: Final = "odd-canary-5c1e8f20b7d94a63e1"
+"""The key of the connections that lead here; every key is welcome."""
 LONG_LIST: Final = 100_000
 PAGES: Final = 3
 HUGE_BYTES: Final = 50_000_000
@@ -120,6 +122,11 @@ def _html(handler: _Handler, _: str) -> None:
     handler.say(200, b"<!doctype html><title>Router</title>", kind="text/html")
 
 
+def _empty_text(handler: _Handler, _: str) -> None:
+    message = {"role": "assistant", "content": ""}
+    handler.say(200, {**_CHAT, "choices": [{"index": 0, "message": message, "finish_reason": "stop"}]})
+
+
 def _no_list(handler: _Handler, path: str) -> None:
     if path == "v1/chat/completions":
         handler.say(200, _CHAT)
@@ -195,6 +202,7 @@ _PLACES: Final[dict[str, Callable[[_Handler, str], None]]] = {
     "long-list": _long_list,
     "pages": _pages,
     "endless-pages": _endless_pages,
+    "empty-text": _empty_text,
     "redirect": _redirect,
     "caught": _good,
     "silent": _silent,

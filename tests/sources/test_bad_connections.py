@@ -1,0 +1,202 @@
+"""What a user can write wrongly, and what a server can answer wrongly: a clear error, and the worker lives on."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+from installation import chatq
+from odd_provider import ODD_KEY, OddProvider
+from source_installation import SourceInstallation
+
+CONNECTIONS = {
+    "unknown-source": {"source": "opnai"},
+    "no-url": {"source": "custom"},
+    "no-such-scheme": {"source": "custom", "url": "ftp://127.0.0.1/v1"},
+    "no-host": {"source": "custom", "url": "http:///v1"},
+    "no-port": {"source": "custom", "url": "http://127.0.0.1:port/v1"},
+    "spaces": {"source": "custom", "url": "http://127.0.0.1/a b"},
+    "query": {"source": "custom", "url": "http://127.0.0.1/v1?key=canary"},
+    "password": {"source": "custom", "url": "http://user:canary@127.0.0.1/v1"},
+    "header": {"source": "openai", "auth_header": "x-api-key"},
+    "written-out": {"source": "openai", "api_key": "sk-canary-0123456789"},
+    "no-name": {"source": "openai", "api_key": "env:A\nB"},
+    "no-path": {"source": "openai", "api_key": "file:"},
+    "other-api": {"source": "openai", "api": "sonar"},
+    "typo": {"source": "openai", "api_kye": "env:KEY"},
+}
+SAID = {
+    "unknown-source.source": "openai",
+    "no-url.url": "a custom connection must have one",
+    "no-such-scheme.url": "begins with http:// or https://",
+    "no-host.url": "a URL with a host",
+    "no-port.url": "wrong host or port",
+    "spaces.url": "without spaces",
+    "query.url": "without ? and #",
+    "password.url": "without user and password; give a key with api_key",
+    "header.auth_header": "only a connection with source: custom",
+    "written-out.api_key": "env:NAME",
+    "no-name.api_key": "name of an environment variable",
+    "no-path.api_key": "path of a file",
+    "other-api.api": "only source: perplexity",
+    "typo.api_kye": "api_key",
+}
+
+
+@pytest.fixture(scope="module")
+def refused(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """What a command says to a config.yaml that has all of it."""
+    folder: Path = tmp_path_factory.mktemp("wrong")
+    (folder / "config.yaml").write_text(json.dumps({"connections": CONNECTIONS}, indent=1))
+    ended = chatq("connections", "list", folder=folder, environ={"PATH": "/usr/bin:/bin"})
+    assert (ended.returncode, ended.stdout) == (2, "")
+    return ended.stderr
+
+
+@pytest.mark.parametrize("key", SAID)
+def test_a_wrong_connection_is_told_by_place_and_remedy_with_all_the_others(refused: str, key: str) -> None:
+    [line] = [line for line in refused.splitlines() if f"connections.{key}" in line]
+    assert re.match(r".*config\.yaml:\d+", line)
+    assert SAID[key] in line
+
+
+def test_what_may_be_a_secret_is_not_repeated(refused: str) -> None:
+    assert "canary" not in refused
+    assert "Traceback" not in refused
+
+
+@pytest.mark.parametrize("action", ["list", "check", "models", "test"])
+def test_a_connection_that_is_none_is_an_error_that_names_the_nearest(
+    sources: SourceInstallation, action: str
+) -> None:
+    ended = sources.command("connections", action, "opnai")
+    assert ended.returncode != 0
+    assert "openai" in ended.stderr
+    assert "Traceback" not in ended.stderr
+
+
+@pytest.mark.parametrize(
+    ("place", "code", "message"),
+    [
+        ("redirect", "redirected", "307"),
+        ("huge", "answer_too_large", "larger than 8,388,608 bytes"),
+        ("bomb", "answer_too_large", "larger than 8,388,608 bytes"),
+        ("bad-utf8", "bad_answer", "not JSON"),
+        ("nan", "bad_answer", "not JSON"),
+        ("deep", "bad_answer", "not JSON"),
+        ("not-gzip", "bad_answer", "not compressed as it says"),
+        ("half-gzip", "bad_answer", "cut off"),
+        ("brotli", "bad_answer", "was not asked for"),
+        ("html", "bad_answer", "a web page"),
+        ("silent", "timeout", "within 0.3 s"),
+    ],
+)
+def test_a_wrong_answer_fails_the_job_and_the_worker_lives_on(
+    sources: SourceInstallation, place: str, code: str, message: str
+) -> None:
+    record = sources.run(f"odd-{place}", "Say hi")
+    assert record.state == "failed"
+    assert record.error is not None
+    assert record.error.code == code
+    assert message in record.error.message
+    assert record.error.remedy
+    assert sources.run("odd-good", "Say hi").state == "succeeded"
+
+
+def test_a_redirect_is_not_followed_and_takes_no_key_elsewhere(
+    sources: SourceInstallation, odd: OddProvider
+) -> None:
+    sources.run("odd-redirect", "Say hi")
+    sources.queue.check("odd-redirect")
+    assert odd.asked_below("redirect")
+    assert odd.asked_below("caught") == []
+
+
+def test_fifty_megabytes_leave_the_worker_small(sources: SourceInstallation) -> None:
+    [worker] = sources.workers
+    for place in ("huge", "bomb"):
+        sources.run(f"odd-{place}", "Say hi")
+    peak_kb = re.search(r"VmHWM:\s+(\d+) kB", Path(f"/proc/{worker.pid}/status").read_text())
+    assert peak_kb is not None
+    assert int(peak_kb[1]) < 400_000
+
+
+@pytest.mark.parametrize(
+    ("connection", "header"),
+    [("odd-good", ("authorization", f"Bearer {ODD_KEY}")), ("x-api-key", ("x-api-key", ODD_KEY))],
+)
+def test_the_key_travels_in_the_header_that_was_chosen(
+    sources: SourceInstallation, odd: OddProvider, connection: str, header: tuple[str, str]
+) -> None:
+    before = len(odd.asked)
+    assert sources.run(connection, "Say hi").state == "succeeded"
+    [asked] = odd.asked[before:]
+    carried = {name: asked.headers[name] for name in ("authorization", "x-api-key") if name in asked.headers}
+    assert carried == dict([header])
+
+
+def test_a_connection_without_a_key_sends_none(sources: SourceInstallation, odd: OddProvider) -> None:
+    before = len(odd.asked)
+    assert sources.run("keyless", "Say hi").state == "succeeded"
+    [asked] = odd.asked[before:]
+    assert not {"authorization", "x-api-key"} & set(asked.headers)
+
+
+@pytest.mark.parametrize(
+    "connection", ["no-key", "empty-key", "newline-key", "file-missing", "file-readable", "file-two-lines"]
+)
+def test_a_key_that_cannot_be_read_sends_nothing(
+    sources: SourceInstallation, odd: OddProvider, connection: str
+) -> None:
+    before = len(odd.asked)
+    assert sources.queue.check(connection).state == "unauthorized"
+    assert len(odd.asked) == before
+
+
+def test_the_list_tells_which_keys_are_set_and_the_ends_of_long_ones_only(
+    sources: SourceInstallation,
+) -> None:
+    ended = sources.command("connections", "list", "--json")
+    keys = {row["connection"]: row["key"] for row in json.loads(ended.stdout)}
+    assert keys["odd-good"] == keys["file-good"] == f"...{ODD_KEY[-4:]}"
+    assert keys["keyless"] == "none"
+    assert keys["short-key"] == "set"
+    assert {keys[name] for name in ("no-key", "empty-key", "newline-key", "file-readable")} == {"missing"}
+
+
+def test_the_list_says_where_a_missing_key_is_made(sources: SourceInstallation) -> None:
+    ended = sources.command("connections", "list", "no-openai-key")
+    assert ended.returncode == 0
+    assert "keys for openai: platform.openai.com, API keys" in ended.stderr
+
+
+def test_a_check_from_the_command_line_tells_state_reason_and_remedy(sources: SourceInstallation) -> None:
+    ended = sources.command("connections", "check", "file-readable")
+    assert ended.returncode == 1
+    first, message, remedy = ended.stdout.splitlines()
+    assert first.startswith("file-readable: unauthorized")
+    assert "can be read by others" in message
+    assert "chmod 600" in remedy
+
+
+def test_a_test_message_tells_text_model_latency_and_tokens(sources: SourceInstallation) -> None:
+    ended = sources.command("connections", "test", "odd-good")
+    assert (ended.returncode, ended.stdout) == (0, "Hi\n")
+    assert re.search(r"m: \d+\.\d\d s, 1 \+ 1 tokens", ended.stderr)
+
+
+def test_an_empty_answer_to_the_test_message_is_not_a_success(sources: SourceInstallation) -> None:
+    ended = sources.command("connections", "test", "odd-empty-text")
+    assert ended.returncode == 1
+    assert "(an empty answer)" in ended.stdout
+
+
+def test_a_test_message_that_fails_tells_the_providers_words_and_the_remedy(
+    sources: SourceInstallation,
+) -> None:
+    ended = sources.command("connections", "test", "wrong-openai")
+    assert ended.returncode == 1
+    assert "Incorrect API key provided: [key]" in ended.stderr
+    assert "make a new one" in ended.stderr
