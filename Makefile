@@ -22,10 +22,11 @@ $(BIN)/python:
 	@"$(PYTHON)" -m venv --without-pip .venv
 
 ifneq ($(UV),)
-INSTALL = "$(UV)" pip install --quiet --python $(BIN)/python
+install_into = "$(UV)" pip install --quiet --python $(1)
 else
-INSTALL = "$(PYTHON)" -m pip --python $(BIN)/python install --quiet --disable-pip-version-check
+install_into = "$(PYTHON)" -m pip --python $(1) install --quiet --disable-pip-version-check
 endif
+INSTALL = $(call install_into,$(BIN)/python)
 
 $(RUN): requirements.txt pyproject.toml | $(BIN)/python
 	@echo "installing chatq into .venv ..." >&2
@@ -49,6 +50,20 @@ demo: $(RUN) ## run the main job on this machine: no key, no network, no Redis n
 test: $(DEV) ## run the tests
 	@$(BIN)/python -m pytest --numprocesses 4 --dist loadfile
 
+# Programs that are not ours, each in an environment of its own: their dependencies agree neither with ours nor with
+# each other's. Rebuilt whole when its pins change.
+FOREIGN := .venv/foreign
+$(FOREIGN)/%/.installed: requirements-foreign-%.txt | $(BIN)/python
+	@echo "installing requirements-foreign-$*.txt into $(FOREIGN)/$* ..." >&2
+	@rm -rf $(FOREIGN)/$*
+	@"$(PYTHON)" -m venv --without-pip $(FOREIGN)/$*
+	@$(call install_into,$(FOREIGN)/$*/bin/python) --require-hashes -r $<
+	@touch $@
+
+.PHONY: test-all
+test-all: $(DEV) $(FOREIGN)/litellm/.installed $(FOREIGN)/sdks/.installed ## run the tests with programs that are not ours: a LiteLLM proxy, the official SDKs
+	@$(BIN)/python -m pytest tests_foreign
+
 .PHONY: lint
 lint: $(DEV) ## format check, lint, strict types, import rules
 	@$(BIN)/ruff format --check --quiet . || { echo "run: make format" >&2; exit 1; }
@@ -70,6 +85,9 @@ requirements: ## pin the versions anew (needs uv); ranges are in pyproject.toml
 		--no-emit-index-url --no-emit-find-links --quiet --upgrade --output-file requirements.txt requirements.in
 	@uv pip compile --group dev --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
 		--no-emit-index-url --no-emit-find-links --quiet --upgrade --constraint requirements.txt --output-file requirements-dev.txt
+	@for program in litellm sdks; do uv pip compile requirements-foreign-$$program.in --universal --python-version 3.11 \
+		--generate-hashes --no-header --no-annotate --no-emit-index-url --no-emit-find-links --quiet --upgrade \
+		--output-file requirements-foreign-$$program.txt || exit 1; done
 
 .PHONY: clean
 clean: ## remove the environment and every cache

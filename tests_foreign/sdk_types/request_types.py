@@ -65,15 +65,35 @@ class Reasoning(TypedDict, total=False):
 
 
 class ElectronHubRequest(OpenAIRequest, total=False):
-    """Electron Hub, Chat Completions."""
+    """Electron Hub, Chat Completions; and samplers of the models behind it, which it drops where one has them not."""
 
     reasoning: Reasoning
     web_search: bool
+    top_k: int
+    min_p: float
+    repetition_penalty: float
+
+
+class CustomAssistant(openai.ChatCompletionAssistantMessageParam, total=False):
+    """An answer sent back as it came: messages go to a custom server as they are, it may want its reasoning again."""
+
+    reasoning_content: str
+    annotations: list[dict[str, object]]
+
+
+CustomMessage = (
+    openai.ChatCompletionDeveloperMessageParam
+    | openai.ChatCompletionSystemMessageParam
+    | openai.ChatCompletionUserMessageParam
+    | CustomAssistant
+    | openai.ChatCompletionToolMessageParam
+)
 
 
 class CustomRequest(OpenAIRequest, total=False):
     """Samplers and switches of LM Studio, Oobabooga, TabbyAPI, Aphrodite, llama.cpp, vLLM."""
 
+    messages: Required[Iterable[CustomMessage]]
     top_k: int
     min_p: float
     repeat_penalty: float
