@@ -8,6 +8,7 @@ import pytest
 from provider_testing import CLOCK, Sent, connection, failure, sent
 
 from chatq_worker.failures import FailureClass
+from chatq_worker.providers.custom import other_url
 
 
 def custom(
@@ -163,3 +164,8 @@ def test_custom_messages_go_out_as_they_are() -> None:
     ]
 
     assert custom(messages).body["messages"] == messages
+
+
+def test_the_other_address_of_a_server_has_a_version_where_this_one_has_none() -> None:
+    assert other_url("http://127.0.0.1:5000") == "http://127.0.0.1:5000/v1"
+    assert other_url("http://127.0.0.1:5000/v1") == "http://127.0.0.1:5000"

@@ -92,3 +92,8 @@ def exclude(body: dict[str, Any], path: Sequence[str]) -> None:
         body[name] = dict(inner)
         body = body[name]
     body.pop(path[-1], None)
+
+
+def other_url(url: str) -> str:
+    """The base URL that is worth a try when nothing answers at `url`: with /v1 at its end, or without."""
+    return url.removesuffix("/v1") if url.endswith("/v1") else f"{url}/v1"
