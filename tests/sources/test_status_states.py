@@ -142,6 +142,14 @@ def test_a_model_that_the_list_does_not_have_gets_the_nearest_ones(sources: Sour
     assert "nearest of the list: gpt-5-mini." in (outcome.remedy or "")
 
 
+def test_a_job_whose_model_does_not_exist_gets_the_nearest_ones(sources: SourceInstallation) -> None:
+    sources.queue.check("mistralai")
+    error = sources.run("mistralai", "Say hi", model="mistral-medium-3.6").error
+    assert error is not None
+    assert error.code == "model_not_found"
+    assert "The nearest of the list: mistral-medium-3.5" in error.remedy
+
+
 def test_a_list_of_100_000_models_is_bounded(sources: SourceInstallation) -> None:
     outcome = sources.queue.check("odd-long-list")
     assert outcome.state == "ok"

@@ -14,12 +14,13 @@ import random
 import time
 from collections.abc import Coroutine, Mapping
 from dataclasses import asdict, dataclass
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 import orjson
 
 from chatq.contract.addresses import SIMULATOR
 from chatq.contract.connection import Connection, Retry
+from chatq.contract.errors import ServerError
 from chatq.contract.settings import Settings
 from chatq.contract.states import State
 from chatq.ledger.ledger import Admitted, Begun, Ledger
@@ -27,6 +28,7 @@ from chatq.ledger.server import AsyncServer
 from chatq_worker.api_keys import read_key
 from chatq_worker.failures import CallFailed
 from chatq_worker.mode_remedy import helpful_mode
+from chatq_worker.model_remedy import nearest_of_last_check
 from chatq_worker.preparation import prepare
 from chatq_worker.provider_client import ProviderClient
 from chatq_worker.providers import ADAPTERS, Chat, Completion
@@ -39,6 +41,19 @@ logger = logging.getLogger(__name__)
 T = TypeVar("T")
 
 _DEFAULT_RETRY = Retry()
+
+_CANCELLED: Final[dict[str, Any]] = {
+    "code": "cancelled",
+    "message": "The job was cancelled while it ran.",
+    "retryable": False,
+    "remedy": "Enqueue it again if it was cancelled by mistake.",
+}
+_STOPPED: Final[dict[str, Any]] = {
+    "code": "worker_lost",
+    "message": "The worker had to stop before the call ended; the call may have been charged.",
+    "retryable": False,
+    "remedy": "The connection says retry.on_worker_lost: fail. Enqueue the job again if paying twice is acceptable.",
+}
 
 DROPPED = "dropped"
 """The message was late or double: the job is someone else's by now, or settled."""
@@ -202,24 +217,41 @@ class Completer:
             "http_status": failure.http_status,
             "provider_message": provider_message,
             "provider_request_id": failure.provider_request_id,
-            "remedy": _remedy(failure, attempt),
+            "remedy": await self._remedy(failure, attempt),
         }
         ending = {"warnings": attempt.warnings, "error": _present(error)}
         reason = f"{failure.code}: {failure.message}"
         return await self._settle(attempt, decision, ending=ending, error_code=failure.code, reason=reason)
 
+    async def _remedy(self, failure: CallFailed, attempt: _Attempt) -> str:
+        """What to do about a failure. A model that does not exist: with the names that are most like it."""
+        if failure.code != "model_not_found" or attempt.chat is None:
+            return _remedy(failure, attempt)
+        try:
+            asked = self._server.run(self._ledger.statuses([attempt.connection_id]))
+            (outcome,), _ = await _to_the_end(asked)
+        except ServerError:
+            outcome = None
+        return failure.remedy + nearest_of_last_check(attempt.chat.model, outcome)
+
     async def _stopped(self, attempt: _Attempt, *, cancelled: bool) -> Outcome:
+        """The call was broken off: its caller wants it, or the worker stops and hands the job back.
+
+        A job that must never be paid for twice is not handed back once its call may have been sent.
+        """
+        error = decision = None
         if cancelled:
-            error = {
-                "code": "cancelled",
-                "message": "The job was cancelled while it ran.",
-                "retryable": False,
-                "remedy": "Enqueue it again if it was cancelled by mistake.",
-            }
-            ending: Mapping[str, Any] = {"warnings": attempt.warnings, "error": error}
-            decision = Decision(State.CANCELLED, counted=False)
+            error, decision = _CANCELLED, Decision(State.CANCELLED, counted=False)
+        elif attempt.sent and self._connection(attempt.connection_id).retry.on_worker_lost == "fail":
+            error, decision = _STOPPED, Decision(State.FAILED, counted=False)
+        if error is not None and decision is not None:
             return await self._settle(
-                attempt, decision, ending=ending, error_code="cancelled", maybe_charged=attempt.sent
+                attempt,
+                decision,
+                ending={"warnings": attempt.warnings, "error": error},
+                error_code=error["code"],
+                maybe_charged=attempt.sent,
+                reason=f"{error['code']}: {error['message']}",
             )
         return await self._settle(
             attempt,

@@ -12,7 +12,6 @@ import logging
 import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from difflib import get_close_matches
 from typing import Any, Final
 
 import orjson
@@ -26,6 +25,7 @@ from chatq.ledger.ledger import Ledger
 from chatq.ledger.server import AsyncServer
 from chatq_worker.api_keys import read_key
 from chatq_worker.failures import CODES, CallFailed
+from chatq_worker.model_remedy import nearest_models
 from chatq_worker.provider_client import ProviderClient
 from chatq_worker.providers import ADAPTERS, Answer, CheckKind, Request
 from chatq_worker.providers.custom import other_url
@@ -45,7 +45,6 @@ MOST_MODELS: Final = 10_000
 LISTING_S: Final = 20.0
 """No further page of a model list is asked for when the first was asked for so long ago."""
 _AT_ONCE: Final = 5
-_NEAREST: Final = 3
 
 _STATES: Final[dict[str, StatusState]] = {
     "connect_error": StatusState.UNREACHABLE,
@@ -289,11 +288,10 @@ def _listed(connection: Connection, models: Sequence[str]) -> dict[str, str]:
     model = connection.model
     if model is None or not models or len(models) >= MOST_MODELS or _knows(models, model):
         return {}
-    near = get_close_matches(model, models, n=_NEAREST, cutoff=0.5)
-    like = f" The nearest of the list: {', '.join(near)}." if near else ""
     return {
         "message": f"The connection works, but its list of models has no {model}, the connection's model.",
-        "remedy": f"Check the connection's model unless the provider knows it all the same.{like}",
+        "remedy": "Check the connection's model unless the provider knows it all the same."
+        + nearest_models(model, models),
     }
 
 
