@@ -59,6 +59,26 @@ def test_calls_longer_than_the_grace_are_handed_back_and_run_elsewhere_at_once(i
     assert set(installation.calls().values()) == {2}
 
 
+def test_a_call_that_must_not_be_paid_for_twice_is_not_handed_back(install: Install) -> None:
+    paid_once = {"source": "custom", "url": "simulator", "model": "demo", "retry": {"on_worker_lost": "fail"}}
+    installation = install(
+        worker={"slots": 20, "lease": "30s", "grace": "0s"}, connections={"paid-once": paid_once}
+    )
+    stopping = installation.start_worker()
+    installation.hold_answers()
+    job = installation.queue.enqueue("paid-once", "job:once")
+    installation.await_in_flight(1)
+    stopping.send(signal.SIGTERM)
+    assert stopping.wait() == 0
+    record = installation.queue.wait(job.id, timeout=30)
+    assert record.state == "failed"
+    assert record.error is not None
+    assert record.error.code == "worker_lost"
+    assert [attempt.maybe_charged for attempt in record.attempts] == [True]
+    installation.release_answers()
+    assert installation.calls() == {"once": 1}
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=lambda number: number.name)
 def test_told_a_second_time_it_hands_back_now(install: Install, number: signal.Signals) -> None:
     installation = install(worker={"slots": 20, "lease": "30s", "grace": "60s"})
