@@ -198,6 +198,18 @@ def test_a_worker_checks_every_connection_when_it_starts(sources: SourceInstalla
     )
 
 
+def test_a_connection_that_was_mended_is_checked_again_by_the_next_worker(
+    tmp_path_factory: pytest.TempPathFactory, odd: OddProvider
+) -> None:
+    wrong = {"own": {"source": "custom", "url": f"{odd.url}/no-such/place", "model": "m"}}
+    with Installation(tmp_path_factory.mktemp("mended"), connections=wrong) as mended:
+        mended.start_worker()
+        until(lambda: mended.queue.status("own").state == "not_found", "the first worker's check")
+        mended.config.write_text(mended.config.read_text().replace("/no-such/place", "/good/v1"))
+        mended.start_worker()
+        until(lambda: mended.queue.status("own").state == "ok", "the second worker's check")
+
+
 def test_a_connection_that_was_never_checked_is_unknown(tmp_path_factory: pytest.TempPathFactory) -> None:
     with Installation(tmp_path_factory.mktemp("idle")) as idle:
         outcome = idle.queue.status("sim")
