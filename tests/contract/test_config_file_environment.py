@@ -296,4 +296,7 @@ def test_a_variable_that_is_not_unicode_is_told() -> None:
 
 def test_a_variable_that_a_connection_names_as_its_key_is_no_setting() -> None:
     text = FILE.replace("source: openai\n", "source: openai\n    api_key: env:CHATQ_TEAM_KEY\n")
-    assert load({"CHATQ_TEAM_KEY": "sk-1"}, text).connections["openai-main"].api_key == ("env", "CHATQ_TEAM_KEY")
+    assert load({"CHATQ_TEAM_KEY": "sk-1"}, text).connections["openai-main"].api_key == (
+        "env",
+        "CHATQ_TEAM_KEY",
+    )
