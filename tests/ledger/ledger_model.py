@@ -96,6 +96,8 @@ class Model:
     leases: dict[str, int] = field(default_factory=dict)
     slots: dict[str, int] = field(default_factory=dict)
     """Of the workers that take jobs: neither draining nor dead."""
+    messages: dict[str, tuple[int, int]] = field(default_factory=dict)
+    """When each worker came to a message last, and the highest number of a token among them."""
     lanes: dict[str, ModelLane] = field(default_factory=dict)
     asked: dict[str, int] = field(default_factory=dict)
     """When the clock asks a lane again."""
@@ -129,9 +131,9 @@ class Model:
     def deadlines(self) -> list[int]:
         """Every moment at which the clock has something to do for a job, worker or batch."""
         moments = [job.due for job in self.at("claim", "later")]
-        moments += [
-            job.expires for job in self.at("line", "later", "claim", "held") if job.expires is not None
-        ]
+        waiting, held = self.at("line", "later", "claim"), self.at("held")
+        moments += [job.expires for job in waiting if job.expires is not None]
+        moments += [job.expires for job in held if job.expires is not None and job.expires > self.now]
         moments += [*self.leases.values(), *self.ended.values()]
         return moments + [batch.touched for batch in self.batches.values() if not batch.sealed]
 
@@ -350,6 +352,17 @@ class Model:
         for item in admitted:
             self.jobs[item.job_id].token = item.token
 
+    def note_message(self, worker: str, token: str) -> None:
+        """A worker has come to a message, its own or a stale one."""
+        if worker in self.leases:
+            _, furthest = self.messages.get(worker, (0, 0))
+            self.messages[worker] = (self.now, max(furthest, _fence(token)))
+
+    def _is_behind(self, job: ModelJob) -> bool:
+        """Messages come in the order of their tokens: this one's turn has not come, and the worker goes on."""
+        heard, furthest = self.messages.get(job.worker, (0, 0))
+        return heard > self.now - CLAIM_MS and _fence(job.token) > furthest
+
     def begin(self, job: ModelJob) -> None:
         job.place, job.started, job.begun = "held", True, self.now
         self._count(job, "running")
@@ -474,6 +487,7 @@ class Model:
             self._lose(job)
         if leave:
             self.leases.pop(worker, None)
+            self.messages.pop(worker, None)
             if self.leader is not None and self.leader[0] == worker:
                 self.leader = None
         return len(claims) + len(held)
@@ -497,7 +511,10 @@ class Model:
         by_lease = sorted(self.leases, key=lambda name: (self.leases[name], name))
         overdue = [job for job in self.at("claim") if job.due <= self.now]
         for job in sorted(overdue, key=lambda job: (by_lease.index(job.worker), job.due, job.id)):
-            self._give_back(job)
+            if self._is_behind(job):
+                job.due = self.now + CLAIM_MS
+            else:
+                self._give_back(job)
         overdue = [job for job in self.at("later") if job.due <= self.now]
         for job in sorted(overdue, key=lambda job: (job.due, job.id)):
             self._finish(job, "cancelled") if self._is_cancelled(job) else self._place_in_line(job)
@@ -546,3 +563,7 @@ def _alike(one: Entry, other: Entry) -> bool:
     """Whether two jobs are the same but for what is not compared."""
     hidden = {"id", "metadata"}
     return one.job.model_dump(exclude=hidden) == other.job.model_dump(exclude=hidden)
+
+
+def _fence(token: str) -> int:
+    return int(token.partition("-")[0])

@@ -211,6 +211,20 @@ def test_a_batch_is_purged_with_its_jobs_counted_from_its_end(ledger: LedgerDriv
     ]
 
 
+def test_a_large_batch_is_purged_in_chunks(ledger: LedgerDriver) -> None:
+    for name in ("b", "empty"):
+        open_batch(ledger, name)
+    ledger.add_many(7, batch="b")
+    for name in ("b", "empty"):
+        ledger.run(ledger.ledger.cancel_batch(name))
+    ledger.pass_s(60)
+    left = [7]
+    while ledger.tick(most=3).wait_ms == 0:
+        left.append(sum(key.startswith("job:") for key in ledger.everything()))
+    assert left == [7, 4, 1]
+    assert not [key for key in ledger.everything() if key.startswith(("batch:", "job:", "ended"))]
+
+
 def test_a_deleted_jobs_id_is_free_and_its_old_batch_leaves_the_new_job_alone(ledger: LedgerDriver) -> None:
     open_batch(ledger)
     ledger.run(ledger.ledger.cancel(ledger.add(id="own", batch="b")))

@@ -231,6 +231,7 @@ class LedgerMachine(RuleBasedStateMachine):
         token = "0-0" if wrong == "token" else item.token
         worker = "w9" if wrong == "worker" else item.worker
         begun = self.driver.run(self.ledger.begin(item.job_id, token, worker))
+        self.model.note_message(worker, token)
         mine = job is not None and job.token == item.token and job.place in {"claim", "held"} and not wrong
         assert (begun is not None) == mine
         if job is not None and begun is not None:

@@ -104,6 +104,30 @@ def test_a_settlement_lets_the_next_job_of_the_lane_go(ledger: LedgerDriver) -> 
     assert ledger.begin(following)
 
 
+def test_who_waits_for_a_job_hears_its_final_state(ledger: LedgerDriver) -> None:
+    job_id = ledger.add()
+    ledger.worker()
+    heard = ledger.client.pubsub(ignore_subscribe_messages=True)
+    heard.subscribe(ledger.ledger.keys.done(job_id))
+    heard.get_message(timeout=1)
+    ledger.settle(ledger.start()[0], "failed")
+    message = heard.get_message(timeout=1)
+    heard.close()
+    assert message is not None
+    assert message["data"] == b"failed"
+
+
+def test_a_failed_job_keeps_its_request_so_that_it_can_be_tried_again(ledger: LedgerDriver) -> None:
+    ledger.add_many(2)
+    ledger.worker()
+    one, two = ledger.start()
+    ledger.settle(one, "failed")
+    ledger.settle(two)
+    jobs = ledger.everything()
+    assert "request" in jobs["job:j1"]
+    assert "request" not in jobs["job:j2"]
+
+
 def test_tokens_never_repeat(ledger: LedgerDriver) -> None:
     ledger.add_many(3)
     ledger.worker()

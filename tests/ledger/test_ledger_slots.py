@@ -223,6 +223,7 @@ def test_an_idle_lane_leaves_nothing_behind(ledger: LedgerDriver) -> None:
     ledger.add_many(2)
     ledger.worker()
     [held] = ledger.start(most=1)
+    ledger.run(ledger.ledger.drain("w1", leave=False))
     ledger.settle(held)
     ledger.run(ledger.ledger.cancel("j2"))
     assert not [key for key in ledger.everything() if "alpha/m" in key]

@@ -28,6 +28,47 @@ def test_a_claim_that_nobody_begins_goes_back_after_three_seconds(ledger: Ledger
     assert ledger.record(job_id).attempts == []
 
 
+def test_a_claim_waits_for_a_worker_that_is_still_busy_with_earlier_messages(ledger: LedgerDriver) -> None:
+    first, second, third = (ledger.add(id=name) for name in ("first", "second", "third"))
+    ledger.worker()
+    messages = {item.job_id: item for item in ledger.admit()}
+    ledger.pass_s(2.9)
+    ledger.begin(messages[first])
+    ledger.pass_s(0.1)
+    ledger.tick()
+    assert ledger.admit() == []
+    ledger.pass_s(2.8)
+    ledger.begin(messages[second])
+    ledger.pass_s(0.2)
+    ledger.tick()
+    assert ledger.begin(messages[third])
+
+
+def test_a_claim_is_lost_when_its_worker_has_come_to_a_later_message(ledger: LedgerDriver) -> None:
+    passed_over, later = (ledger.add(id=name) for name in ("passed-over", "later"))
+    ledger.worker()
+    messages = {item.job_id: item for item in ledger.admit()}
+    ledger.pass_s(2.9)
+    ledger.begin(messages[later])
+    ledger.pass_s(0.1)
+    ledger.tick()
+    assert [item.job_id for item in ledger.admit()] == [passed_over]
+
+
+def test_a_stale_message_shows_as_well_that_a_worker_goes_on(ledger: LedgerDriver) -> None:
+    ledger.add(id="first")
+    ledger.worker()
+    [stale] = ledger.admit()
+    ledger.pass_s(3)
+    ledger.tick()
+    [current] = ledger.admit()
+    ledger.pass_s(2.9)
+    assert not ledger.begin(stale)
+    ledger.pass_s(0.1)
+    ledger.tick()
+    assert ledger.begin(current)
+
+
 def test_jobs_of_a_silent_worker_go_back_in_line_as_lost(ledger: LedgerDriver) -> None:
     job_id = ledger.add()
     ledger.worker()
@@ -150,7 +191,8 @@ def test_a_draining_worker_gives_its_claims_back_at_once_and_keeps_its_calls(led
     ledger.admit(most=2)
     assert ledger.run(ledger.ledger.drain("w1", leave=False)) == 2
     assert [ledger.state(job) for job in ("j1", "j2", "j3")] == ["running", "queued", "queued"]
-    assert ledger.settle(held).state == "succeeded"
+    assert ledger.settle(held).admitted == []
+    assert ledger.state("j1") == "succeeded"
 
 
 def test_a_message_that_a_drain_overtook_begins_nothing(ledger: LedgerDriver) -> None:
@@ -211,6 +253,12 @@ def test_another_worker_leads_at_once_when_the_leader_leaves(ledger: LedgerDrive
     ledger.worker("w2")
     ledger.tick("w1")
     ledger.run(ledger.ledger.drain("w1", leave=True))
+    assert ledger.tick("w2").leads
+
+
+def test_who_is_no_registered_worker_does_not_keep_the_lead(ledger: LedgerDriver) -> None:
+    ledger.worker("w2")
+    assert ledger.tick("ghost").leads
     assert ledger.tick("w2").leads
 
 
