@@ -5,8 +5,11 @@
 -- Returns false when the job is not this token's any more (drop the message), else
 -- {request, connection, model, attempts counted so far, ms since the first call, job's own created time in ms}.
 -- Asking again with the same token gives the same answer: the reply of the first may have been lost.
+-- A message that is refused also tells how far the worker has come with its queue: see `is_behind`.
 -- Atomic, because the reaper may be taking the claim back.
 
+run_without_memory()
+note_message(ARGV[3], ARGV[2])
 local job = load(ARGV[1])
 if not job or job.token ~= ARGV[2] or job.worker ~= ARGV[3] then return false end
 if job.place ~= 'claim' and job.place ~= 'held' then return false end

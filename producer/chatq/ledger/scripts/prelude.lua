@@ -369,6 +369,24 @@ local function give_back(job)
   wait_again(job, job.state)
 end
 
+local function fence_of(token) return tonumber(string.match(token, '^%d+') or '0') end
+
+-- Notes that a worker has come to the message with this token.
+local function note_message(worker, token)
+  if not call('ZSCORE', WORKERS, worker) then return end
+  local k = key('worker', worker)
+  local furthest = math.max(fence_of(token), tonumber(call('HGET', k, 'fence') or '0'))
+  call('HSET', k, 'heard', int(now), 'fence', int(furthest))
+end
+
+-- Whether a worker is working through its queue and has not come to this claim's message: messages come in the order
+-- of their tokens. Given to another, the job would leave its message behind in the queue, for which those behind it
+-- would wait too long in turn: once a worker is 3 s behind, nothing would ever begin again.
+local function is_behind(worker, job)
+  local w = call('HMGET', key('worker', worker), 'heard', 'fence')
+  return w[1] and tonumber(w[1]) > now - CLAIM_MS and fence_of(job.token) > tonumber(w[2])
+end
+
 -- Puts up to `most` jobs of a worker back: its claims as they were and, when it is `gone` for good, what it held as
 -- lost. Returns their number; less than `most`: no more is left, and of a worker that is gone no trace.
 local function evacuate(worker, most, gone)

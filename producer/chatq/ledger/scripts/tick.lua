@@ -66,12 +66,17 @@ while left > 0 do
   end
 end
 
--- Claims that ran out: the message was lost or late.
+-- Claims that ran out: the message was lost, or the worker has not come to it yet.
 for _, worker in ipairs(workers) do
   local claims = key('claims', worker)
   for _, id in ipairs(due(claims)) do
-    give_back(load(id))
-    call('HINCRBY', TOTALS, 'lost_claims', 1)
+    local job = load(id)
+    if is_behind(worker, job) then
+      call('ZADD', claims, int(now + CLAIM_MS), id)
+    else
+      give_back(job)
+      call('HINCRBY', TOTALS, 'lost_claims', 1)
+    end
   end
   sooner(claims)
 end
