@@ -447,11 +447,11 @@ def profile(examples: int) -> settings:
 def test_a_real_server_agrees_with_the_model(valkey: RealServer) -> None:
     with contextlib.closing(valkey.client()) as client:
         machine = type("RealLedgerMachine", (LedgerMachine,), {"client": client})
-        run_state_machine_as_test(machine, settings=profile(60))
+        run_state_machine_as_test(machine, settings=profile(40))
 
 
 @pytest.mark.timeout(0 if EXAMPLES else 60)
 def test_fakeredis_agrees_with_the_model() -> None:
     with contextlib.closing(fakeredis.FakeRedis(server=fakeredis.FakeServer())) as client:
         machine = type("FakeLedgerMachine", (LedgerMachine,), {"client": client})
-        run_state_machine_as_test(machine, settings=profile(12))
+        run_state_machine_as_test(machine, settings=profile(8))
