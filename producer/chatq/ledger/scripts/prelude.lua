@@ -202,7 +202,7 @@ local function release(job)
     call('ZREM', key('held', job.worker), job.id)
     if job.cancel then call('SREM', key('stop', job.worker), job.id) end
   end
-  if call('ZSCORE', ROOM, job.worker) then call('ZINCRBY', ROOM, 1, job.worker) end
+  call('ZADD', ROOM, 'XX', 'INCR', 1, job.worker)
   if call('HINCRBY', key('lane', job.lane), 'inflight', -1) <= 0 then tidy_lane(job.lane) end
 end
 
@@ -373,10 +373,10 @@ local function fence_of(token) return tonumber(string.match(token, '^%d+') or '0
 
 -- Notes that a worker has come to the message with this token.
 local function note_message(worker, token)
-  if not call('ZSCORE', WORKERS, worker) then return end
   local k = key('worker', worker)
-  local furthest = math.max(fence_of(token), tonumber(call('HGET', k, 'fence') or '0'))
-  call('HSET', k, 'heard', int(now), 'fence', int(furthest))
+  local w = call('HMGET', k, 'slots', 'fence')
+  if not w[1] then return end
+  call('HSET', k, 'heard', int(now), 'fence', int(math.max(fence_of(token), tonumber(w[2] or '0'))))
 end
 
 -- Whether a worker is working through its queue and has not come to this claim's message: messages come in the order
@@ -421,11 +421,13 @@ local function admit(lane, max, nonce, admitted)
   local concurrency = tonumber(call('HGET', RULES, 'concurrency:' .. account) or nil)
   local reason, wait = nil, RECHECK_MS
   local taken = 0
+  local left = 0    -- room of the worker that got the last job
   local behind = 0  -- workers that have more room than the next, and have not begun what they were given
   while true do
     local first = call('ZRANGE', flows, 0, 0, 'WITHSCORES')
     if not first[1] then reason = 'empty' break end
     if concurrency and inflight >= concurrency then reason = 'concurrency' break end
+    if taken >= max and left > 0 then reason, wait = 'more', 0 break end
     local roomy, claims
     while true do
       roomy = call('ZREVRANGE', ROOM, behind, behind, 'WITHSCORES')
@@ -437,7 +439,7 @@ local function admit(lane, max, nonce, admitted)
     local full = not roomy[1] or (tonumber(roomy[2]) <= 0 and inflight >= BEYOND_SLOTS)
     if full and behind > 0 then reason, wait = 'claims', BEGIN_RECHECK_MS break end
     if full then reason = roomy[1] and 'slots' or 'no_worker' break end
-    -- Asked last, so that a lane that took its turn and lacks a slot for the next is known to lack it.
+    -- Asked only now, so that a lane that took its turn and lacks a slot for the next is known to lack it.
     if taken >= max then reason, wait = 'more', 0 break end
     local flow = first[1]
     local line = key(LINES, flow)
@@ -454,7 +456,7 @@ local function admit(lane, max, nonce, admitted)
     local token = int(call('INCR', P .. ':fence')) .. '-' .. nonce
     call('HSET', k_job, 'place', 'claim', 'token', token, 'worker', roomy[1], 'lane', lane)
     call('ZADD', claims, int(now + CLAIM_MS), id)
-    call('ZINCRBY', ROOM, -1, roomy[1])
+    left = tonumber(call('ZINCRBY', ROOM, -1, roomy[1]))
     inflight, taken = inflight + 1, taken + 1
     local n = #admitted
     admitted[n + 1], admitted[n + 2], admitted[n + 3], admitted[n + 4] = id, facts[2], token, roomy[1]
