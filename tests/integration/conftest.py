@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import gzip
+import threading
 from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import pytest
@@ -11,7 +14,33 @@ from installation import WRONG_KEY, Install, Installation
 
 
 @pytest.fixture(scope="session")
-def installation(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation]:
+def gzip_bomb() -> Iterator[str]:
+    """The URL of a provider whose answer of 64 kB unpacks to 64 MB."""
+    bomb = gzip.compress(bytes(64 << 20), mtime=0)
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            self.rfile.read(int(self.headers["content-length"]))
+            self.send_response(200)
+            self.send_header("content-type", "application/json")
+            self.send_header("content-encoding", "gzip")
+            self.send_header("content-length", str(len(bomb)))
+            self.end_headers()
+            self.wfile.write(bomb)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}/v1"
+        server.shutdown()
+        thread.join()
+
+
+@pytest.fixture(scope="session")
+def installation(gzip_bomb: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation]:
     """The session's installation: one worker that lives throughout. Job names must be unique to their test."""
     connections = {
         "impatient": {
@@ -29,6 +58,7 @@ def installation(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installat
         "nobody-there": {
             "source": "custom", "url": "http://127.0.0.1:9", "model": "demo", "retry": {"max_attempts": 1},
         },
+        "gzip-bomb": {"source": "custom", "url": gzip_bomb, "model": "demo"},
     }  # fmt: skip
     with Installation(
         tmp_path_factory.mktemp("shared"),

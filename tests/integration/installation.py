@@ -16,6 +16,7 @@ announce (`WorkerProcess.expect`) fails the test.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -40,6 +41,9 @@ OPENAI_KEY = "sk-canary-7f3a91d2c8b64e05"
 """The simulator's one valid OpenAI key. It must be found nowhere but in requests to the provider."""
 WRONG_KEY = "sk-wrong-canary-55aa01e7f9"
 """A key that the simulator refuses."""
+
+LOST_CONNECTION = "consumer: Cannot connect to redis+socket://"
+"""What Celery logs as an error when its server is away for a moment."""
 
 CONNECTIONS: Mapping[str, Any] = {
     "sim": {"source": "custom", "url": "simulator", "model": "demo"},
@@ -104,21 +108,17 @@ class Installation:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        problems = []
         for worker in self.workers:
-            worker.ask_to_end()
-        for worker in self.workers:
-            try:
-                worker.end()
-            except AssertionError as problem:
-                problems.append(str(problem))
+            worker.kill()  # ending in order takes a second, and is the subject of test_stopping.py
         self.queue.close()
         self.redis.close()
         self.simulator.stop()
         stop(self.data, force=True)
+        left = processes_naming(self.folder)
+        assert not left, f"processes were left behind: {left}"
         if error is None:
-            problems += [fault for worker in self.workers for fault in worker.faults()]
-            assert not problems, "\n".join(problems)
+            faults = [fault for worker in self.workers for fault in worker.faults()]
+            assert not faults, "\n".join(faults)
 
     @property
     def environ(self) -> dict[str, str]:
@@ -191,7 +191,7 @@ class Installation:
     def restart_server(self) -> None:
         """Start it again, unless a worker already has. Workers may have said that they could not connect."""
         for worker in self.workers:
-            worker.expect("Cannot connect to redis+socket://")
+            worker.expect(LOST_CONNECTION)
         ensure_running(self.data)
 
     def every_key(self) -> set[str]:
@@ -230,6 +230,17 @@ class Installation:
     def command(self, *arguments: str, standard_input: str = "") -> subprocess.CompletedProcess[str]:
         """Run `chatq ARGUMENTS` in the folder."""
         return chatq(*arguments, folder=self.folder, environ=self.environ, standard_input=standard_input)
+
+
+def processes_naming(folder: Path) -> list[str]:
+    """The command lines of processes in which the folder is named. Empty where there is no /proc."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):  # it has just ended
+            found.append(
+                process.joinpath("cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+            )
+    return [line for line in found if f"{folder}/" in line]
 
 
 Install = Callable[..., Installation]

@@ -112,7 +112,7 @@ def test_every_mistake_in_a_config_is_named_with_its_line(tmp_path: Path) -> Non
     (tmp_path / "config.yaml").write_text(
         "redis: {url: somewhere}\nworkers: {}\nconnections:\n  sim:\n    source: custm\n"
     )
-    for command in (["submit", "sim", "hi"], ["worker"], ["status"]):
+    for command in (ENQUEUE, WORK):
         ended = run_in(tmp_path, *command)
         clear_error(ended, 2, "config.yaml:1: redis.url", "config.yaml:2: workers", "config.yaml:5: conn")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 from installation import WAIT_S, WRONG_KEY, Installation
@@ -136,6 +137,20 @@ def test_an_answer_larger_than_allowed_is_not_taken_in(installation: Installatio
     record = failed(installation.run("sim", "job:huge [sim: huge_answer 50000000]"), "answer_too_large")
     assert record.error is not None
     assert "1,048,576 bytes (bounds.answer_bytes)" in record.error.message
+
+
+def test_a_small_answer_that_unpacks_to_a_large_one_is_not_taken_in(installation: Installation) -> None:
+    [worker] = installation.workers
+    before = peak_memory_mb(worker.pid)
+    failed(installation.run("gzip-bomb", "Say hi"), "answer_too_large")
+    assert peak_memory_mb(worker.pid) - before < 48
+
+
+def peak_memory_mb(process: int) -> int:
+    """0 where there is no /proc."""
+    status = Path(f"/proc/{process}/status")
+    lines = status.read_text().splitlines() if status.exists() else []
+    return sum(int(line.split()[1]) for line in lines if line.startswith("VmHWM")) // 1024
 
 
 def test_a_compressed_answer_is_read(installation: Installation) -> None:

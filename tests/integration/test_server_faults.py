@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import shutil
 import signal
 
 import pytest
-from installation import Install, Installation, until
+from installation import LOST_CONNECTION, Install, Installation, until
 from worker_process import WorkerProcess
 
 
@@ -28,6 +29,29 @@ def test_killing_the_server_in_the_middle_of_calls_loses_nothing_and_repeats_not
     assert installation.queue.batch(batch.id).counts.succeeded == 160
 
 
+def test_what_a_restarted_server_has_forgotten_is_settled_again_and_not_paid_again(install: Install) -> None:
+    """A server that syncs its file every second dies with the last second; here the file is put back by hand."""
+    installation = install(worker={"slots": 20, "lease": "10s"})
+    worker = installation.start_worker()
+    installation.hold_answers()
+    batch = installation.queue.enqueue_batch([f"job:{n}" for n in range(10)], "sim")
+    installation.await_in_flight(10)
+    file, earlier = installation.data / "appendonlydir", installation.folder / "earlier"
+    shutil.copytree(file, earlier)
+    installation.release_answers()
+    records = installation.follow(batch.id)
+    worker.send(signal.SIGSTOP)
+    installation.kill_server()
+    shutil.rmtree(file)
+    shutil.move(earlier, file)
+    installation.restart_server()
+    assert installation.queue.batch(batch.id).counts.succeeded == 0
+    worker.send(signal.SIGCONT)
+    again = {record.id: record for record in installation.follow(batch.id)}
+    assert [again[record.id].result for record in records] == [record.result for record in records]
+    assert installation.calls() == {str(n): 1 for n in range(10)}
+
+
 def test_jobs_are_taken_up_by_workers_that_have_outlived_their_server(install: Install) -> None:
     installation = install()
     [worker] = installation.start_workers(1)
@@ -40,15 +64,17 @@ def test_jobs_are_taken_up_by_workers_that_have_outlived_their_server(install: I
 def test_dropping_every_connection_under_load_loses_nothing_and_repeats_nothing(install: Install) -> None:
     installation = install(worker={"slots": 50, "lease": "3s"})
     workers = installation.start_workers(2)
-    batch = installation.queue.enqueue_batch([f"job:{n} [sim: latency 0.05]" for n in range(400)], "sim")
-    for answered in (50, 150, 250):
+    for worker in workers:
+        worker.expect(LOST_CONNECTION)
+    batch = installation.queue.enqueue_batch([f"job:{n} [sim: latency 0.05]" for n in range(250)], "sim")
+    for answered in (30, 90, 150):
         assert installation.simulator.wait(answered=answered)
         installation.redis.client_kill_filter(_type="normal", skipme=True)
         installation.redis.client_kill_filter(_type="pubsub", skipme=True)
     records = installation.follow(batch.id)
-    assert len({record.id for record in records}) == 400
-    assert [record.state for record in records] == ["succeeded"] * 400
-    assert installation.calls() == {str(n): 1 for n in range(400)}
+    assert len({record.id for record in records}) == 250
+    assert [record.state for record in records] == ["succeeded"] * 250
+    assert installation.calls() == {str(n): 1 for n in range(250)}
     assert all(worker.runs for worker in workers)
 
 

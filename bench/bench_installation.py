@@ -1,0 +1,94 @@
+"""What a benchmark measures: a fresh embedded server, the simulator, one worker; all of it gone afterwards.
+
+Linux only: the worker's memory and CPU time come from /proc.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Self
+
+from chatq import ChatQueue
+from chatq.embedded import stop
+from chatq_sandbox.process import SimulatorProcess
+
+START_S = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """What a process has used so far."""
+
+    cpu_s: float
+    memory_mb: int
+    peak_mb: int
+
+    @classmethod
+    def of(cls, process: int) -> Self:
+        proc = Path(f"/proc/{process}")
+        ticks = proc.joinpath("stat").read_text().rsplit(")", 1)[1].split()[11:13]
+        status = dict(line.split(":", 1) for line in proc.joinpath("status").read_text().splitlines())
+        return cls(
+            cpu_s=sum(map(int, ticks)) / os.sysconf("SC_CLK_TCK"),
+            memory_mb=int(status["VmRSS"].split()[0]) // 1024,
+            peak_mb=int(status["VmHWM"].split()[0]) // 1024,
+        )
+
+
+@contextlib.contextmanager
+def installation(
+    *, slots: int, sections: Mapping[str, Any] | None = None
+) -> Iterator[tuple[ChatQueue, SimulatorProcess, int]]:
+    """A queue with the connection `sim`, its simulator, and the process id of its worker, which has done one job."""
+    with tempfile.TemporaryDirectory(prefix="chatq-bench-") as name, SimulatorProcess() as simulator:
+        folder = Path(name)
+        config = folder / "config.yaml"
+        connection = {"source": "custom", "url": f"{simulator.url}/custom/v1", "model": "local-model"}
+        config.write_text(
+            json.dumps({"worker": {"slots": slots}, "connections": {"sim": connection}, **(sections or {})})
+        )
+        try:
+            with ChatQueue(config) as queue, (folder / "worker.log").open("wb") as log:
+                worker = subprocess.Popen(
+                    [sys.executable, "-m", "chatq_worker", "worker", "--config", str(config)],
+                    stderr=log,
+                )
+                try:
+                    first = queue.wait(queue.enqueue("sim", "job:warm-up").id, START_S)
+                    if first.result is None:
+                        raise RuntimeError(f"the first job failed: {first.error}")
+                    simulator.control("POST", "reset")
+                    yield queue, simulator, worker.pid
+                finally:
+                    worker.terminate()
+                    worker.wait()
+        finally:
+            stop(folder / ".chatq", force=True)
+
+
+def circumstances() -> dict[str, str]:
+    """What a figure depends on."""
+    model = next(
+        (
+            line.split(":")[1].strip()
+            for line in Path("/proc/cpuinfo").read_text().splitlines()
+            if "model name" in line
+        ),
+        platform.machine(),
+    )
+    return {
+        "command": " ".join(["python", *sys.argv]),
+        "machine": f"{os.cpu_count()} x {model}, load {os.getloadavg()[0]:.1f}",
+        "python": platform.python_version(),
+        "date": f"{datetime.now(UTC):%Y-%m-%d}",
+    }
