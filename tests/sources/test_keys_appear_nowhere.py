@@ -10,7 +10,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.request import Request, urlopen
@@ -112,6 +112,13 @@ class Flower:
         self._process.stdout.close()
 
 
+def heard(flower: Flower, installation: SourceInstallation) -> bool:
+    """Whether Flower hears of a job made now."""
+    job = installation.queue.enqueue("openai", "Say hi")
+    installation.queue.wait(job.id, WAIT_S)
+    return job.id in flower.page("/api/tasks")
+
+
 @pytest.fixture(scope="module")
 def aftermath(tmp_path_factory: pytest.TempPathFactory, odd: OddProvider) -> Iterator[Aftermath]:
     """Successes, refusals, time-outs, a bug and a killed worker, with Flower watching."""
@@ -135,7 +142,7 @@ def aftermath(tmp_path_factory: pytest.TempPathFactory, odd: OddProvider) -> Ite
         flower = Flower(installation)
         try:
             first = installation.start_worker()
-            assert flower.url  # it listens: events that nobody hears are gone
+            until(partial(heard, flower, installation), "Flower to hear: events that nobody hears are gone")
             jobs = [queue.enqueue(name, f"job:canary-{name} Say hi") for name in NAMES]
             jobs += [queue.enqueue(f"wrong-{name}", "Say hi") for name in NAMES]
             jobs += [queue.enqueue(name, "Say hi") for name in others]
