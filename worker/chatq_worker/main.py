@@ -8,6 +8,7 @@ import warnings
 from collections.abc import Mapping
 from typing import Final
 
+from celery import signals
 from celery.apps import worker as celery_worker
 from celery.platforms import SecurityWarning
 
@@ -60,8 +61,11 @@ def run_worker(settings: Settings, *, slots: int | None = None) -> int:
         without_gossip=True,
         without_mingle=True,
     )
+    told: list[object] = []
+    signals.worker_shutting_down.connect(lambda **_: told.append(None), weak=False)
     worker.start()
-    return int(worker.exitcode or 0)
+    # Celery takes SIGINT for a failure; to stop when told so is none.
+    return 0 if told else int(worker.exitcode or 0)
 
 
 def _keep_celery_from_the_terminal() -> None:

@@ -292,6 +292,8 @@ class CoroutinePool(BasePool):  # type: ignore[misc]  # celery has no types: its
 
     def _on_shutting_down(self, **_: object) -> None:
         """Celery's signal for SIGTERM, SIGINT and SIGQUIT: in a signal handler, in the hub thread."""
+        # An idle hub would look whether it has been stopped when its poll times out, a second later perhaps.
+        self._wake()
         if self._starting is not None:
             self._starting.cancel()
         elif self._stop_was_asked:
