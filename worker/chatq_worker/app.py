@@ -7,13 +7,15 @@ from kombu import Exchange
 
 from chatq.contract.keys import Keys
 from chatq_worker import transport
-from chatq_worker.publisher import celery_queue
+from chatq_worker.events import BatchEvents
+from chatq_worker.task_message import celery_queue
 
 
 def make_app(*, prefix: str, broker_url: str, worker: str | None = None) -> Celery:
     """An app on the broker at `broker_url`. `worker`: the id of the worker whose queue it consumes, if any."""
-    transport.install()
-    app = Celery("chatq", broker=broker_url, set_as_current=False)
+    stock = transport.is_stock()
+    transport.install(stock=stock)
+    app = Celery("chatq", broker=broker_url, events=None if stock else BatchEvents, set_as_current=False)
     app.conf.update(
         accept_content=["json"],
         task_serializer="json",
@@ -39,7 +41,7 @@ def make_app(*, prefix: str, broker_url: str, worker: str | None = None) -> Cele
     )
     app.conf.task_default_queue = Keys(prefix).submit_queue
     if worker is not None:
-        queue = celery_queue(Keys(prefix).worker_queue(worker))
+        queue = celery_queue(Keys(prefix).worker_queue(worker), no_ack=not stock)
         app.conf.task_queues = [queue]
         # Celery moves every queue that it takes in to its own exchange; bound there, each worker that ever ran
         # would be remembered for good.

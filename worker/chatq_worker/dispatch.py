@@ -117,7 +117,7 @@ class Clock:
         for question, worker in await self._server.run(self._ledger.asked()):
             asked = orjson.loads(question)
             arguments = (asked["id"], asked["kind"], asked["connection"])
-            self._publisher.publish_task(ASK, arguments, task_id=asked["id"], worker=worker)
+            self._publisher.publish_task(ASK, arguments, worker=worker)
 
     async def _admit(self, lanes: Iterable[str]) -> float:
         """Admit from each lane in turn until none may go on; returns the seconds until one may."""

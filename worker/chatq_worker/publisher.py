@@ -1,4 +1,4 @@
-"""Sending admitted jobs as Celery messages, on a thread of its own: kombu blocks.
+"""Sending admitted jobs as Celery messages to the queues of workers.
 
 A message is a wake-up, not the truth. One that cannot be sent is handed back, so that its job goes elsewhere at once;
 one that is lost costs the rest of its claim.
@@ -6,161 +6,194 @@ one that is lost costs the rest of its claim.
 
 from __future__ import annotations
 
-import contextlib
+import asyncio
 import logging
-import queue
-import threading
-import time
-from collections.abc import Callable, Iterable, Sequence
-from typing import Any, Final
+from collections import defaultdict
+from collections.abc import Callable, Coroutine, Iterable, Sequence
+from typing import Any, Final, Protocol
 
 from celery import Celery
-from kombu import Exchange, Queue
 
+from chatq.contract.errors import ServerError
 from chatq.contract.keys import Keys
+from chatq.ledger.call import Call
 from chatq.ledger.ledger import Admitted
+from chatq.ledger.locate import redis_py_url
+from chatq.ledger.server import AsyncServer
+from chatq_worker.task_message import TaskMessage
 
 logger = logging.getLogger(__name__)
 
-_END: Final = None
-_AT_ONCE: Final = 100
-"""Messages that travel together."""
+_AT_ONCE: Final = 500
+"""Messages that travel in one command: as many as may be under way to one worker."""
+_KEPT: Final = 2000
+"""Messages kept in a queue, the youngest: far more than may be under way. Older ones have lost their claims."""
+_FORGOTTEN_MS: Final = 60_000
+"""A queue to which nothing was sent for so long is forgotten: its worker is gone, or all in it has lost its claim."""
+_PATIENCE_S: Final = 3.0
+"""How long a broken connection is mended before a job is handed back. Its claim ends then."""
 _PAUSE_S: Final = 0.5
-"""How long nothing is sent after a broker took nothing twice."""
+"""How long jobs wait here that the broker did not take: they will be admitted again at once, perhaps to be sent
+from here."""
+
+_REDIS: Final = ("redis:", "rediss:", "redis+socket:", "unix:")
+
+# KEYS[1]: a queue in the format of kombu's Redis transport, which takes from the tail. ARGV: ms until it is forgotten,
+# messages kept, the messages. Begins with a write that is never refused, so that jobs are woken when memory is full:
+# only jobs that end free any.
+_PUSH: Final = """
+redis.call('PEXPIRE', KEYS[1], ARGV[1])
+redis.call('LPUSH', KEYS[1], unpack(ARGV, 3))
+redis.call('LTRIM', KEYS[1], 0, ARGV[2] - 1)
+redis.call('PEXPIRE', KEYS[1], ARGV[1])
+"""
 
 
-def celery_queue(name: str) -> Queue:
-    """A queue on the default exchange: nothing is bound, so nothing is left behind when the queue goes.
+class Publisher(Protocol):
+    """Publishes to the workers' queues. Every method is called on the worker's loop.
 
-    Without acknowledgements: the ledger finds what is lost, and Redis need not write each message down a second time.
+    `hand_back`, given to the constructor, is called with each job whose message could not be sent.
     """
-    return Queue(name, Exchange(""), routing_key=name, no_ack=True)
+
+    def start(self) -> None:
+        """Called once, before anything else."""
+
+    def publish(self, admitted: Iterable[Admitted]) -> None:
+        """Wake the workers of these jobs soon."""
+
+    def publish_task(self, name: str, arguments: Sequence[str], *, worker: str) -> None:
+        """Send another task to a worker soon; its id is the first argument. One that cannot be sent is dropped."""
+
+    def delete_queue(self, worker: str) -> None:
+        """Delete the queue of a worker that is gone, with the messages in it: their jobs were handed back."""
+
+    async def stop(self) -> None:
+        """Send what is left, then free what is held."""
 
 
-class Publisher:
-    """Publishes to the workers' queues. `hand_back` is called, on the publisher's thread, with what could not go."""
+class RedisPublisher:
+    """A `Publisher` for a broker that is Redis. What is published in one turn of the loop travels together.
+
+    `server`: the broker; closed by `stop` when it is `owned`, that is not the ledger's own.
+    """
 
     def __init__(
-        self, app: Celery, keys: Keys, task_name: str, hand_back: Callable[[Admitted], None]
+        self,
+        app: Celery,
+        keys: Keys,
+        task_name: str,
+        hand_back: Callable[[Admitted], None],
+        *,
+        server: AsyncServer,
+        owned: bool = False,
     ) -> None:
         self._app = app
         self._keys = keys
         self._task_name = task_name
         self._hand_back = hand_back
-        self._inbox: queue.SimpleQueue[Admitted | Callable[[Any], None] | None] = queue.SimpleQueue()
-        # Of the thread alone.
-        self._connection: Any = None
-        self._producer: Any = None
-        self._thread = threading.Thread(target=self._run, name="chatq-publisher", daemon=True)
+        self._server = server
+        self._owned = owned
+        # Flower does not show the token, which means nothing to a person.
+        self._job_message = TaskMessage(app, task_name, arguments=3, shown=(0, 1))
+        self._other_messages: dict[str, TaskMessage] = {}
+        self._waiting: defaultdict[str, list[tuple[bytes, Admitted | None]]] = defaultdict(list)
+        self._flushes: asyncio.Handle | None = None
+        self._under_way: set[asyncio.Task[None]] = set()
 
     def start(self) -> None:
-        """Start the thread."""
-        self._thread.start()
+        pass
 
     def publish(self, admitted: Iterable[Admitted]) -> None:
-        """Send these soon. From any thread."""
         for one in admitted:
-            self._inbox.put(one)
+            queue = self._keys.worker_queue(one.worker)
+            message = self._job_message.fill(queue, (one.job_id, one.connection, one.token))
+            self._send_soon(queue, message, one)
 
-    def publish_task(self, name: str, arguments: Sequence[str], *, task_id: str, worker: str) -> None:
-        """Send another task to a worker soon; one that cannot be sent is dropped. From any thread."""
-        self._inbox.put(
-            lambda producer: self._send(
-                name, arguments, task_id=task_id, worker=worker, shown=arguments[1:], producer=producer
-            )
-        )
+    def publish_task(self, name: str, arguments: Sequence[str], *, worker: str) -> None:
+        if name not in self._other_messages:
+            count = len(arguments)
+            self._other_messages[name] = TaskMessage(self._app, name, arguments=count, shown=range(1, count))
+        queue = self._keys.worker_queue(worker)
+        self._send_soon(queue, self._other_messages[name].fill(queue, arguments), None)
 
     def delete_queue(self, worker: str) -> None:
-        """Delete the queue of a dead worker, with the messages in it: their jobs were handed back."""
-        name = self._keys.worker_queue(worker)
-        self._inbox.put(lambda producer: producer.channel.queue_delete(name))
+        self._begin(self._delete(self._keys.worker_queue(worker)))
 
-    def stop(self) -> None:
-        """Send what is left, then end the thread."""
-        self._inbox.put(_END)
-        self._thread.join(timeout=5)
+    async def stop(self) -> None:
+        self._flush()
+        await asyncio.gather(*self._under_way)
+        if self._owned:
+            await self._server.close()
 
-    def _run(self) -> None:
-        ending = False
-        while not ending:
-            items, ending = self._next()
-            # A connection that broke is found out by using it, and a new one is the cure. What had gone out before goes
-            # twice then: the second message of a job is dropped by its token.
-            if not (self._try_to_send(items) or self._try_to_send(items)):
-                for item in items:
-                    if isinstance(item, Admitted):
-                        self._hand_back(item)
-                # They will be admitted again at once, perhaps to be sent from here.
-                time.sleep(_PAUSE_S)
-        self._disconnect()
+    def _send_soon(self, queue: str, message: bytes, admitted: Admitted | None) -> None:
+        self._waiting[queue].append((message, admitted))
+        if self._flushes is None:
+            self._flushes = asyncio.get_running_loop().call_soon(self._flush)
 
-    def _try_to_send(self, items: Sequence[Admitted | Callable[[Any], None]]) -> bool:
+    def _flush(self) -> None:
+        self._flushes = None
+        waiting, self._waiting = self._waiting, defaultdict(list)
+        for queue, entries in waiting.items():
+            for start in range(0, len(entries), _AT_ONCE):
+                self._begin(self._push(queue, entries[start : start + _AT_ONCE]))
+
+    def _begin(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._under_way.add(task)
+        task.add_done_callback(self._under_way.discard)
+
+    async def _push(self, queue: str, entries: Sequence[tuple[bytes, Admitted | None]]) -> None:
+        messages = [message for message, _ in entries]
+        push = _Command(("EVAL", _PUSH, 1, queue, _FORGOTTEN_MS, _KEPT, *messages))
         try:
-            if self._connection is None:
-                self._connection = self._app.connection_for_write()
-                self._producer = self._app.amqp.Producer(self._connection)
-            with self._producer.batch(_AT_ONCE):
-                for item in items:
-                    if isinstance(item, Admitted):
-                        self._wake(item, self._producer)
-                    else:
-                        item(self._producer)
-        except Exception as error:
-            logger.warning("the broker took no message: %s", type(error).__name__)
-            self._disconnect()
-            return False
-        return True
+            await self._server.run(push, patience_s=_PATIENCE_S)
+        except ServerError as error:
+            logger.warning("the broker took no message: %s", error.message)
+            await asyncio.sleep(_PAUSE_S)
+            for _, admitted in entries:
+                if admitted is not None:
+                    self._hand_back(admitted)
 
-    def _disconnect(self) -> None:
-        connection, self._connection, self._producer = self._connection, None, None
-        if connection is not None:
-            with contextlib.suppress(Exception):  # it may be broken
-                connection.release()
+    async def _delete(self, queue: str) -> None:
+        try:
+            await self._server.run(_Command(("DEL", queue)))
+        except ServerError as error:
+            logger.warning("the queue %s was not deleted: %s", queue, error.message)
 
-    def _next(self) -> tuple[list[Admitted | Callable[[Any], None]], bool]:
-        """Wait for something to send; all that is there, at most `_AT_ONCE`, and whether that was the last."""
-        items: list[Admitted | Callable[[Any], None]] = []
-        item = self._inbox.get()
-        while item is not _END:
-            items.append(item)
-            if len(items) == _AT_ONCE:
-                return items, False
-            try:
-                item = self._inbox.get_nowait()
-            except queue.Empty:
-                return items, False
-        return items, True
 
-    def _wake(self, admitted: Admitted, producer: Any) -> None:
-        self._send(
-            self._task_name,
-            (admitted.job_id, admitted.connection, admitted.token),
-            task_id=admitted.job_id,
-            worker=admitted.worker,
-            # What Flower shows: the token means nothing to a person.
-            shown=(admitted.job_id, admitted.connection),
-            producer=producer,
-        )
+class _Command(Call[object]):
+    """A command of Redis that may be sent again: the second message of a job is dropped by its token."""
 
-    def _send(
-        self,
-        name: str,
-        arguments: Sequence[str],
-        *,
-        task_id: str,
-        worker: str,
-        shown: Sequence[str],
-        producer: Any,
-    ) -> None:
-        self._app.send_task(
-            name,
-            args=tuple(arguments),
-            argsrepr=repr(tuple(shown)),
-            kwargsrepr="{}",
-            task_id=task_id,
-            queue=celery_queue(self._keys.worker_queue(worker)),
-            producer=producer,
-            retry=False,
-            ignore_result=True,
-            add_to_parent=False,
-        )
+    def __init__(self, words: tuple[str | bytes | int, ...]) -> None:
+        super().__init__(str(words[0]), "", words, _as_it_is)
+
+    def command(self) -> tuple[str | bytes | int, ...]:
+        return self.arguments
+
+
+def _as_it_is(reply: object) -> object:
+    return reply
+
+
+def make_publisher(
+    app: Celery,
+    keys: Keys,
+    task_name: str,
+    hand_back: Callable[[Admitted], None],
+    *,
+    server: AsyncServer,
+    broker_url: str | None,
+    stock: bool = False,
+) -> Publisher:
+    """The publisher for a broker. `server`: the ledger's; `broker_url`: of another server, None when it is the same.
+
+    `stock`: have Celery send every message, whatever the broker is.
+    """
+    if broker_url is None and not stock:
+        return RedisPublisher(app, keys, task_name, hand_back, server=server)
+    if broker_url is not None and not stock and broker_url.startswith(_REDIS):
+        url = redis_py_url(broker_url)
+        return RedisPublisher(app, keys, task_name, hand_back, server=AsyncServer(lambda: url), owned=True)
+    from chatq_worker.celery_publisher import CeleryPublisher
+
+    return CeleryPublisher(app, keys, task_name, hand_back)

@@ -21,13 +21,14 @@ from chatq.contract.states import State
 from chatq.ledger.call import Call
 from chatq.ledger.ledger import Admitted, Ledger
 from chatq.ledger.server import AsyncServer
+from chatq_worker import transport
 from chatq_worker.completion import Completer
 from chatq_worker.dispatch import Clock
 from chatq_worker.lease import Lease
 from chatq_worker.pool import CoroutinePool
 from chatq_worker.provider_client import HttpProviderClient
 from chatq_worker.published import digest_of, published, rules
-from chatq_worker.publisher import Publisher
+from chatq_worker.publisher import make_publisher
 from chatq_worker.status import StatusChecker
 from chatq_worker.stopping import StopReason, StopReasons
 from chatq_worker.tasks import COMPLETE, Ask, Complete, register
@@ -59,7 +60,15 @@ class WorkerService:
         self._slots = slots
         self._ledger = Ledger(settings.redis.key_prefix)
         self._stops = StopReasons()
-        self._publisher = Publisher(app, self._ledger.keys, COMPLETE, self._hand_back)
+        self._publisher = make_publisher(
+            app,
+            self._ledger.keys,
+            COMPLETE,
+            self._hand_back,
+            server=server,
+            broker_url=settings.redis.broker_url,
+            stock=transport.is_stock(),
+        )
         self._hurried = asyncio.Event()
         self._background: list[asyncio.Task[None]] = []
         self._small: set[asyncio.Task[object]] = set()
@@ -141,7 +150,7 @@ class WorkerService:
             self._pool.cancel(job_id, StopReason.LOST)
 
     def _hand_back(self, admitted: Admitted) -> None:
-        """The publisher could not send a message: its job goes elsewhere. From the publisher's thread."""
+        """The publisher could not send a message: its job goes elsewhere. From any thread."""
         self._ask_soon(
             self._ledger.settle(admitted.job_id, admitted.token, State.QUEUED),
             otherwise=f"job {admitted.job_id} waits for its claim to end",
@@ -206,8 +215,8 @@ class WorkerService:
         """Leave the fleet and close everything."""
         await self._end_background()
         await self._leave_line(leave=True)
+        await self._publisher.stop()
         await asyncio.gather(*self._small, return_exceptions=True)
-        await asyncio.to_thread(self._publisher.stop)
         await self._provider.close()
         await self._server.close()
 
