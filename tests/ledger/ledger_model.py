@@ -358,10 +358,11 @@ class Model:
             _, furthest = self.messages.get(worker, (0, 0))
             self.messages[worker] = (self.now, max(furthest, _fence(token)))
 
-    def _is_behind(self, job: ModelJob) -> bool:
+    def _behind_until(self, job: ModelJob) -> int | None:
         """Messages come in the order of their tokens: this one's turn has not come, and the worker goes on."""
         heard, furthest = self.messages.get(job.worker, (0, 0))
-        return heard > self.now - CLAIM_MS and _fence(job.token) > furthest
+        waiting = heard + CLAIM_MS > self.now and _fence(job.token) > furthest
+        return heard + CLAIM_MS if waiting else None
 
     def begin(self, job: ModelJob) -> None:
         job.place, job.started, job.begun = "held", True, self.now
@@ -511,10 +512,11 @@ class Model:
         by_lease = sorted(self.leases, key=lambda name: (self.leases[name], name))
         overdue = [job for job in self.at("claim") if job.due <= self.now]
         for job in sorted(overdue, key=lambda job: (by_lease.index(job.worker), job.due, job.id)):
-            if self._is_behind(job):
-                job.due = self.now + CLAIM_MS
-            else:
+            patience = self._behind_until(job)
+            if patience is None:
                 self._give_back(job)
+            else:
+                job.due = patience
         overdue = [job for job in self.at("later") if job.due <= self.now]
         for job in sorted(overdue, key=lambda job: (job.due, job.id)):
             self._finish(job, "cancelled") if self._is_cancelled(job) else self._place_in_line(job)

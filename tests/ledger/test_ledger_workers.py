@@ -55,6 +55,22 @@ def test_a_claim_is_lost_when_its_worker_has_come_to_a_later_message(ledger: Led
     assert [item.job_id for item in ledger.admit()] == [passed_over]
 
 
+def test_a_claim_is_lost_when_its_worker_has_come_to_no_message_for_three_seconds(
+    ledger: LedgerDriver,
+) -> None:
+    first, _lost = (ledger.add(id=name) for name in ("first", "lost"))
+    ledger.worker()
+    messages = {item.job_id: item for item in ledger.admit()}
+    ledger.pass_s(1)
+    ledger.begin(messages[first])
+    ledger.pass_s(2)
+    ledger.tick()
+    assert ledger.admit() == []
+    ledger.pass_s(1)
+    ledger.tick()
+    assert [item.job_id for item in ledger.admit()] == ["lost"]
+
+
 def test_a_stale_message_shows_as_well_that_a_worker_goes_on(ledger: LedgerDriver) -> None:
     ledger.add(id="first")
     ledger.worker()

@@ -5,7 +5,7 @@
 -- Returns false when the job is not this token's any more (drop the message), else
 -- {request, connection, model, attempts counted so far, ms since the first call, job's own created time in ms}.
 -- Asking again with the same token gives the same answer: the reply of the first may have been lost.
--- A message that is refused also tells how far the worker has come with its queue: see `is_behind`.
+-- A message that is refused also tells how far the worker has come with its queue: see `behind_until`.
 -- Atomic, because the reaper may be taking the claim back.
 
 run_without_memory()

@@ -379,12 +379,15 @@ local function note_message(worker, token)
   call('HSET', k, 'heard', int(now), 'fence', int(math.max(fence_of(token), tonumber(w[2] or '0'))))
 end
 
--- Whether a worker is working through its queue and has not come to this claim's message: messages come in the order
--- of their tokens. Given to another, the job would leave its message behind in the queue, for which those behind it
--- would wait too long in turn: once a worker is 3 s behind, nothing would ever begin again.
-local function is_behind(worker, job)
+-- How long to wait on for a worker that is working through its queue and has not come to this claim's message:
+-- messages come in the order of their tokens. nil: the message is lost, or the worker silent.
+-- (Given to another, the job would leave its message behind in the queue, for which those behind it would wait too
+-- long in turn: once a worker was 3 s behind, nothing would ever begin again.)
+local function behind_until(worker, job)
   local w = call('HMGET', key('worker', worker), 'heard', 'fence')
-  return w[1] and tonumber(w[1]) > now - CLAIM_MS and fence_of(job.token) > tonumber(w[2])
+  if not w[1] or fence_of(job.token) <= tonumber(w[2]) then return nil end
+  local patience = tonumber(w[1]) + CLAIM_MS
+  return patience > now and patience or nil
 end
 
 -- Puts up to `most` jobs of a worker back: its claims as they were and, when it is `gone` for good, what it held as

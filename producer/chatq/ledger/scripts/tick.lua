@@ -71,8 +71,9 @@ for _, worker in ipairs(workers) do
   local claims = key('claims', worker)
   for _, id in ipairs(due(claims)) do
     local job = load(id)
-    if is_behind(worker, job) then
-      call('ZADD', claims, int(now + CLAIM_MS), id)
+    local patience = behind_until(worker, job)
+    if patience then
+      call('ZADD', claims, int(patience), id)
     else
       give_back(job)
       call('HINCRBY', TOTALS, 'lost_claims', 1)
