@@ -202,10 +202,10 @@ class Model:
         self._open_flow(job.flow)
 
     def _open_flow(self, flow: str) -> None:
-        _, connection, model, _ = flow.split("\x1f")
+        priority, connection, model, _ = flow.split("\x1f")
         name = self.lane_of(connection, model)
         lane = self.lane(name)
-        lane.tags.setdefault(flow, lane.clock)
+        lane.tags.setdefault(flow, lane.clock + 9 - int(priority))
         self.asked[name] = self.now
 
     def _place_later(self, job: ModelJob, due: int) -> None:

@@ -29,6 +29,12 @@ def test_two_tenants_take_turns_whoever_came_first(ledger: LedgerDriver) -> None
     assert gone_by_tenant(ledger, 10) == {"early": 5, "late": 5}
 
 
+def test_of_jobs_that_come_together_the_highest_priority_goes_first(ledger: LedgerDriver) -> None:
+    jobs = {priority: ledger.add(priority=priority) for priority in (0, 5, 9, 4)}
+    ledger.worker()
+    assert [job.job_id for job in ledger.admit()] == [jobs[9], jobs[5], jobs[4], jobs[0]]
+
+
 def test_each_priority_step_is_worth_thirty_per_cent_more(real_ledger: LedgerDriver) -> None:
     for priority in (4, 5, 6):
         real_ledger.add_many(200, priority=priority, tenant=f"priority-{priority}")
@@ -60,6 +66,17 @@ def test_a_newcomer_does_not_wait_for_a_flow_of_20_000_jobs(real_ledger: LedgerD
     real_ledger.admit(most=100)
     newcomer = real_ledger.add(tenant="newcomer")
     assert newcomer in [job.job_id for job in real_ledger.admit(most=2)]
+
+
+def test_a_flow_does_not_go_sooner_because_more_jobs_come_into_it(ledger: LedgerDriver) -> None:
+    ledger.add_many(20, tenant="patient")
+    ledger.add_many(20, tenant="eager")
+    ledger.worker()
+    gone: Counter[str] = Counter()
+    for _ in range(12):
+        gone += gone_by_tenant(ledger, 1)
+        ledger.add(tenant="eager")
+    assert gone == {"patient": 6, "eager": 6}
 
 
 def test_a_newcomer_gets_no_credit_for_the_time_before_it_came(ledger: LedgerDriver) -> None:
