@@ -189,9 +189,7 @@ class Installation:
         until(lambda: running_url(self.data) is None, "the server to die")
 
     def restart_server(self) -> None:
-        """Start it again, unless a worker already has. Workers may have said that they could not connect."""
-        for worker in self.workers:
-            worker.expect(LOST_CONNECTION)
+        """Start it again, unless a worker already has."""
         ensure_running(self.data)
 
     def every_key(self) -> set[str]:

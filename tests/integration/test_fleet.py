@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 
-from installation import WAIT_S, Install, until
+from installation import WAIT_S, Install, Installation, until
 
 from chatq import ChatQueue
 
@@ -50,11 +50,11 @@ def test_a_job_enqueued_while_no_worker_is_alive_waits_and_runs_when_one_starts(
     assert installation.queue.wait(job.id, WAIT_S).state == "succeeded"
 
 
-def test_callers_that_know_only_the_server_learn_the_connections_from_the_workers(install: Install) -> None:
-    installation = install()
-    installation.start_worker()
+def test_callers_that_know_only_the_server_learn_the_connections_from_the_workers(
+    installation: Installation,
+) -> None:
     until(lambda: installation.redis.exists("chatq:settings"), "the settings to be published")
     with ChatQueue(redis_url=installation.url) as queue:
-        assert set(queue.overview()["connections"]) == {"sim", "once", "openai"}
+        assert {"sim", "once", "openai"} < set(queue.overview()["connections"])
         job = queue.enqueue("sim", "job:by-url")
         assert queue.wait(job.id, WAIT_S).state == "succeeded"

@@ -45,7 +45,7 @@ def test_calls_longer_than_the_grace_are_handed_back_and_run_elsewhere_at_once(i
     told_s = time.monotonic()
     stopping.send(signal.SIGTERM)
     assert stopping.wait() == 0
-    assert 1 <= time.monotonic() - told_s < 1 + 4
+    assert 1 <= time.monotonic() - told_s < 1 + 10
     installation.await_in_flight(20)
     installation.release_answers()
     records = installation.follow(batch.id)
