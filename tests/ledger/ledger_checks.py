@@ -127,10 +127,8 @@ def check_against(model: Model, stored: Stored) -> None:
 def _expected(model: Model) -> dict[str, Any]:
     alive = model.at("line", "later", "claim", "held")
     return {
-        "jobs": {
-            job.id: (job.state, job.place, job.counted, job.losses, job.cancel, job.batch)
-            for job in model.jobs.values()
-        },
+        "jobs": {job.id: (job.state, job.place, job.batch) for job in model.jobs.values()},
+        "facts": {job.id: (job.counted, job.losses, job.cancel) for job in alive},
         "holders": {job.id: (job.worker, job.token, job.lane) for job in model.at("claim", "held")},
         "order": {job.id: float(job.number) for job in model.at("line")},
         "due": {job.id: float(job.due) for job in model.at("later", "claim")},
@@ -163,12 +161,11 @@ def _expected(model: Model) -> dict[str, Any]:
 def _found(model: Model, stored: Stored) -> dict[str, Any]:
     jobs = family(stored, "job")
     return {
-        "jobs": {
-            id_: (
-                job["state"], job["place"], int(job.get("counted", 0)), int(job.get("losses", 0)), "cancel" in job,
-                job.get("batch", ""),
-            )
+        "jobs": {id_: (job["state"], job["place"], job.get("batch", "")) for id_, job in jobs.items()},
+        "facts": {
+            id_: (int(job.get("counted", 0)), int(job.get("losses", 0)), "cancel" in job)
             for id_, job in jobs.items()
+            if job["place"] != "end"
         },
         "holders": {
             id_: (job["worker"], job["token"], job["lane"])

@@ -118,14 +118,19 @@ def test_who_waits_for_a_job_hears_its_final_state(ledger: LedgerDriver) -> None
 
 
 def test_a_failed_job_keeps_its_request_so_that_it_can_be_tried_again(ledger: LedgerDriver) -> None:
-    ledger.add_many(2)
+    ledger.add()
     ledger.worker()
-    one, two = ledger.start()
-    ledger.settle(one, "failed")
-    ledger.settle(two)
-    jobs = ledger.everything()
-    assert "request" in jobs["job:j1"]
-    assert "request" not in jobs["job:j2"]
+    ledger.settle(ledger.start()[0], "failed")
+    assert "request" in ledger.everything()["job:j1"]
+
+
+def test_of_a_job_that_did_not_fail_only_what_later_calls_ask_for_is_kept(ledger: LedgerDriver) -> None:
+    ledger.run(ledger.ledger.open_batch("b", {}, 60))
+    ledger.add(batch="b", custom_id="c", metadata={"a": "b"}, expires_in=60)
+    ledger.worker()
+    ledger.settle(ledger.start()[0])
+    kept = ledger.everything()["job:j1"]
+    assert set(kept) == {"state", "place", "digest", "token", "batch", "idem"}
 
 
 def test_tokens_never_repeat(ledger: LedgerDriver) -> None:

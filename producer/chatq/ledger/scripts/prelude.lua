@@ -211,11 +211,25 @@ end
 local function finish(job, state, ending)
   local k = key('job', job.id)
   local was = job.state == 'running' and 'running' or 'queued'
-  -- A failed job keeps its request, so that it can be put back; the others give their memory back first.
-  call('HDEL', k, 'place', 'worker', 'lane', 'begun', 'cost', state ~= 'failed' and 'request' or 'place')
+  if state == 'failed' then
+    -- It keeps its request and the rest, so that it can be put back.
+    call('HDEL', k, 'place', 'worker', 'lane', 'begun', 'cost')
+    call('HSET', k, 'state', state, 'place', 'end', 'finished', int(now))
+  else
+    -- Only what later calls ask for. The hash is made anew, because one that ever held a long value keeps its large
+    -- encoding: that was 1 kB more for each finished job.
+    local kept = {'state', state, 'place', 'end', 'digest', call('HGET', k, 'digest')}
+    for _, name in ipairs({'token', 'batch', 'idem'}) do
+      if job[name] then
+        kept[#kept + 1] = name
+        kept[#kept + 1] = job[name]
+      end
+    end
+    call('DEL', k)
+    call('HSET', k, unpack(kept))
+  end
   if job.expires then call('ZREM', EXPIRY, job.id) end
   job.state, job.place, job.finished, job.ending = state, 'end', int(now), ending
-  call('HSET', k, 'state', state, 'place', 'end', 'finished', job.finished)
   call('SET', key('result', job.id), record(job))
   call('HINCRBY', TOTALS, 'jobs', -1)
   call('HINCRBY', TOTALS, 'bytes', '-' .. (job.bytes or '0'))
@@ -334,6 +348,7 @@ end
 local function wait_again(job, state, due)
   local k = key('job', job.id)
   call('HDEL', k, 'token', 'worker', 'lane', 'begun')
+  job.token = nil
   if is_cancelled(job) then return finish_cancelled(job) end
   if job.state == 'running' then count(job, 'running', 'queued') end
   job.state = state
