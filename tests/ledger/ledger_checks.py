@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from typing import Any
 
-from ledger_model import BEYOND_SLOTS, COUNTED, Model
+from ledger_model import Model
+from ledger_places import BEYOND_SLOTS, COUNTED
 
 Stored = dict[str, Any]
 
