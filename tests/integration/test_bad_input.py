@@ -85,6 +85,7 @@ def jobs_of(installation: Installation) -> set[str]:
         (["submit", "--file", "-"], 2, "not JSON"),
         (["result", "no-such-job"], 1, "no job 'no-such-job'"),
         (["cancel", "batch_0"], 1, "no batch 'batch_0'"),
+        (["worker", "--pool", "prefork"], 2, "unrecognized arguments: --pool prefork"),
         (["submit", "no-key", "job:cli-no-key Say hi", "--wait"], 1, "Set TEST_NO_SUCH_KEY"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else None,
