@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import random
 from datetime import UTC, datetime, timedelta
-from importlib import resources
 
 import orjson
 import pytest
@@ -13,6 +12,7 @@ from ledger_driver import LedgerDriver
 
 from chatq.contract.keys import Keys
 from chatq.contract.record import JobRecord, rfc3339
+from chatq.ledger.call import shared
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 CENTURY_MS = 4_102_444_800_000
@@ -31,9 +31,8 @@ STRANGE = [
 
 
 def prelude(client: redis.Redis, code: str, *arguments: object) -> list[bytes]:
-    """What Lua code gives that stands behind the prelude."""
-    text = (resources.files("chatq.ledger") / "scripts" / "prelude.lua").read_text("utf-8")
-    found: list[bytes] = client.eval(text + code, 1, "t", *arguments)
+    """What Lua code gives that stands behind what all scripts share."""
+    found: list[bytes] = client.eval(shared() + code, 1, "t", *arguments)
     return found
 
 

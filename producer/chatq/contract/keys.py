@@ -1,4 +1,4 @@
-"""The Redis keys, in one place. `ledger/scripts/prelude.lua` spells the same names; a test compares the two.
+"""The Redis keys, in one place. `ledger/shared/prelude.lua` spells the same names; a test compares the two.
 
 Every key starts with the prefix from `redis.key_prefix`. Plain readers may rely on `result` and `status`;
 everything else may change with any version.

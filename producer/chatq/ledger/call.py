@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cache
 from importlib import resources
-from typing import Any, Generic, TypeVar
+from typing import Any, Final, Generic, TypeVar
 
 T = TypeVar("T")
 
@@ -37,11 +37,21 @@ class Call(Generic[T]):
         return sum(len(part) for part in self.arguments if not isinstance(part, int))
 
 
+_SHARED: Final = ("prelude", "lanes", "jobs", "admission")
+"""The parts that all scripts share, each using those before it."""
+
+
+@cache
+def shared() -> str:
+    """The Lua text that stands in front of every script."""
+    folder = resources.files("chatq.ledger") / "shared"
+    return "".join((folder / f"{part}.lua").read_text("utf-8") for part in _SHARED)
+
+
 @cache
 def source(script: str) -> str:
-    """The Lua text of a script, with the prelude that all share in front."""
-    folder = resources.files("chatq.ledger") / "scripts"
-    return (folder / "prelude.lua").read_text("utf-8") + (folder / f"{script}.lua").read_text("utf-8")
+    """The Lua text of a script, with what all share in front."""
+    return shared() + (resources.files("chatq.ledger") / "scripts" / f"{script}.lua").read_text("utf-8")
 
 
 @cache

@@ -1,0 +1,108 @@
+-- Shared by every script: this file, then limits, lanes, jobs and admission are concatenated before it when it is
+-- loaded (`ledger/call.py`).
+--
+-- KEYS[1]  the key prefix. All other keys are built from it (Redis Cluster is refused at connect).
+-- Times are milliseconds since 1970, from Redis; durations are milliseconds; tokens and costs are whole numbers.
+-- Lua numbers keep 14 digits when they become strings by themselves, so they are written with int().
+-- A run-time error keeps earlier writes, so every script checks before its first write. Scripts that must work
+-- while Redis is out of memory begin with a write that frees (release, unplace).
+--
+-- A job is in exactly one place, named in its hash:
+--   line   waiting: in line:<flow>, a sorted set by its number in line
+--   later  waiting for a moment: in `later`, a sorted set by that moment
+--   claim  given to a worker that has not begun: in claims:<worker>, a sorted set by the end of the claim
+--   held   begun by a worker: in held:<worker>, a sorted set by that moment; it goes with the lease of that worker
+--   end    final
+--
+-- A flow is what is served in order: priority, connection, model and (batch | tenant | "single"), in this order,
+-- separated by the byte 31. A lane is what a provider counts together.
+
+local P = KEYS[1]
+local SEPARATOR = '\31'
+local CLAIM_MS = 3000
+local CLAIMS_PER_WORKER = 500     -- messages under way to one worker: its Celery queue stays near empty
+local BEYOND_SLOTS = 8             -- calls a lane may always have in flight, so that no other can lock it out
+local RECHECK_MS = 1000            -- a blocked lane is tried again by the clock, in case an event was lost
+local LANES_RECHECK_MS = 20
+local BEGIN_RECHECK_MS = 5
+local WEIGHT_STEP = 1.3            -- one priority step
+local MAX_LOSSES = 5
+local ABANDONED_MS = 86400000      -- a batch that nothing came into for so long, and for its `keep`, is sealed
+
+local function call(...) return redis.call(...) end
+
+local function key(kind, name) return P .. ':' .. kind .. ':' .. name end
+local LINES, LANES, LATER, DYING = 'line', P .. ':lanes', P .. ':later', P .. ':dying'
+local WORKERS, ROOM, EXPIRY, ENDED = P .. ':workers', P .. ':room', P .. ':expiry', P .. ':ended'
+local HUNGRY, RULES, TOTALS, KICK = P .. ':hungry', P .. ':rules', P .. ':totals', P .. ':kick'
+local SWEEPS, LEADER, OPEN = P .. ':sweeps', P .. ':leader', P .. ':open-batches'
+
+local function int(n) return string.format('%.0f', n) end
+
+local time = call('TIME')
+local now = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
+-- Only tests set it: milliseconds to add, or `=` and the moment itself.
+local shift = call('GET', P .. ':clock-offset')
+if shift then now = tonumber(string.match(shift, '^=(.+)')) or now + tonumber(shift) end
+
+-- RFC 3339 in UTC with milliseconds. Days to a date: Howard Hinnant's civil_from_days.
+local function rfc3339(ms)
+  local seconds = math.floor(ms / 1000)
+  local z = math.floor(seconds / 86400) + 719468
+  local rest = seconds % 86400
+  local era = math.floor(z / 146097)
+  local doe = z - era * 146097
+  local yoe = math.floor((doe - math.floor(doe / 1460) + math.floor(doe / 36524) - math.floor(doe / 146096)) / 365)
+  local doy = doe - (365 * yoe + math.floor(yoe / 4) - math.floor(yoe / 100))
+  local mp = math.floor((5 * doy + 2) / 153)
+  local day = doy - math.floor((153 * mp + 2) / 5) + 1
+  local month = mp < 10 and mp + 3 or mp - 9
+  local year = yoe + era * 400 + (month <= 2 and 1 or 0)
+  return string.format('"%04d-%02d-%02dT%02d:%02d:%02d.%03dZ"', year, month, day,
+    math.floor(rest / 3600), math.floor(rest / 60) % 60, rest % 60, ms % 1000)
+end
+
+local function moment(ms) return ms and rfc3339(tonumber(ms)) or 'null' end
+
+-- The fields of a job's hash that scripts work with; `request` is read only by begin.
+local FIELDS = {'state', 'place', 'token', 'worker', 'lane', 'flow', 'seq', 'cost', 'connection', 'created', 'started',
+  'begun', 'finished', 'attempts', 'made', 'counted', 'losses', 'batch', 'custom', 'metadata', 'cancel', 'expires',
+  'bytes', 'ending', 'idem'}
+
+local function load(id)
+  local values = call('HMGET', key('job', id), unpack(FIELDS))
+  if not values[1] then return nil end
+  local job = {id = id}
+  for i, name in ipairs(FIELDS) do job[name] = values[i] end
+  return job
+end
+
+-- The record that callers read, as JSON. Fragments of JSON are stored as they came and never decoded here.
+local function record(job)
+  local parts = {'{"id":"', job.id, '","connection":"', job.connection, '","state":"', job.state, '"'}
+  local function add(...) for _, part in ipairs({...}) do parts[#parts + 1] = part end end
+  if job.cancel and job.place ~= 'end' then add(',"cancel_requested":true') end
+  add(',"attempts":[', job.attempts or '', '],"created_at":', moment(job.created), ',"started_at":', moment(job.started),
+    ',"finished_at":', moment(job.finished))
+  if job.batch then add(',"batch":"', job.batch, '"') end
+  if job.custom then add(',"custom_id":', job.custom) end
+  if job.ending and job.ending ~= '' then add(',', job.ending) end
+  if not (job.ending and string.find(job.ending, '"warnings":', 1, true) == 1) then add(',"warnings":[]') end
+  add(',"metadata":', job.metadata or '{}', '}')
+  return table.concat(parts)
+end
+
+-- Jobs by state, for the connection and for the batch; `retrying` counts as queued. The sum stays whole.
+local function count(job, from, to)
+  local connection = key('connection', job.connection)
+  call('HINCRBY', connection, from, -1)
+  call('HINCRBY', connection, to, 1)
+  if not job.batch then return end
+  local batch = key('batch', job.batch)
+  call('HINCRBY', batch, from, -1)
+  call('HINCRBY', batch, to, 1)
+end
+
+-- For scripts that must run while Redis is out of memory and cannot begin with a write that really frees:
+-- after any write that could, Redis lets a script go on.
+local function run_without_memory() call('DEL', P .. ':nothing') end
