@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from chatq_worker.providers.retry_after import go_duration_s, retry_after_s, should_retry
+from chatq_worker.providers.retry_after import retry_after_s, should_retry
 
 NOON = 1_795_348_800.0
 """2026-11-22T12:00:00Z, the moment of these tests."""
@@ -137,20 +137,6 @@ def test_a_text_without_a_moment_says_nothing(text: str) -> None:
 
 def test_a_long_hostile_text_is_searched_in_a_moment() -> None:
     assert retry_after_s({}, "try again in " + "1" * 1_000_000, now=NOON) is None
-
-
-@pytest.mark.parametrize(
-    ("text", "seconds"),
-    [("0s", 0.0), ("120ms", 0.12), ("6m0s", 360.0), ("1h", 3600.0), ("1h2m3.5s", 3723.5), (".5s", 0.5), ("10us", 1e-5),
-     ("10µs", 1e-5), ("10ns", 1e-8)],
-)  # fmt: skip
-def test_a_go_duration(text: str, seconds: float) -> None:
-    assert go_duration_s(text) == pytest.approx(seconds)
-
-
-@pytest.mark.parametrize("text", ["", "5", "s", "5d", "-5s", "5s ", "5 s", "1h-2m", "5S"])
-def test_no_go_duration(text: str) -> None:
-    assert go_duration_s(text) is None
 
 
 @pytest.mark.parametrize(

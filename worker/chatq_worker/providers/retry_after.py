@@ -1,46 +1,50 @@
 """When a provider says to come back, and whether it says to come back at all.
 
 Sources: RFC 9110 section 10.2.3 (`Retry-After`), `retry-after-ms` and `x-should-retry` as the SDKs of OpenAI and
-Anthropic read them, and the reset headers of the providers: Go durations (OpenAI, Groq), RFC 3339 (Anthropic), UNIX
-seconds (Electron Hub, Cohere's SDK).
+Anthropic read them, the resets in the headers of limits (`rate_limit_headers.py`), and what error texts say: OpenAI's
+and Azure's sentences, Gemini's `retryDelay`, the `retry_after` of gateways.
 """
 
 from __future__ import annotations
 
-import math
 import re
-import time
 from collections.abc import Mapping
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from typing import Final
 
-_UNIT_S: Final = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 1e-3, "us": 1e-6, "µs": 1e-6, "ns": 1e-9}
-_GO_PART: Final = re.compile(r"(\d+(?:\.\d*)?|\.\d+)(h|ms|us|µs|ns|m|s)", re.ASCII)
-_GO_DURATION: Final = re.compile(rf"(?:{_GO_PART.pattern})+", re.ASCII)
-_IN_TEXT: Final = re.compile(
-    r"(?:try again|retry|wait)(?: after| in| for)?:? +(?:about |another )?"
-    rf"(?:(?P<go>(?:{_GO_PART.pattern})+)(?![a-z])|(?P<count>\d{{1,12}}(?:\.\d+)?) *"
-    r"(?P<unit>millisecond|second|minute|hour|day)s?)",
+from chatq_worker.providers.header_values import number, provider_clock, seconds_from
+from chatq_worker.providers.rate_limit_headers import observed_limits
+
+_SPELLINGS: Final = (
+    (1e-9, "ns"),
+    (1e-6, "us µs"),
+    (1e-3, "ms msec msecs millisecond milliseconds"),
+    (1.0, "s sec secs second seconds"),
+    (60.0, "m min mins minute minutes"),
+    (3600.0, "h hr hrs hour hours"),
+    (86_400.0, "d day days"),
+)
+_UNIT_S: Final = {word: seconds for seconds, words in _SPELLINGS for word in words.split()}
+_AMOUNT: Final = re.compile(
+    rf"(\d{{1,12}}(?:\.\d*)?|\.\d+) ?({'|'.join(sorted(_UNIT_S, key=len, reverse=True))})(?![a-z])",
     re.ASCII | re.IGNORECASE,
 )
-_RETRY_INFO: Final = re.compile(r'"retryDelay"\s*:\s*"(\d{1,12}(?:\.\d+)?)s"')
-_WORD_S: Final = {"millisecond": 1e-3, "second": 1.0, "minute": 60.0, "hour": 3600.0, "day": 86400.0}
-
-_RESETS: Final = (
-    ("x-ratelimit-reset-requests", "x-ratelimit-remaining-requests"),
-    ("x-ratelimit-reset-tokens", "x-ratelimit-remaining-tokens"),
-    ("anthropic-ratelimit-requests-reset", "anthropic-ratelimit-requests-remaining"),
-    ("anthropic-ratelimit-tokens-reset", "anthropic-ratelimit-tokens-remaining"),
-    ("anthropic-ratelimit-input-tokens-reset", "anthropic-ratelimit-input-tokens-remaining"),
-    ("anthropic-ratelimit-output-tokens-reset", "anthropic-ratelimit-output-tokens-remaining"),
-    ("x-ratelimit-reset", "x-ratelimit-remaining"),
+_IN_A_WHILE: Final = re.compile(
+    rf"(?:try again|retry|wait)(?: after| in| for)?:? +(?:about |another )?"
+    rf"(?P<amounts>{_AMOUNT.pattern}(?:,? ?(?:and )?{_AMOUNT.pattern})*)",
+    re.ASCII | re.IGNORECASE,
 )
-"""Header of a moment, and the header that says whether that allowance is the one that is used up."""
+_AT_A_MOMENT: Final = re.compile(
+    r"(?:try again|retry|wait|resets?)(?: at| after| on| until)?:? +"
+    r"(\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(?:\.\d{1,9})?(?:Z|[+-]\d\d:\d\d))",
+    re.ASCII | re.IGNORECASE,
+)
+_FIELD: Final = re.compile(
+    r'"retry[_-]?(?:after|delay)[_-]?(?:(?P<ms>ms|milliseconds)|s|seconds)?"\s*:\s*'
+    r'(?P<quote>"?)(?P<value>\d{1,13}(?:\.\d{1,12})?)s?(?P=quote)(?=\s*[,}\]])',
+    re.ASCII | re.IGNORECASE,
+)
+"""A field of a JSON body: `"retry_after": 12.5`, `"retryAfterMs": 500`, `"retryDelay": "17s"`."""
 
-# A number this large is a moment and no duration: 1e9 s is 2001 as UNIX seconds, and 31 years as a duration.
-_UNIX_SECONDS: Final = 1e9
-_UNIX_MILLISECONDS: Final = 1e12
 _SEARCHED_CHARACTERS: Final = 4000
 
 
@@ -54,14 +58,14 @@ def retry_after_s(headers: Mapping[str, str], text: str = "", *, now: float | No
     A moment is measured against the provider's own `date` header where there is one, because its clock is not
     ours; else against `now` (UNIX seconds; None: this machine's clock).
     """
-    milliseconds = _number(headers.get("retry-after-ms"))
+    milliseconds = number(headers.get("retry-after-ms"))
     if milliseconds is not None:
         return milliseconds / 1000
-    here = _provider_clock(headers, now)
-    for seconds in (_from_now(headers.get("retry-after"), here), _until_reset(headers, here)):
+    clock = provider_clock(headers, now)
+    for seconds in (seconds_from(clock, headers.get("retry-after")), _until_reset(headers, clock)):
         if seconds is not None:
             return seconds
-    return _in_text(text[:_SEARCHED_CHARACTERS])
+    return _in_text(text[:_SEARCHED_CHARACTERS], clock)
 
 
 def should_retry(headers: Mapping[str, str]) -> bool | None:
@@ -69,85 +73,20 @@ def should_retry(headers: Mapping[str, str]) -> bool | None:
     return {"true": True, "false": False}.get(headers.get("x-should-retry", "").strip().lower())
 
 
-def go_duration_s(text: str) -> float | None:
-    """The seconds of a Go duration such as `6m0s`, `120ms`, `1h2m3.5s`; None when it is none."""
-    if not _GO_DURATION.fullmatch(text):
-        return None
-    seconds = sum(float(number) * _UNIT_S[unit] for number, unit in _GO_PART.findall(text))
-    return seconds if math.isfinite(seconds) else None
+def _until_reset(headers: Mapping[str, str], clock: float) -> float | None:
+    seen = observed_limits("", headers, now=clock)
+    return max(
+        (limit.reset_s for limit in seen if limit.remaining == 0 and limit.reset_s is not None), default=None
+    )
 
 
-def _from_now(text: str | None, here: float) -> float | None:
-    """Seconds in any of the notations: a number, a Go duration, a moment."""
-    if text is None:
-        return None
-    text = text.strip()
-    number = _number(text)
-    if number is not None:
-        if number < _UNIX_SECONDS:
-            return number
-        return _ahead(number / 1000 if number >= _UNIX_MILLISECONDS else number, here)
-    seconds = go_duration_s(text)
-    if seconds is not None:
-        return seconds
-    moment = _moment(text)
-    return None if moment is None else _ahead(moment, here)
-
-
-def _ahead(moment: float, here: float) -> float | None:
-    return moment - here if moment >= here else None
-
-
-def _moment(text: str) -> float | None:
-    """UNIX seconds of an RFC 3339 moment or an HTTP date."""
-    try:
-        moment = datetime.fromisoformat(text)
-    except ValueError:
-        try:
-            moment = parsedate_to_datetime(text)
-        except (ValueError, OverflowError):
-            return None
-    if moment.tzinfo is None:
-        moment = moment.replace(tzinfo=UTC)
-    try:
-        return moment.timestamp()
-    except (ValueError, OverflowError):
-        return None
-
-
-def _until_reset(headers: Mapping[str, str], here: float) -> float | None:
-    used_up = []
-    for reset, remaining in _RESETS:
-        if _number(headers.get(remaining)) == 0:
-            seconds = _from_now(headers.get(reset), here)
-            if seconds is not None:
-                used_up.append(seconds)
-    return max(used_up, default=None)
-
-
-def _in_text(text: str) -> float | None:
-    match = _RETRY_INFO.search(text)
+def _in_text(text: str, clock: float) -> float | None:
+    match = _FIELD.search(text)
     if match is not None:
-        return float(match[1])
-    match = _IN_TEXT.search(text)
-    if match is None:
-        return None
-    if match["go"] is not None:
-        return go_duration_s(match["go"].lower())
-    return float(match["count"]) * _WORD_S[match["unit"].lower()]
-
-
-def _provider_clock(headers: Mapping[str, str], now: float | None) -> float:
-    date = headers.get("date")
-    moment = _moment(date) if date else None
-    if moment is not None:
-        return moment
-    return time.time() if now is None else now
-
-
-def _number(text: str | None) -> float | None:
-    try:
-        value = float(text or "")
-    except ValueError:
-        return None
-    return value if math.isfinite(value) and value >= 0 else None
+        return float(match["value"]) / 1000 if match["ms"] else seconds_from(clock, match["value"])
+    match = _IN_A_WHILE.search(text)
+    if match is not None:
+        amounts = _AMOUNT.findall(match["amounts"])
+        return sum(float(amount) * _UNIT_S[unit.lower()] for amount, unit in amounts)
+    match = _AT_A_MOMENT.search(text)
+    return None if match is None else seconds_from(clock, match[1])
