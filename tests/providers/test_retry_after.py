@@ -76,6 +76,9 @@ RESETS = [
     ("x-ratelimit-reset", "x-ratelimit-remaining", "1795348860", 60.0),
     ("x-ratelimit-reset", "x-ratelimit-remaining", "1795348860000", 60.0),
     ("x-ratelimit-reset", "x-ratelimit-remaining", "45", 45.0),
+    ("ratelimit-reset", "ratelimit-remaining", "45", 45.0),
+    ("x-ratelimit-reset-requests-day", "x-ratelimit-remaining-requests-day", "33011.5", 33_011.5),
+    ("llm_provider-x-ratelimit-reset-tokens", "llm_provider-x-ratelimit-remaining-tokens", "8s", 8.0),
 ]  # fmt: skip
 
 
@@ -104,6 +107,16 @@ def test_of_several_allowances_that_are_used_up_the_latest_counts() -> None:
     assert retry_after_s(headers, now=NOON) == 360.0
 
 
+def test_the_reset_of_a_limit_that_is_none_says_nothing() -> None:
+    headers = {
+        "x-ratelimit-limit-requests": "-1",
+        "x-ratelimit-remaining-requests": "0",
+        "x-ratelimit-reset-requests": "60s",
+    }
+
+    assert retry_after_s(headers, now=NOON) is None
+
+
 @pytest.mark.parametrize(
     ("text", "seconds"),
     [
@@ -117,6 +130,19 @@ def test_of_several_allowances_that_are_used_up_the_latest_counts() -> None:
         ("wait for 1.5 seconds", 1.5),
         ("retry in 500 milliseconds", 0.5),
         ("try again in about 3 days", 259_200.0),
+        ("Retry after 1 second.", 1.0),
+        ("try again in 7m 12s.", 432.0),
+        ("try again in 1 hour, 2 minutes and 3 seconds", 3723.0),
+        ("Please wait 5 mins", 300.0),
+        ("retry in 20 s", 20.0),
+        ("Try again in 2 hrs", 7200.0),
+        ("usage limit exceeded, resets at 2026-11-22T15:00:00Z (2056)", 10_800.0),
+        ("Please try again at 2026-11-22 12:00:01.5+00:00", 1.5),
+        ('{"error":{"code":429,"metadata":{"retry_after": 12.5}}}', 12.5),
+        ('{"retry_after_ms":500}', 0.5),
+        ('{"retryAfterMs": "250"}', 0.25),
+        ('{"retry_after_seconds":"30","detail":"x"}', 30.0),
+        ('{"retry_after":1795348807}', 7.0),
         ('{"error":{"details":[{"@type":"RetryInfo","retryDelay":"17s"}]}}', 17.0),
         ('{"retryDelay": "3.25s"}', 3.25),
     ],
@@ -129,7 +155,9 @@ def test_a_moment_in_the_text_counts_when_no_header_names_one(text: str, seconds
 @pytest.mark.parametrize(
     "text",
     ["", "Please try again later.", "Limit 500, Used 500, Requested 1.", "try again in -5s", "try again in 5 parsecs",
-     "wait 99999999999999999999 seconds", "try again in " + "9" * 400 + "s"],
+     "wait 99999999999999999999 seconds", "try again in " + "9" * 400 + "s", "wait 5 meters", "try again in 5",
+     "resets at 2026-11-22T11:00:00Z", '{"retry_after":-1}', '{"retry_after":null}', '{"retry_after":"soon"}',
+     "resets at 2026-13-22T15:00:00Z"],
 )  # fmt: skip
 def test_a_text_without_a_moment_says_nothing(text: str) -> None:
     assert retry_after_s({}, text, now=NOON) is None
