@@ -1,7 +1,8 @@
 """Adapters: one file a source. Pure: job and connection in, HTTP request out; HTTP answer in, completion out.
 
-Read `adapter.py` first, then `openai.py`. What single models take and refuse is one table, in `model_rules.py`; what
-error answers mean is another, in `error_signs.py`.
+Read `adapter.py` first, then `openai.py`. What single models take and refuse is one table, in `model_rules.py`; how
+calls are charged against limits another, in `charging.py`; what error answers mean a third, in `error_signs.py`. What
+answers tell of limits is read in `rate_limit_headers.py`, when to come back in `retry_after.py`.
 """
 
 from __future__ import annotations

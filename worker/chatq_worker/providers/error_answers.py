@@ -9,8 +9,8 @@ import orjson
 
 from chatq_worker.failures import CODES, CallFailed, FailureClass
 from chatq_worker.providers.adapter import Answer
+from chatq_worker.providers.charging import charging_of
 from chatq_worker.providers.error_signs import (
-    LONGEST_BAN_S,
     OF_ALL,
     OF_SOURCE,
     OF_STATUS,
@@ -113,8 +113,9 @@ def _failure(answer: Answer, source: str, data: Any, status: int, message: str) 
     elif told is True and kind is FailureClass.REQUEST:
         code = "server_error"
     kind = CODES[code].kind
-    if kind is FailureClass.RATE_LIMITED and source in LONGEST_BAN_S:
-        retry_s = max(retry_s or 0.0, LONGEST_BAN_S[source])
+    ban_s = charging_of(source).ban_s
+    if kind is FailureClass.RATE_LIMITED and ban_s:
+        retry_s = max(retry_s or 0.0, ban_s)
     return CallFailed(
         code,
         message,

@@ -168,6 +168,3 @@ REQUEST_ID_HEADERS: Final = (
     "x-kong-request-id",
 )
 """Where providers put the id under which they know a call; the first that is there counts."""
-
-LONGEST_BAN_S: Final[Mapping[str, float]] = {"electronhub": 180.0}
-"""Sources that refuse everything for so many seconds after a 429, whatever else they say."""

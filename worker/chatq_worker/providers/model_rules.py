@@ -7,10 +7,10 @@ counts. Sources: OpenAI's and Anthropic's SDK types and documents, and LiteLLM's
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
-from typing import Final
+from typing import Final, Generic, TypeVar
 
 
 class Thinking(StrEnum):
@@ -31,23 +31,6 @@ class Thinking(StrEnum):
     UNKNOWN = "unknown"
     """What the job says is passed on."""
 
-
-class Charge(StrEnum):
-    """What a source counts against its token limit when a call begins."""
-
-    RESERVED = "reserved"
-    """The prompt and the most that may be answered; nothing is given back."""
-    USED = "used"
-    """What is used, as it is used."""
-
-
-CHARGES: Final[Mapping[str, Charge]] = {
-    # OpenAI, Rate limits: "the maximum of max_tokens and the estimated number of tokens".
-    "openai": Charge.RESERVED,
-    # Anthropic, Rate limits: output tokens count as they are made; max_tokens does not matter.
-    "claude": Charge.USED,
-}
-"""By source; one that is not named charges what is used, as far as its documents tell."""
 
 SAMPLING: Final = frozenset({"temperature", "top_p", "top_k"})
 _PENALTIES: Final = frozenset({"frequency_penalty", "presence_penalty"})
@@ -89,12 +72,15 @@ class ModelRules:
     """The version of the API that goes with the model."""
 
 
+Rules = TypeVar("Rules")
+
+
 @dataclass(frozen=True, slots=True)
-class Row:
+class Row(Generic[Rules]):
     """Models of a source whose name matches `name` (anywhere, lower case) and whose version is in range."""
 
     name: str
-    rules: ModelRules
+    rules: Rules
     since: tuple[int, int] = (0, 0)
     before: tuple[int, int] = (10_000, 0)
 
@@ -143,7 +129,7 @@ _DEEPSEEK: Final = ModelRules(
     refuses_while_thinking=_PENALTIES | {"temperature", "top_p"},
 )
 
-TABLE: Final[Mapping[str, tuple[Row, ...]]] = {
+TABLE: Final[Mapping[str, tuple[Row[ModelRules], ...]]] = {
     "openai": (
         Row(r"\bgpt-5(\.\d+)?-chat", _OPENAI_PLAIN),
         Row(r"\bgpt-", replace(_GPT_5, efforts=("none", "low", "medium", "high")), (5, 1), (5, 2)),
@@ -252,12 +238,17 @@ _VERSION: Final = re.compile(r"(?<![\d.])(\d{1,2})(?:[.-](\d{1,2}))?(?!\d)", re.
 
 def rules_of(source: str, model: str) -> ModelRules:
     """The rules of a model; those that refuse nothing when no row fits."""
+    return first_fit(TABLE.get(source, ()), model) or _UNKNOWN
+
+
+def first_fit(rows: Iterable[Row[Rules]], model: str) -> Rules | None:
+    """What the first row that fits says of a model."""
     name = model.lower()
     version = version_of(name)
-    for row in TABLE.get(source, ()):
+    for row in rows:
         if re.search(row.name, name) and (not _is_bounded(row) or row.since <= version < row.before):
             return row.rules
-    return _UNKNOWN
+    return None
 
 
 def version_of(model: str) -> tuple[int, int]:
@@ -277,5 +268,5 @@ def nearest_effort(wanted: str, accepted: tuple[str, ...]) -> str | None:
     return min(thinking, key=lambda effort: (abs(EFFORTS.index(effort) - place), EFFORTS.index(effort)))
 
 
-def _is_bounded(row: Row) -> bool:
+def _is_bounded(row: Row[Rules]) -> bool:
     return row.since != (0, 0) or row.before != (10_000, 0)
