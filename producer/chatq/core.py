@@ -80,7 +80,7 @@ class Core:
         if job.connection not in settings.connections:
             settings = yield from self.settings(fresh=True)
         checked = check(job, settings)
-        return Entry(job, job.id or new_job_id(), checked.request, checked.model)
+        return Entry(job, job.id or new_job_id(), checked.request, checked.model, checked.connection.params)
 
     # One job
 

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from chatq.contract.errors import InvalidJob, JobTooLarge
-from chatq.contract.job import Job, estimate_tokens
+from chatq.contract.job import Job
 
 HELLO = {"connection": "demo", "prompt": "hello"}
 
@@ -129,11 +129,6 @@ def test_the_same_job_has_the_same_digest_whatever_its_id_and_metadata() -> None
 )
 def test_any_other_difference_is_another_job(difference: dict[str, Any]) -> None:
     assert Job.parse({**HELLO, **difference}).digest() != Job.parse(HELLO).digest()
-
-
-def test_tokens_are_estimated_from_the_characters_and_the_longest_answer_asked_for() -> None:
-    assert estimate_tokens(b"x" * 400, {"max_tokens": 50}) == 150
-    assert estimate_tokens(b"x" * 400, {}) == 100 + 512
 
 
 json_values = st.recursive(

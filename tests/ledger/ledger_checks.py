@@ -14,9 +14,11 @@ CONSTANT = {"seq", "fence", "server", "leader", "rules", "settings", "totals", "
 """Keys that stay when nothing is left to do; beside them `connection:ID`, one for each that is configured."""
 SINGLE = CONSTANT | {
     "lanes", "later", "dying", "workers", "room", "expiry", "ended", "hungry", "sweeps", "open-batches",
+    "paused", "parked", "diverted",
 }  # fmt: skip
 FAMILIES = {
     "job", "result", "idem", "line", "flows", "lane", "claims", "held", "stop", "worker", "batch", "connection",
+    "limits",
 }  # fmt: skip
 
 
@@ -32,8 +34,8 @@ def batches(stored: Stored) -> Stored:
 
 
 def leftovers(stored: Stored) -> set[str]:
-    """Keys that should not be there when everything has ended and was purged."""
-    return {key for key in stored if key not in CONSTANT and not key.startswith("connection:")}
+    """Keys that should not be there when everything has ended and was purged. Limits have a time to live."""
+    return {key for key in stored if key not in CONSTANT and not key.startswith(("connection:", "limits:"))}
 
 
 def check_consistent(stored: Stored) -> None:
@@ -81,7 +83,8 @@ def _check_lanes(stored: Stored, jobs: Stored) -> None:
         assert int(lane.get("inflight", 0)) == inflight.pop(name, 0), f"in flight of {name}"
         assert int(lane.get("inflight", 0)) or name in asked, f"{name} will never be deleted"
     assert not inflight, "lanes in use that are not there"
-    served = [flow for tags in flows.values() for flow in tags]
+    served = [*stored.get("parked", ()), *(flow for tags in flows.values() for flow in tags)]
+    assert set(stored.get("diverted", {})) <= set(served), "diverted flows that nobody serves"
     waiting = [flow for flow in family(stored, "line") if not _of_cancelled_batch(stored, flow)]
     assert sorted(served) == sorted(waiting)
 
@@ -136,11 +139,15 @@ def _expected(model: Model) -> dict[str, Any]:
         "stop": {job.id for job in model.at("held") if job.cancel},
         "room": {worker: float(model.room(worker)) for worker in model.slots},
         "workers": {worker: float(end) for worker, end in model.leases.items()},
-        "lanes": {
-            name: lane
-            for name in model.lanes
-            if any(lane := (model.lanes[name].clock, model.lanes[name].inflight, _cool(model, model.lanes[name].cool)))
+        "lanes": {name: facts for name, lane in model.lanes.items() if any(facts := _lane(model, vars(lane)))},
+        "limits": {
+            name: full
+            for name, limits in model.limits.items()
+            if (full := {kind: at for kind, at in limits.full.items() if at})
         },
+        "paused": {name for name, connection in model.connections.items() if connection.paused},
+        "parked": model.parked,
+        "diverted": model.diverted,
         "flows": {name: lane.tags for name, lane in model.lanes.items() if lane.tags},
         "asked": model.asked,
         "hungry": model.hungry,
@@ -178,15 +185,21 @@ def _found(model: Model, stored: Stored) -> dict[str, Any]:
         "stop": set().union(*family(stored, "stop").values()),
         "room": stored.get("room", {}),
         "workers": stored.get("workers", {}),
-        "lanes": {
-            name: numbers
-            for name, lane in family(stored, "lane").items()
-            if any(
-                numbers := (
-                    int(lane.get("clock", 0)), int(lane.get("inflight", 0)), _cool(model, int(lane.get("cool", 0))),
-                )
+        "lanes": {name: facts for name, lane in family(stored, "lane").items() if any(facts := _lane(model, lane))},
+        "limits": {
+            name: full
+            for name, limits in family(stored, "limits").items()
+            if (
+                full := {
+                    key.removesuffix(".full"): float(at)
+                    for key, at in limits.items()
+                    if key.endswith(".full") and float(at)
+                }
             )
         },
+        "paused": set(stored.get("paused", {})),
+        "parked": stored.get("parked", set()),
+        "diverted": stored.get("diverted", {}),
         "flows": family(stored, "flows"),
         "asked": stored.get("lanes", {}),
         "hungry": stored.get("hungry", {}),
@@ -195,7 +208,7 @@ def _found(model: Model, stored: Stored) -> dict[str, Any]:
             (name, state): int(count)
             for name, counts in family(stored, "connection").items()
             for state, count in counts.items()
-            if int(count)
+            if state in COUNTED and int(count)
         },
         "batches": {
             name: (
@@ -215,6 +228,8 @@ def _merged(sets: Stored) -> dict[str, float]:
     return {id_: score for members in sets.values() for id_, score in members.items()}
 
 
-def _cool(model: Model, until: int) -> int:
-    """A cool-down that is over is as good as none."""
-    return until if until > model.now else 0
+def _lane(model: Model, lane: dict[str, Any]) -> tuple[int, ...]:
+    """What is kept of a lane. A cool-down that is over is as good as none."""
+    names = ("clock", "inflight", "oks", "fails", "failed", "opened", "tries", "window", "cool")
+    *facts, cool = (int(lane.get(name) or 0) for name in names)
+    return (*facts, cool if cool > model.now else 0)

@@ -32,11 +32,9 @@ FAILURE = b'"warnings":[],"error":{"code":"bad","message":"No.","retryable":fals
 """The ending of a job that failed."""
 
 
-def attempt(connection: str = "alpha", *, code: str = "null", status: str = "200") -> bytes:
+def attempt(*, code: str = "null", status: str = "200") -> bytes:
     """What a worker says of a call, as `settle` takes it."""
-    return (
-        f'"connection":"{connection}","http_status":{status},"error_code":{code},"counted":true,"maybe_charged":false'
-    ).encode()
+    return f'"http_status":{status},"error_code":{code},"maybe_charged":false'.encode()
 
 
 @dataclass
@@ -123,7 +121,10 @@ class LedgerDriver:
         return admitted
 
     def settle(self, job: Admitted, state: str = "succeeded", **details: Any) -> Settled:
-        details.setdefault("attempt", attempt(job.connection))
+        details.setdefault("attempt", attempt())
+        details.setdefault(
+            "outcome", "ok" if state == "succeeded" else "limited" if "cool_s" in details else ""
+        )
         if state not in {"queued", "retrying"}:
             details.setdefault("ending", ANSWER if state == "succeeded" else FAILURE)
         return self.run(self.ledger.settle(job.job_id, job.token, State(state), **details))

@@ -6,21 +6,40 @@ every call.
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
+from ledger_limits import Amounts, Bucket, amounts
 from ledger_places import (
     BEYOND_SLOTS,
     CLAIM_MS,
     DAY_MS,
+    LONG_COOL_MS,
     RECHECK_MS,
     ModelBatch,
     ModelJob,
     ModelLane,
     Places,
+    account_of,
 )
 
-from chatq.contract.job import estimate_tokens
-from chatq.ledger.ledger import Admitted, Entry, flow_of
+from chatq.ledger.ledger import Admitted, Entry, LimitTold, TokensUsed, flow_of
+
+
+@dataclass(frozen=True)
+class Settlement:
+    """What a worker settles. `attempt`: what it ended with, empty when no call can have been sent."""
+
+    state: str
+    attempt: str = ""
+    counted: bool = False
+    outcome: str = ""
+    wait_ms: int = 0
+    cool_ms: int = 0
+    used: TokensUsed | str = ""
+    told: Sequence[LimitTold] = ()
 
 
 class Model(Places):
@@ -68,7 +87,6 @@ class Model(Places):
         job = ModelJob(
             entry, flow_of(wanted, entry.model, batch_id), next(self.numbers), batch_id,
             None if wanted.expires_in is None else self.now + int(wanted.expires_in * 1000),
-            estimate_tokens(entry.request, wanted.params),
         )  # fmt: skip
         self.jobs[job.id] = job
         self.counts[job.connection, "queued"] += 1
@@ -93,30 +111,52 @@ class Model(Places):
             if name in self.asked:
                 self.asked[name] = lane.cool
             self.hungry.pop(name, None)
-            return "cooling", lane.cool - self.now, []
-        account = name if name.startswith("@") else name.partition("/")[0]
-        concurrency = self.rules.get(f"concurrency:{account}")
+            return "breaker" if lane.why == "breaker" else "cooling", lane.cool - self.now, []
+        if lane.why:
+            lane.why = ""
+            self._divert(name)
+            lane = self.lane(name)
         gone: list[tuple[str, str]] = []
-        while True:
+        reason, wait = "", RECHECK_MS
+        limits, buckets, account = self.lane_limits(name), self.buckets(name), account_of(name)
+        concurrency, day_limit = (
+            self.rules.get(f"concurrency:{account}"),
+            limits.stated_day(self.rules, account),
+        )
+        while not reason:
             worker = max(self.slots, key=lambda worker: (self.room(worker), worker), default=None)
             if not lane.tags:
                 reason = "empty"
             elif concurrency is not None and lane.inflight >= concurrency:
                 reason = "concurrency"
+            elif lane.window is not None and lane.probes >= lane.window:
+                reason = "ramp"
+            elif len(gone) >= most and gone and self.room(gone[-1][1]) > 0:
+                reason, wait = "more", 0
             elif worker is None:
                 reason = "no_worker"
             elif self.room(worker) <= 0 and lane.inflight >= BEYOND_SLOTS:
                 reason = "slots"
-            elif len(gone) >= most:
-                reason = "more"
             else:
-                gone.append((self._let_go(lane, name, worker), worker))
-                continue
-            break
+                job = self.line(min(lane.tags, key=lambda flow: (lane.tags[flow], flow.encode())))[0]
+                need = self._need(job, name)
+                wait, kind = self._wait_for(buckets, need, day_limit, name)
+                if wait > 0:
+                    reason = kind
+                elif len(gone) >= most:
+                    reason = "more"
+                else:
+                    wait = RECHECK_MS
+                    if buckets or day_limit is not None:
+                        limits.take(buckets, need, self.now)
+                        job.reserved = need
+                    self._let_go(job, lane, name, worker)
+                    gone.append((job.id, worker))
+        if gone and (buckets or day_limit is not None):
+            limits.keep(buckets)
         if reason == "empty":
             self._tidy(name)
             return reason, RECHECK_MS, gone
-        wait = 0 if reason == "more" else RECHECK_MS
         if name in self.asked:
             self.asked[name] = self.now + wait
         if reason == "slots" and name not in self.hungry:
@@ -125,18 +165,37 @@ class Model(Places):
             self.hungry.pop(name, None)
         return reason, wait, gone
 
-    def _let_go(self, lane: ModelLane, name: str, worker: str) -> str:
+    def _need(self, job: ModelJob, name: str) -> Amounts:
+        server = self.diverted.get(job.flow, job.connection)
+        need = self.lane_limits(name).need(job.size, job.cap, door=f"door:{server}" in self.rules)
+        for bucket in self.buckets(name):
+            if bucket.kind != "requests":  # no test asks for more than a lane may ever have
+                need[bucket.kind] = min(need[bucket.kind], max(1, math.floor(bucket.limit)))
+        return need
+
+    def _wait_for(
+        self, buckets: list[Bucket], need: Amounts, day_limit: int | None, name: str
+    ) -> tuple[int, str]:
+        if day_limit is not None and self.lane_limits(name).day_used >= day_limit:
+            return DAY_MS - self.now % DAY_MS, "requests_day"
+        waits = [(bucket.wait(bucket.full, need[bucket.kind], self.now), bucket.kind) for bucket in buckets]
+        longest = max((wait for wait, _ in waits), default=0)
+        return math.ceil(longest), next((kind for wait, kind in waits if wait == longest), "")
+
+    def _let_go(self, job: ModelJob, lane: ModelLane, name: str, worker: str) -> None:
         """Start-time fair queueing: the flow with the lowest tag, charged by cost and priority."""
-        flow = min(lane.tags, key=lambda flow: (lane.tags[flow], flow.encode()))
-        job = self.line(flow)[0]
+        flow = job.flow
         lane.clock = max(lane.clock, lane.tags[flow])
         job.place, job.worker, job.lane, job.due = "claim", worker, name, self.now + CLAIM_MS
+        job.via = self.diverted.get(flow, "")
+        job.probe = lane.window is not None
+        lane.probes += job.probe
         if self.line(flow):
             lane.tags[flow] = int(f"{lane.clock + max(1, job.cost / 1.3 ** (int(flow[0]) - 5)):.0f}")
         else:
             del lane.tags[flow]
+            self.diverted.pop(flow, None)
         lane.inflight += 1
-        return job.id
 
     def note_tokens(self, admitted: list[Admitted]) -> None:
         for item in admitted:
@@ -154,26 +213,35 @@ class Model(Places):
         waiting = heard + CLAIM_MS > self.now and _fence(job.token) > furthest
         return heard + CLAIM_MS if waiting else None
 
-    def begin(self, job: ModelJob) -> None:
+    def begin(self, job: ModelJob) -> int:
+        """Gives the ms to let pass before the call."""
+        self._hold(job)
+        if job.reserved is None:
+            return 0
+        return self.lane_limits(job.lane).pace(self.buckets(job.lane), job.reserved, self.now)
+
+    def _hold(self, job: ModelJob) -> None:
         job.place, job.started, job.begun = "held", True, self.now
         self._count(job, "running")
 
-    def settle(
-        self, job: ModelJob, state: str, outcome: str, *, counted: bool, wait_ms: int, cool_ms: int
-    ) -> list[tuple[str, str]]:
-        """`outcome`: what the attempt ended with, empty when no call can have been sent. Gives who goes next."""
-        back, lane = state in {"queued", "retrying"}, job.lane
-        if job.place == "claim" and back and not outcome:
+    def settle(self, job: ModelJob, settlement: Settlement) -> list[tuple[str, str]]:
+        """Gives who goes next."""
+        state, counted, lane = settlement.state, settlement.counted, job.lane
+        back, wait_ms = state in {"queued", "retrying"}, settlement.wait_ms
+        if job.place == "claim" and back and not settlement.attempt:
             state = job.state
-        elif job.place == "claim":
-            self.begin(job)
+        else:
+            if job.place == "claim":
+                self._hold(job)
+            self._settle_limits(job, settlement)
+            if not self._note(job, settlement):
+                state, counted, back = "queued", False, True
+                if settlement.outcome != "transient" or self.lane(lane).cool > self.now:
+                    wait_ms = 0
+            if settlement.attempt:
+                job.attempts.append(settlement.attempt)
+                job.counted += counted
         self._release(job)
-        if outcome:
-            job.attempts.append(outcome)
-            job.counted += counted
-        if cool_ms:
-            self.lane(lane).cool = max(self.lane(lane).cool, self.now + cool_ms)
-            self._tidy(lane)
         if back:
             self._wait_again(job, state, wait_ms)
         else:
@@ -187,6 +255,131 @@ class Model(Places):
         if not gone and hungry != lane:
             gone = self.admit(lane, 1)[2]
         return gone
+
+    def _settle_limits(self, job: ModelJob, settlement: Settlement) -> None:
+        if settlement.used == "-":
+            return self._refund(job, was_sent=True)
+        limits, buckets = self.lane_limits(job.lane), self.buckets(job.lane)
+        unheard = limits.requests_limit(self.rules, account_of(job.lane), self.now)[1] == "unheard"
+        if isinstance(settlement.used, TokensUsed) and job.reserved is not None:
+            used, taken = settlement.used, job.reserved
+            really = amounts(used.input, used.output)
+            difference = {kind: really[kind] - taken[kind] for kind in really}
+            limits.correct(buckets, difference, self.now, was_sent=True)
+            limits.learn_tokens(job.size, used.prompt, used.answer)
+        for told in settlement.told:
+            assert told.limit is not None
+            assert told.remaining is not None
+            reset_ms = int((told.reset_s or 0) * 1000)
+            limits.learn(buckets, told.kind, told.limit, told.remaining, reset_ms, job.begun)
+        if settlement.told:
+            limits.heard = True
+        elif unheard and settlement.outcome not in {"", "transient", "limited"}:
+            limits.heard = False
+        limits.keep(buckets)
+        return None
+
+    def _note(self, job: ModelJob, settlement: Settlement) -> bool:
+        """What a call tells of its lane and connection; whether the attempt is the job's own."""
+        outcome, name = settlement.outcome, job.lane
+        lane, server = self.lane(name), self.connection(job.server)
+        if outcome == "":
+            return True
+        if outcome == "transient":
+            return self._note_failure(job, lane)
+        if outcome == "ok":
+            lane.oks += 1
+        was_open = lane.opened is not None
+        lane.fails = lane.failed = lane.kept = lane.tries = 0
+        lane.opened = None
+        if was_open:
+            self._divert(name)
+        if outcome == "ok":
+            if lane.window is not None:
+                lane.window = lane.window * 2 if lane.window <= 512 else None
+                lane.probes = lane.probes if lane.window else 0
+            if not server.works:
+                server.works, server.misses = True, 0
+        elif outcome == "limited":
+            return self._note_limited(job, lane, settlement.cool_ms)
+        elif outcome == "account":
+            if server.proven is not None and job.refused is not None and server.proven > job.refused:
+                return True
+            job.refused = self.now
+            if job.begun >= server.resumed:
+                self._pause(job.server, by_operator=False)
+            return False
+        elif outcome == "missing" and not server.works:
+            server.misses += 1
+            if server.misses >= 5:
+                self._pause(job.server, by_operator=False)
+                return False
+        return True
+
+    def _note_failure(self, job: ModelJob, lane: ModelLane) -> bool:
+        """The provider failed; a job loses no second attempt to what fails others too."""
+        lane.fails += 1
+        first = job.streak != lane.oks
+        others = lane.failed >= 2 or bool(lane.tags) or lane.inflight > 1
+        if first:
+            lane.failed += 1
+            job.streak = lane.oks
+        lane.kept = self.now + 120_000
+        if lane.fails >= 5 and lane.opened is None:
+            lane.opened, lane.tries = self.now, 0
+            self._break(job.lane, 1000)
+        elif lane.opened is not None and job.begun >= lane.opened:
+            lane.tries += 1
+            self._break(job.lane, min(30_000, 1000 * 2**lane.tries))
+        return first or not others
+
+    def _break(self, name: str, cool_ms: int) -> None:
+        self._cool_down(name, cool_ms, "breaker")
+        self.lane(name).window, self.lane(name).probes = 1, 0
+        self._divert(name)
+
+    def _cool_down(self, name: str, cool_ms: int, why: str) -> None:
+        lane = self.lane(name)
+        if self.now + cool_ms > max(lane.cool, self.now):
+            lane.cool, lane.why = self.now + cool_ms, why
+            self._tidy(name)
+
+    def _note_limited(self, job: ModelJob, lane: ModelLane, cool_ms: int) -> bool:
+        again = job.limited is not None and lane.oks > job.limited
+        job.limited = lane.oks
+        limits, buckets = self.lane_limits(job.lane), self.buckets(job.lane)
+        source = limits.requests_limit(self.rules, account_of(job.lane), self.now)[1]
+        limits.slow_down(buckets, source, job.begun, self.now + cool_ms, self.now)
+        self._cool_down(job.lane, cool_ms, "limited")
+        if cool_ms > LONG_COOL_MS:
+            self._divert(job.lane)
+        return again
+
+    # Pausing
+
+    def _pause(self, name: str, *, by_operator: bool) -> None:
+        connection = self.connection(name)
+        if by_operator or not connection.paused:
+            connection.paused = "operator" if by_operator else "failure"
+            self._move_flows(self.all_flows())
+
+    def pause(self, name: str) -> None:
+        self._pause(name, by_operator=True)
+
+    def resume(self, name: str, *, proof: bool) -> bool:
+        connection = self.connection(name)
+        if not connection.paused or (proof and connection.paused == "operator"):
+            return False
+        connection.paused, connection.misses, connection.resumed = "", 0, self.now
+        if proof:
+            connection.proven = self.now
+        flows = self.all_flows()
+        self._move_flows(flows)
+        for flow in flows:
+            lane = self.lane_now(flow)
+            if lane is not None and flow.split("\x1f")[1] == name:
+                self.lane(lane).window, self.lane(lane).probes = 1, 0
+        return True
 
     # Cancelling
 
@@ -229,10 +422,7 @@ class Model(Places):
         if not batch.cancelled:
             batch.cancelled = batch.sealed = batch.sweeping = True
             for flow in batch.flows:
-                _, connection, model, _ = flow.split("\x1f")
-                lane = self.lane_of(connection, model)
-                self.lane(lane).tags.pop(flow, None)
-                self._tidy(lane)
+                self._take_flow(flow)
         return "more" if self._sweep(name, most) else "done"
 
     def _sweep(self, name: str, most: int) -> bool:
@@ -341,12 +531,12 @@ class Model(Places):
         if rules == self.rules:
             return False
         self.rules = rules
-        for name in sorted(self.asked, key=lambda name: (self.asked[name], name)):
-            for flow in sorted(self.lane(name).tags, key=lambda flow: (self.lane(name).tags[flow], flow)):
-                _, connection, model, _ = flow.split("\x1f")
-                if self.lane_of(connection, model) != name:
-                    del self.lane(name).tags[flow]
-                    self._open_flow(flow)
+        for rule in rules:
+            if rule.startswith("account:"):
+                connection = self.connection(rule.removeprefix("account:"))
+                connection.works, connection.misses = False, 0
+        self._move_flows(self.all_flows())
+        for name in list(self.asked):
             self._tidy(name)
         return True
 

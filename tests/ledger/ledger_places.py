@@ -8,12 +8,16 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+from ledger_limits import Amounts, Bucket, ModelLimits
+
+from chatq.contract.token_estimate import longest_answer, prompt_size, weight
 from chatq.ledger.ledger import Entry
 
 CLAIM_MS = 3000
 RECHECK_MS = 1000
 BEYOND_SLOTS = 8
 MAX_LOSSES = 5
+LONG_COOL_MS = 60_000
 DAY_MS = 86_400_000
 COUNTED = ("queued", "running", "succeeded", "failed", "cancelled", "expired")
 
@@ -27,7 +31,6 @@ class ModelJob:
     number: int
     batch: str
     expires: int | None
-    cost: int
     place: str = ""
     state: str = "queued"
     due: int = 0
@@ -41,6 +44,32 @@ class ModelJob:
     started: bool = False
     attempts: list[str] = field(default_factory=list)
     """What each attempt ended with: an error code, or `ok`."""
+    reserved: Amounts | None = None
+    """What it holds of its lane's allowances."""
+    probe: bool = False
+    """Whether it was let go as one of the few of a lane that sets in again."""
+    via: str = ""
+    """The fallback that makes its call."""
+    streak: int | None = None
+    limited: int | None = None
+    refused: int | None = None
+
+    @property
+    def size(self) -> int:
+        return prompt_size(self.entry.job)
+
+    @property
+    def cap(self) -> int:
+        return longest_answer(self.entry.job.params)
+
+    @property
+    def cost(self) -> int:
+        return weight(self.size, self.cap)
+
+    @property
+    def server(self) -> str:
+        """The connection that makes its call."""
+        return self.via or self.connection
 
     @property
     def id(self) -> str:
@@ -61,8 +90,29 @@ class ModelLane:
     clock: int = 0
     inflight: int = 0
     cool: int = 0
+    why: str = ""
+    oks: int = 0
+    fails: int = 0
+    failed: int = 0
+    kept: int = 0
+    opened: int | None = None
+    tries: int = 0
+    window: int | None = None
+    probes: int = 0
     tags: dict[str, int] = field(default_factory=dict)
     """Virtual start tag of each flow that has jobs."""
+
+
+@dataclass
+class ModelConnection:
+    """What calls have told of a connection."""
+
+    paused: str = ""
+    """By whom: `operator`, `failure`, or nobody."""
+    works: bool = False
+    misses: int = 0
+    resumed: int = 0
+    proven: int | None = None
 
 
 @dataclass
@@ -101,6 +151,13 @@ class Places:
     """When what is final is forgotten: `job:ID`, `batch:ID`."""
     counts: Counter[tuple[str, str]] = field(default_factory=Counter)
     """Jobs by connection and state, forgotten ones included."""
+    limits: dict[str, ModelLimits] = field(default_factory=dict)
+    """By lane; kept when the lane is forgotten."""
+    connections: dict[str, ModelConnection] = field(default_factory=dict)
+    parked: set[str] = field(default_factory=set)
+    """Flows that have jobs, whose connection is paused, and for which no fallback stands in."""
+    diverted: dict[str, str] = field(default_factory=dict)
+    """Flows that a fallback serves."""
     leader: tuple[str, int] | None = None
     run_id: str | None = None
     numbers: Iterator[int] = field(default_factory=lambda: itertools.count(1))
@@ -119,6 +176,41 @@ class Places:
     def lane_of(self, connection: str, model: str) -> str:
         account: str = self.rules.get(f"account:{connection}", connection)
         return account if account.startswith("@") else f"{account}/{model}"
+
+    def connection(self, name: str) -> ModelConnection:
+        return self.connections.setdefault(name, ModelConnection())
+
+    def lane_limits(self, name: str) -> ModelLimits:
+        limits = self.limits.setdefault(name, ModelLimits())
+        limits.turn_day(self.now)
+        return limits
+
+    def buckets(self, name: str) -> list[Bucket]:
+        return self.lane_limits(name).buckets(self.rules, account_of(name), self.now)
+
+    def lane_of_fallback(self, connection: str) -> str:
+        return self.lane_of(connection, self.rules.get(f"model:{connection}", ""))
+
+    def is_out(self, name: str) -> bool:
+        lane = self.lane(name)
+        cooling = lane.cool > self.now
+        return cooling and (lane.cool > self.now + LONG_COOL_MS or lane.opened is not None)
+
+    def lane_for(self, flow: str) -> tuple[str, str] | None:
+        """Where a flow is to be served now: lane and connection; None when it is to be parked."""
+        _, connection, model, _ = flow.split("\x1f")
+        paused = bool(self.connection(connection).paused)
+        home = self.lane_of(connection, model)
+        if not paused and not self.is_out(home):
+            return home, connection
+        for name in self.rules.get(f"fallback:{connection}", "").split():
+            lane = self.lane_of_fallback(name)
+            if not self.connection(name).paused and not self.is_out(lane):
+                return lane, name
+        return None if paused else (home, connection)
+
+    def lane_now(self, flow: str) -> str | None:
+        return next((name for name, lane in self.lanes.items() if flow in lane.tags), None)
 
     def line(self, flow: str) -> list[ModelJob]:
         return sorted((job for job in self.at("line") if job.flow == flow), key=lambda job: job.number)
@@ -139,11 +231,47 @@ class Places:
         self._open_flow(job.flow)
 
     def _open_flow(self, flow: str) -> None:
-        priority, connection, model, _ = flow.split("\x1f")
-        name = self.lane_of(connection, model)
+        name = self.lane_now(flow)
+        if name is None:
+            self._put_flow(flow)
+        else:
+            self.asked[name] = self.now
+
+    def _put_flow(self, flow: str) -> None:
+        place = self.lane_for(flow)
+        if place is None:
+            self.parked.add(flow)
+            return
+        name, server = place
+        priority, connection, _, _ = flow.split("\x1f")
         lane = self.lane(name)
         lane.tags.setdefault(flow, lane.clock + 9 - int(priority))
         self.asked[name] = self.now
+        if server != connection:
+            self.diverted[flow] = server
+
+    def _take_flow(self, flow: str) -> None:
+        self.parked.discard(flow)
+        name = self.lane_now(flow)
+        if name is not None:
+            del self.lane(name).tags[flow]
+            self.diverted.pop(flow, None)
+            self._tidy(name)
+
+    def _move_flows(self, flows: list[str]) -> None:
+        for flow in sorted(flows):
+            name, place = self.lane_now(flow), self.lane_for(flow)
+            if (name or flow in self.parked) and (place and place[0]) != name:
+                self._take_flow(flow)
+                self._put_flow(flow)
+
+    def all_flows(self) -> list[str]:
+        """Every flow that is served anywhere, or parked."""
+        return [*self.parked, *(flow for lane in self.lanes.values() for flow in lane.tags)]
+
+    def _divert(self, name: str) -> None:
+        away = [flow for flow in self.diverted if self.lane_of(*flow.split("\x1f")[1:3]) == name]
+        self._move_flows([*self.lane(name).tags, *away])
 
     def _place_later(self, job: ModelJob, due: int) -> None:
         job.place, job.due = "later", due
@@ -151,30 +279,40 @@ class Places:
     def _unplace(self, job: ModelJob) -> None:
         was, job.place = job.place, ""
         if was == "line" and not self.line(job.flow):
-            name = self.lane_of(job.connection, job.entry.model)
-            self.lane(name).tags.pop(job.flow, None)
-            self._tidy(name)
+            self._take_flow(job.flow)
 
     def _release(self, job: ModelJob) -> None:
+        if job.place == "claim":
+            self._refund(job, was_sent=False)
         job.place = ""
         lane = self.lane(job.lane)
+        if job.probe:
+            lane.probes = max(0, lane.probes - 1)
         lane.inflight -= 1
         if lane.inflight == 0:
             self._tidy(job.lane)
 
     def _tidy(self, name: str) -> None:
-        """A lane without flows is not asked; one without calls in flight and cool-down as well is forgotten."""
+        """A lane without flows is not asked; one without calls in flight and anything to remember is forgotten."""
         lane = self.lane(name)
         if lane.tags:
             return
         self.hungry.pop(name, None)
         self.asked.pop(name, None)
-        if lane.inflight:
-            return
-        if lane.cool > self.now:
-            self.asked[name] = lane.cool
-        else:
+        kept = max(lane.cool, lane.kept)
+        if kept > self.now:
+            self.asked[name] = kept
+        elif not lane.inflight:
             del self.lanes[name]
+
+    def _refund(self, job: ModelJob, *, was_sent: bool) -> None:
+        if job.reserved is None:
+            return
+        limits, buckets = self.lane_limits(job.lane), self.buckets(job.lane)
+        taken = {kind: -cost for kind, cost in job.reserved.items()}
+        limits.correct(buckets, taken, self.now, was_sent=was_sent)
+        limits.day_used = max(0, limits.day_used - 1)
+        limits.keep(buckets)
 
     # Ends
 
@@ -206,7 +344,8 @@ class Places:
         return job.cancel or bool(job.batch and self.batches[job.batch].cancelled)
 
     def _wait_again(self, job: ModelJob, state: str, wait_ms: int = 0) -> None:
-        job.token = job.worker = job.lane = ""
+        job.token = job.worker = job.lane = job.via = ""
+        job.reserved, job.probe = None, False
         if self._is_cancelled(job):
             return self._finish(job, "cancelled")
         self._count(job, state)
@@ -230,3 +369,7 @@ class Places:
     def _give_back(self, job: ModelJob) -> None:
         self._release(job)
         self._wait_again(job, job.state)
+
+
+def account_of(lane: str) -> str:
+    return lane if lane.startswith("@") else lane.partition("/")[0]

@@ -25,11 +25,11 @@ from hypothesis.stateful import (
 )
 from ledger_checks import check_against, check_consistent, family, leftovers
 from ledger_driver import ANSWER, FAILURE, NOON, PLENTY, LedgerDriver, attempt
-from ledger_model import Model
+from ledger_model import Model, Settlement
 
 from chatq.contract.record import JobRecord
 from chatq.contract.states import CHANGES, FINAL, State
-from chatq.ledger.ledger import Admitted
+from chatq.ledger.ledger import NOT_CALLED, Admitted, LimitTold, TokensUsed
 from servers import RealServer
 
 EXAMPLES = int(os.environ.get("CHATQ_TEST_EXAMPLES", "0"))
@@ -42,21 +42,63 @@ BATCHES = st.sampled_from(["b1", "b2"])
 PICK = st.integers(0, 999)
 CHUNKS = st.sampled_from([1, 2, 500, 500])
 MOST_JOBS = st.sampled_from([8, PLENTY, PLENTY])
-STATES = st.sampled_from(["succeeded", "failed", "cancelled", "queued", "queued", "retrying"])
-OUTCOMES = st.sampled_from(["", "ok", "rate_limited"])
-COOL_DOWNS = st.sampled_from([0, 0, 0, 4, 400])
+USED = st.sampled_from(["", "", NOT_CALLED, TokensUsed(40, 9, 40, 9), TokensUsed(3, 700, 3, 700)])
+TOLD = st.sampled_from(
+    [
+        (),
+        (),
+        (),
+        (LimitTold("requests", 60, 59, 60, 1),),
+        (LimitTold("requests", 60, 59, 60, 55), LimitTold("tokens", 6000, 100, 60, 59)),
+        (LimitTold("output_tokens", 900, 880, 60, 1.4),),
+    ]
+)
+SETTLEMENTS = st.one_of(
+    st.builds(Settlement, st.sampled_from(["cancelled", "queued"])),
+    st.builds(Settlement, st.just("queued"), st.just("handed_back"), wait_ms=st.sampled_from([0, 2000])),
+    st.builds(Settlement, st.just("succeeded"), st.just("ok"), st.just(True), st.just("ok"), used=USED, told=TOLD),
+    st.builds(Settlement, st.just("failed"), st.just("invalid"), st.just(True), st.just("request"), used=USED),
+    st.builds(
+        Settlement, st.sampled_from(["retrying", "retrying", "failed"]), st.just("rate_limited"), st.just(True),
+        st.just("limited"), wait_ms=st.sampled_from([2000, 100_000]), cool_ms=st.sampled_from([0, 4000, 400_000]),
+        used=USED, told=TOLD,
+    ),
+    st.builds(
+        Settlement, st.sampled_from(["retrying", "retrying", "failed"]), st.just("server_error"), st.just(True),
+        st.just("transient"), wait_ms=st.sampled_from([0, 2000, 100_000]), used=USED,
+    ),
+    st.builds(
+        Settlement, st.just("failed"), st.just("refused"), st.just(True), st.sampled_from(["account", "missing"]),
+    ),
+)  # fmt: skip
 RULES: list[dict[str, Any]] = [
-    {},
-    {"concurrency:alpha": 2, "concurrency:beta": 1, "keep_ms": 3_600_000},
+    {"account:alpha": "alpha", "account:beta": "beta", "account:gamma": "gamma"},
+    {
+        "account:alpha": "alpha",
+        "account:beta": "beta",
+        "concurrency:alpha": 2,
+        "concurrency:beta": 1,
+        "requests_per_minute:alpha": 120,
+        "tokens_per_minute:beta": 6000,
+        "door:beta": 1,
+        "keep_ms": 3_600_000,
+    },
     {
         "account:alpha": "shared",
         "account:beta": "shared",
         "concurrency:shared": 3,
+        "requests_per_day:shared": 4,
+        "tokens_per_minute:gamma": 90_000,
         "on_worker_lost:alpha": "fail",
     },
     {
         "account:alpha": "@pool",
         "account:gamma": "@pool",
+        "account:beta": "beta",
+        "model:beta": "m",
+        "fallback:alpha": "gamma beta",
+        "fallback:gamma": "beta",
+        "tells_limits:beta": 1,
         "concurrency:@pool": 2,
         "on_worker_lost:beta": "fail",
     },
@@ -71,6 +113,7 @@ JOBS = st.fixed_dictionaries(
         "priority": st.sampled_from([0, 5, 9]),
         "model": st.just("n"),
         "prompt": st.sampled_from([1, 2000]).map("hi ".__mul__),
+        "params": st.just({"max_tokens": 300}),
         "not_before": st.sampled_from([0.0, 2.0, 3600.0]),
         "expires_in": st.sampled_from([1.0, 5.0, 90.0]),
         "metadata": st.just({"a": '"\\\n'}),
@@ -236,40 +279,36 @@ class LedgerMachine(RuleBasedStateMachine):
         assert (begun is not None) == mine
         if job is not None and begun is not None:
             assert begun.request == job.entry.request
-            assert (begun.connection, begun.model, begun.counted) == (
-                job.connection,
-                job.entry.model,
-                job.counted,
-            )
-            if job.place == "claim":
-                self.model.begin(job)
+            model = self.model.rules.get(f"model:{job.via}") if job.via else job.entry.model
+            assert (begun.connection, begun.model, begun.counted) == (job.server, model, job.counted)
+            assert begun.wait_ms == (self.model.begin(job) if job.place == "claim" else 0)
         self.compare()
 
     @precondition(lambda self: self.tokens)
-    @rule(
-        pick=PICK, state=STATES, outcome=OUTCOMES, wait_s=st.sampled_from([0, 0, 2, 100]), cool_s=COOL_DOWNS
-    )
-    def settle_some(self, pick: int, state: str, outcome: str, wait_s: int, cool_s: int) -> None:
-        self.settle(self.token(pick), state, outcome, wait_s, cool_s)
+    @rule(pick=PICK, settlement=SETTLEMENTS)
+    def settle_some(self, pick: int, settlement: Settlement) -> None:
+        self.settle(self.token(pick), settlement)
 
-    @rule(state=STATES, outcome=OUTCOMES, cool_s=COOL_DOWNS, most=CHUNKS)
-    def settle_what_is_held(self, state: str, outcome: str, cool_s: int, most: int) -> None:
+    @rule(settlement=SETTLEMENTS, most=CHUNKS)
+    def settle_what_is_held(self, settlement: Settlement, most: int) -> None:
         for item in [item for item in self.tokens if self.is_held(item)][:most]:
-            self.settle(item, state, outcome, 0, cool_s)
+            self.settle(item, settlement)
 
-    def settle(self, item: Admitted, state: str, outcome: str, wait_s: int = 0, cool_s: int = 0) -> None:
-        counted = state == "retrying"
+    def settle(self, item: Admitted, settlement: Settlement) -> None:
+        ended = settlement.attempt
         call = self.ledger.settle(
             item.job_id,
             item.token,
-            State(state),
-            attempt=attempt(item.connection, code="null" if outcome == "ok" else f'"{outcome}"')
-            if outcome
-            else b"",
-            counted=counted,
-            ending=ANSWER if state == "succeeded" else FAILURE,
-            wait_s=wait_s or None,
-            cool_s=cool_s or None,
+            State(settlement.state),
+            attempt=attempt(code="null" if ended == "ok" else f'"{ended}"') if ended else b"",
+            counted=settlement.counted,
+            ending=ANSWER if settlement.state == "succeeded" else FAILURE,
+            outcome=settlement.outcome,  # type: ignore[arg-type]
+            wait_s=settlement.wait_ms / 1000 or None,
+            cool_s=settlement.cool_ms / 1000,
+            used=settlement.used,
+            told=settlement.told,
+            pause=b'"code":"refused","message":"No."',
         )
         settled = self.driver.run(call)
         job = self.model.jobs.get(item.job_id)
@@ -278,14 +317,29 @@ class LedgerMachine(RuleBasedStateMachine):
         elif job.place == "end":
             assert (settled.state, settled.admitted) == ("again", [])
         else:
-            if job.place == "claim" and (outcome or state not in {"queued", "retrying"}):
+            if job.place == "claim" and (ended or settlement.state not in {"queued", "retrying"}):
                 self.states[job.number] = State.RUNNING  # it was; the server forgot
-            expected = self.model.settle(
-                job, state, outcome, counted=counted, wait_ms=wait_s * 1000, cool_ms=cool_s * 1000
-            )
+            server = job.server
+            expected = self.model.settle(job, settlement)
             self.note(settled.admitted, expected)
             assert settled.state == job.state
+            assert settled.paused == bool(self.model.connection(server).paused)
         self.compare()
+
+    # Operators
+
+    @rule(connection=CONNECTIONS, what=st.sampled_from(["pause", "resume", "resume", "prove"]))
+    def ask_as_an_operator(self, connection: str, what: str) -> None:
+        if what == "pause":
+            self.driver.run(self.ledger.pause(connection, message="Later."))
+            self.model.pause(connection)
+        else:
+            self.resume(connection, proof=what == "prove")
+        self.compare()
+
+    def resume(self, connection: str, *, proof: bool = False) -> None:
+        call = self.ledger.resume(connection, proof=proof)
+        assert self.driver.run(call) == self.model.resume(connection, proof=proof)
 
     # Time
 
@@ -388,7 +442,10 @@ class LedgerMachine(RuleBasedStateMachine):
         with self.hurry():
             for worker in ("w1", "w2", "w3"):
                 self.drain(worker, leave=True)
-        self.publish({})
+        self.publish(RULES[0])
+        with self.hurry():
+            for connection in ("alpha", "beta", "gamma"):
+                self.resume(connection)
         self.renew("w1", 1000)
         for _ in range(50):
             if not self.model.at("line", "later", "claim", "held"):
@@ -398,7 +455,7 @@ class LedgerMachine(RuleBasedStateMachine):
                 for lane in sorted(self.model.asked):
                     self.start(lane, 100)
                 for item in [item for item in self.tokens if self.is_held(item)]:
-                    self.settle(item, "succeeded", "ok")
+                    self.settle(item, Settlement("succeeded", "ok", True, "ok"))
             self.pass_time(4000)
             self.renew("w1", 1000, registered=True)
         else:
@@ -437,8 +494,8 @@ def profile(examples: int) -> settings:
         print_blob=True,
         database=None,
         report_multiple_bugs=False,
-        # Shrinking takes minutes: the long run does it.
-        phases=list(Phase) if EXAMPLES else [Phase.generate],
+        # Shrinking takes minutes.
+        phases=list(Phase) if os.environ.get("CHATQ_TEST_SHRINK") else [Phase.generate],
         suppress_health_check=list(HealthCheck),
     )
 

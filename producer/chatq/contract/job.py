@@ -45,8 +45,6 @@ TOOLS_VARIANT: Final[dict[str, str]] = {
 
 _NO_CONTROL: Final = r"^[^\x00-\x1f\x7f]+$"
 _Label = Annotated[str, StringConstraints(min_length=1, max_length=256, pattern=_NO_CONTROL)]
-_CHARACTERS_PER_TOKEN: Final = 4
-_DEFAULT_ANSWER_TOKENS: Final = 512
 
 
 class ContentPart(TypedDict, total=False):
@@ -211,14 +209,6 @@ class Job(BaseModel):
         if isinstance(self.not_before, datetime):
             return str(int(self.not_before.astimezone(UTC).timestamp() * 1000))
         return f"+{int(self.not_before * 1000)}"
-
-
-def estimate_tokens(request: bytes, params: Mapping[str, Any]) -> int:
-    """What a job weighs in line, in tokens: its characters, and the longest answer it asks for."""
-    answer = params.get("max_completion_tokens") or params.get("max_tokens")
-    if not isinstance(answer, int) or answer <= 0:
-        answer = _DEFAULT_ANSWER_TOKENS
-    return len(request) // _CHARACTERS_PER_TOKEN + answer
 
 
 def _is_finite(value: object) -> bool:

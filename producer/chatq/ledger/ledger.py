@@ -8,13 +8,14 @@ from __future__ import annotations
 import secrets
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 import orjson
 
-from chatq.contract.job import Job, estimate_tokens
+from chatq.contract.job import Job
 from chatq.contract.keys import Keys
 from chatq.contract.states import State
+from chatq.contract.token_estimate import longest_answer, prompt_size, weight
 from chatq.ledger.call import Call
 
 FLOW_SEPARATOR = "\x1f"
@@ -31,6 +32,8 @@ class Entry:
     request: bytes
     model: str
     """The model it will ask for: its own, else its connection's, else empty."""
+    params: Mapping[str, Any] = field(default_factory=dict)
+    """Its connection's parameters, as far as they say how long an answer may be; the job's own win."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,13 +79,50 @@ class Begun:
     counted: int
     """Attempts that counted so far."""
     since_first_call_ms: int
+    """Without the time in which its lane cooled down or its connection was paused."""
+    wait_ms: int
+    """To let pass before the call, so that calls keep the pace of their lane."""
+
+
+Outcome = Literal["", "ok", "limited", "transient", "account", "missing", "request"]
+"""What a call tells of its lane and connection; empty: nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class TokensUsed:
+    """Tokens of a call that ended: `input` and `output` as its source counts them against its limits, `prompt` and
+    `answer` as the answer tells them."""
+
+    input: int
+    output: int
+    prompt: int
+    answer: int
+
+
+NOT_CALLED: Final = "-"
+"""In place of `TokensUsed`: no call was made, so what was reserved is given back."""
+
+
+@dataclass(frozen=True, slots=True)
+class LimitTold:
+    """What an answer tells of one allowance. `limit` of `window_s`, `remaining` now, `reset_s` until it is whole again."""
+
+    kind: str
+    limit: int | None
+    remaining: int | None
+    window_s: float
+    reset_s: float | None
 
 
 @dataclass(frozen=True, slots=True)
 class Settled:
-    """What a settlement did: the job's state now; 'again' and 'stale' changed nothing."""
+    """What a settlement did: the job's state now; 'again' and 'stale' changed nothing.
+
+    `paused`: whether the connection that made the call is paused now.
+    """
 
     state: str
+    paused: bool
     admitted: Sequence[Admitted]
 
 
@@ -162,6 +202,7 @@ class Ledger:
                 idempotency = f"tenant:{job.tenant or ''}{FLOW_SEPARATOR}{job.idempotency_key}"
             elif batch_id and job.custom_id:
                 idempotency = f"batch:{batch_id}{FLOW_SEPARATOR}{job.custom_id}"
+            size, cap = prompt_size(job), longest_answer({**entry.params, **job.params})
             arguments += (
                 entry.id,
                 job.digest(),
@@ -169,12 +210,14 @@ class Ledger:
                 job.connection,
                 entry.model,
                 flow_of(job, entry.model, batch_id),
-                estimate_tokens(entry.request, job.params),
+                weight(size, cap),
                 job.due(),
                 "" if job.expires_in is None else int(job.expires_in * 1000),
                 entry.request,
                 orjson.dumps(job.metadata),
                 orjson.dumps(job.custom_id) if job.custom_id else "",
+                size,
+                cap,
             )
         return self._call("enqueue", *arguments, decode=_enqueued)
 
@@ -274,16 +317,22 @@ class Ledger:
         attempt: bytes = b"",
         counted: bool = False,
         ending: bytes = b"",
+        outcome: Outcome = "",
         wait_s: float | None = None,
         cool_s: float | None = None,
+        used: TokensUsed | str = "",
+        told: Iterable[LimitTold] = (),
+        pause: bytes = b"",
     ) -> Call[Settled]:
         """End the hold on a job.
 
         `attempt`: what is known of the call, JSON without braces; empty when none can have been sent.
-        Final states: `ending` is JSON without braces. `queued` and `retrying`: `wait_s` seconds before it may go
-        again, else at once. `cool_s`: seconds in which nothing of the lane is called.
+        `state` and `counted` hold when the attempt is the job's own; by `outcome` the ledger may find that it was the
+        lane's or the account's, and put the job back. `ending`: of a final state, JSON without braces. `wait_s`:
+        seconds before a job that goes back may go again, else at once. `cool_s`: seconds in which nothing of the lane
+        is called. `used`: empty when not known. `pause`: why the connection pauses, where `outcome` has it pause: JSON
+        members `code` and `message`.
         """
-        back = state in {State.QUEUED, State.RETRYING}
         return self._call(
             "settle",
             job_id,
@@ -291,11 +340,25 @@ class Ledger:
             state.value,
             attempt,
             "1" if counted else "0",
-            (_ms(wait_s) if back else ending),
+            ending,
+            outcome,
+            _ms(wait_s),
             _ms(cool_s),
+            used if isinstance(used, str) else f"{used.input}:{used.output}:{used.prompt}:{used.answer}",
+            "".join(map(_told, told)),
+            pause,
             secrets.token_hex(6),
-            decode=lambda reply: Settled(_text(reply[0]), _admitted(reply[1:])),
+            decode=lambda reply: Settled(_text(reply[0]), reply[1:2] == [b"1"], _admitted(reply[2:])),
         )
+
+    def pause(self, connection: str, *, message: str) -> Call[int]:
+        """An operator pauses a connection: nothing of it is admitted until it is resumed."""
+        reason = orjson.dumps({"code": "operator", "message": message})[1:-1]
+        return self._call("pause", connection, reason, decode=int)
+
+    def resume(self, connection: str, *, proof: bool = False) -> Call[bool]:
+        """End a pause. With `proof` (a check showed that the cause is gone) not one of an operator's. False: none ended."""
+        return self._call("resume", connection, "1" if proof else "0", decode=bool)
 
     def renew(
         self, worker: str, *, lease_s: float, slots: int, facts: Mapping[str, Any], registered: bool
@@ -335,6 +398,12 @@ def _ms(seconds: float | None) -> str:
     return "" if seconds is None else str(max(0, int(seconds * 1000)))
 
 
+def _told(limit: LimitTold) -> str:
+    """As `settle_limits` reads it."""
+    parts = (limit.limit, limit.remaining, int(limit.window_s * 1000), _ms(limit.reset_s) or None)
+    return " ".join([limit.kind, *("-" if part is None else str(part) for part in parts)]) + ";"
+
+
 def _enqueued(reply: Any) -> Enqueued:
     status = _text(reply[0])
     if status == "full":
@@ -352,7 +421,7 @@ def _admission(reply: Any) -> Admission:
 def _begun(reply: Any) -> Begun | None:
     if not reply:
         return None
-    return Begun(reply[0], _text(reply[1]), _text(reply[2]), int(reply[3]), int(reply[4]))
+    return Begun(reply[0], _text(reply[1]), _text(reply[2]), int(reply[3]), int(reply[4]), int(reply[5]))
 
 
 def _ticked(reply: Any) -> Ticked:

@@ -3,7 +3,8 @@
 --
 -- ARGV[1]  job id      ARGV[2]  token      ARGV[3]  worker
 -- Returns false when the job is not this token's any more (drop the message), else
--- {request, connection, model, attempts counted so far, ms since the first call, job's own created time in ms}.
+-- {request, connection that makes the call, model, attempts counted so far, ms since the first call, those of cool-downs
+-- and pauses taken off, ms to let pass before the call}.
 -- Asking again with the same token gives the same answer: the reply of the first may have been lost.
 -- A message that is refused also tells how far the worker has come with its queue: see `behind_until`.
 -- Atomic, because the reaper may be taking the claim back.
@@ -13,6 +14,13 @@ note_message(ARGV[3], ARGV[2])
 local job = load(ARGV[1])
 if not job or job.token ~= ARGV[2] or job.worker ~= ARGV[3] then return false end
 if job.place ~= 'claim' and job.place ~= 'held' then return false end
-if job.place == 'claim' then hold(job) end
+local wait = 0
+if job.place == 'claim' then
+  hold(job)
+  wait = pace(job)
+end
 local rest = call('HMGET', key('job', job.id), 'request', 'model')
-return {rest[1], job.connection, rest[2], job.counted or '0', int(now - tonumber(job.started)), job.created}
+local model = job.via and call('HGET', RULES, 'model:' .. job.via) or rest[2]
+local blocked = math.max(0, blocked_ms(job, job.lane) - tonumber(job.blocked or '0'))
+return {rest[1], server_for(job), model, job.counted or '0', int(math.max(0, now - tonumber(job.started) - blocked)),
+  int(wait)}

@@ -12,12 +12,7 @@ if call('HEXISTS', k, 'cancel') == 0 then
   call('HSET', k, 'cancel', '1', 'sealed', '1')
   call('ZREM', OPEN, ARGV[1])
   call('ZADD', SWEEPS, int(now), ARGV[1])
-  for _, flow in ipairs(call('SMEMBERS', k .. ':flows')) do
-    local _, connection, model = flow_parts(flow)
-    local lane = lane_of(connection, model)
-    call('ZREM', key('flows', lane), flow)
-    tidy_lane(lane)
-  end
+  for _, flow in ipairs(call('SMEMBERS', k .. ':flows')) do close_flow(flow) end
 end
 local most = tonumber(ARGV[2])
 return sweep(ARGV[1], most) == most and 'more' or 'done'

@@ -1,15 +1,16 @@
 -- Writes jobs and gives each its place. All or nothing for the backlog limit; job by job for ids.
 --
 -- ARGV[1]  batch id, or empty      ARGV[2]  most jobs in the backlog      ARGV[3]  most bytes in the backlog
--- then for each job 12 arguments:
+-- then for each job 14 arguments:
 --   id, digest, idempotency scope and key (or empty), connection, model, flow, cost, due (+MS | MS | empty),
---   expires in MS (or empty), request (JSON), metadata (JSON), custom_id (JSON or empty)
+--   expires in MS (or empty), request (JSON), metadata (JSON), custom_id (JSON or empty), size of the prompt, longest
+--   answer in tokens (or 0)
 -- Returns {'full', jobs, bytes}: nothing was written; {'no_batch'}: the batch is unknown, sealed or cancelled;
 -- or {'ok', now in ms, then two for each job: 'new' | 'same' | 'conflict', id}.
 -- Atomic, because two producers may use the same id or idempotency key at the same moment.
 -- Invariant: an id and an idempotency key belong to one job for as long as it has a record.
 
-local STRIDE = 12
+local STRIDE = 14
 local batch, most_jobs, most_bytes = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
 
 local bytes, count = 0, 0
@@ -65,12 +66,13 @@ for i = 4, #ARGV, STRIDE do
     local job = {id = id, connection = ARGV[i + 3], flow = ARGV[i + 5], seq = int(seq)}
     local fields = {'state', 'queued', 'digest', digest, 'connection', job.connection, 'model', ARGV[i + 4],
       'flow', job.flow, 'seq', job.seq, 'cost', ARGV[i + 6], 'created', int(now), 'request', ARGV[i + 9],
-      'bytes', int(#ARGV[i + 9])}
+      'bytes', int(#ARGV[i + 9]), 'size', ARGV[i + 12]}
     local function set(name, value) fields[#fields + 1] = name fields[#fields + 1] = value end
     if idem ~= '' then
       call('SET', P .. ':idem:' .. idem, id)
       set('idem', idem)
     end
+    if ARGV[i + 13] ~= '0' then set('cap', ARGV[i + 13]) end
     if ARGV[i + 10] ~= '{}' then set('metadata', ARGV[i + 10]) end
     if ARGV[i + 11] ~= '' then set('custom', ARGV[i + 11]) end
     if batch ~= '' then set('batch', batch) end

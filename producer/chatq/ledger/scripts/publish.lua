@@ -1,25 +1,33 @@
 -- The leading worker publishes the settings that scripts and callers read.
 --
 -- ARGV[1]  digest of the settings      ARGV[2]  the settings without secrets (JSON)      ARGV[3..]  rules: name, value
--- Rules: `account:<connection>` (a name, or @scope), `concurrency:<account>`, `on_worker_lost:<connection>`, `keep_ms`.
+-- Rules, by account: `concurrency:`, `requests_per_minute:`, `tokens_per_minute:`, `requests_per_day:`, `tells_limits:`
+-- (its source's answers tell limits). By connection: `account:` (a name, or @scope), `model:` (its default), `fallback:`
+-- (connections, with spaces between), `door:` (its source counts the longest answer at the door), `on_worker_lost:`.
+-- And `keep_ms`.
 -- Returns 1 when they were new, 0 when the same were published already.
 -- Atomic, because flows whose lane is another by the new rules move there in the same moment.
 
 local settings = P .. ':settings'
 if call('HGET', settings, 'digest') == ARGV[1] then return 0 end
+local flows, places = all_flows(), {}
+table.sort(flows)
+for i, flow in ipairs(flows) do places[i] = lane_now(flow) or '' end
 call('DEL', RULES)
-for i = 3, #ARGV, 2 do call('HSET', RULES, ARGV[i], ARGV[i + 1]) end
+for i = 3, #ARGV, 2 do
+  call('HSET', RULES, ARGV[i], ARGV[i + 1])
+  -- What failed before may have been mended.
+  local connection = string.match(ARGV[i], '^account:(.*)')
+  if connection then call('HDEL', key('connection', connection), 'works', 'misses') end
+end
 call('HSET', settings, 'digest', ARGV[1], 'settings', ARGV[2])
 call('HINCRBY', settings, 'version', 1)
-for _, lane in ipairs(call('ZRANGE', LANES, 0, -1)) do
-  for _, flow in ipairs(call('ZRANGE', key('flows', lane), 0, -1)) do
-    local _, connection, model = flow_parts(flow)
-    if lane_of(connection, model) ~= lane then
-      call('ZREM', key('flows', lane), flow)
-      open_flow(flow)
-    end
+for i, flow in ipairs(flows) do
+  if (lane_for(flow) or '') ~= places[i] then
+    take_flow(flow, places[i] ~= '' and places[i] or nil)
+    put_flow(flow)
   end
-  tidy_lane(lane)
 end
+for _, lane in ipairs(call('ZRANGE', LANES, 0, -1)) do tidy_lane(lane) end
 call('PUBLISH', KICK, '')
 return 1

@@ -3,12 +3,16 @@
 -- ARGV[1]  job id      ARGV[2]  token      ARGV[3]  'succeeded' | 'failed' | 'cancelled' | 'queued' | 'retrying'
 -- ARGV[4]  what is known of the attempt (JSON without braces), or empty: no call can have been sent
 -- ARGV[5]  '1' when the attempt counts
--- ARGV[6]  final: the ending (JSON without braces: "warnings":[...],"result" or "error");
---          back into line: ms to wait, or empty for at once
--- ARGV[7]  ms the lane shall cool down, or empty      ARGV[8]  random part of the next token
+-- ARGV[6]  for a final state, its ending (JSON without braces: "warnings":[...],"result" or "error")
+-- ARGV[7]  what the call tells of lane and connection: see `note_outcome`; where it says that the attempt was not the
+--          job's own, the job goes back into line whatever its state was to be, and the attempt does not count
+-- ARGV[8]  ms to wait when it goes back, or empty for at once      ARGV[9]  ms the lane shall cool down, or empty
+-- ARGV[10] tokens it used, ARGV[11] what its answer tells of limits: see `settle_limits`
+-- ARGV[12] why the connection pauses, if it does: JSON members code and message
+-- ARGV[13] random part of the next token
 -- Returns {'stale'} when the token is not the job's any more: nothing was changed;
 -- {'again'} when this very settlement was made before (its reply was lost, or the server forgot and remembered);
--- else {state, then the jobs that may go now: id, connection, token, worker}.
+-- else {state, '1' when its connection is paused now, then the jobs that may go now: id, connection, token, worker}.
 -- Atomic, so that a result, the counters and the freed allowance cannot part.
 -- Invariant: a job becomes final once, by the holder of its current token.
 
@@ -19,26 +23,32 @@ if not job or job.token ~= ARGV[2] then
   return {'stale'}
 end
 if job.place == 'end' then return {'again'} end
-local state, lane = ARGV[3], job.lane
+run_without_memory()
+local state, lane, outcome, counts = ARGV[3], job.lane, ARGV[7], ARGV[5] == '1'
+local unbegun = false
 if job.place == 'claim' then
   if ARGV[4] == '' and (state == 'queued' or state == 'retrying') then
     -- Nobody began it (its message could not be published): it goes back as it was.
-    state = job.state
+    state, unbegun = job.state, true
   else
     -- It was begun, but the server died and forgot that (fsync: everysec).
     hold(job)
   end
 end
-release(job)
-if ARGV[4] ~= '' then add_attempt(job, ARGV[4], ARGV[5] == '1') end
-if ARGV[7] ~= '' then
-  local k = key('lane', lane)
-  local cool = math.max(now + tonumber(ARGV[7]), tonumber(call('HGET', k, 'cool') or '0'))
-  call('HSET', k, 'cool', int(cool))
-  tidy_lane(lane)
+local due = ARGV[8] ~= '' and now + tonumber(ARGV[8]) or nil
+if not unbegun then
+  local answered = outcome ~= '' and outcome ~= 'transient' and outcome ~= 'limited'
+  settle_limits(job, ARGV[10], ARGV[11], answered)
+  if not note_outcome(job, outcome, tonumber(ARGV[9] ~= '' and ARGV[9] or '0'), ARGV[12]) then
+    state, counts = 'queued', false
+    -- Behind a breaker, a cool-down or a pause the line itself waits; the job keeps its place there.
+    if outcome ~= 'transient' or tonumber(call('HGET', key('lane', lane), 'cool') or '0') > now then due = nil end
+  end
+  if ARGV[4] ~= '' then add_attempt(job, ARGV[4], counts) end
 end
+release(job)
 if state == 'queued' or state == 'retrying' then
-  wait_again(job, state, ARGV[6] ~= '' and now + tonumber(ARGV[6]) or nil)
+  wait_again(job, state, due)
 else
   finish(job, state, ARGV[6])
 end
@@ -47,10 +57,10 @@ end
 local admitted = {}
 local hungry = call('ZRANGE', HUNGRY, 0, 0)[1]
 if hungry then
-  admit(hungry, 1, ARGV[8], admitted)
+  admit(hungry, 1, ARGV[13], admitted)
   if call('ZSCORE', HUNGRY, hungry) then call('ZADD', HUNGRY, number_in_line(1), hungry) end
 end
-if #admitted == 0 and hungry ~= lane then admit(lane, 1, ARGV[8], admitted) end
-local reply = {job.state}
+if #admitted == 0 and hungry ~= lane then admit(lane, 1, ARGV[13], admitted) end
+local reply = {job.state, call('HEXISTS', PAUSED, server_for(job)) == 1 and '1' or '0'}
 for _, part in ipairs(admitted) do reply[#reply + 1] = part end
 return reply

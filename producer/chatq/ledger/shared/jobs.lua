@@ -32,24 +32,24 @@ local function unplace(job)
   elseif job.place == 'line' then
     local line = key(LINES, job.flow)
     call('ZREM', line, job.id)
-    if call('EXISTS', line) == 0 then
-      local _, connection, model = flow_parts(job.flow)
-      local lane = lane_of(connection, model)
-      call('ZREM', key('flows', lane), job.flow)
-      tidy_lane(lane)
-    end
+    if call('EXISTS', line) == 0 then close_flow(job.flow) end
   end
 end
 
--- Takes a job from its worker: slot, claim or hold, and the lane's count. Starts with a write that frees.
+-- Takes a job from its worker: slot, claim or hold, and the lane's count; what a claim had reserved is given back.
+-- Starts with a write that frees.
 local function release(job)
   if job.place == 'claim' then
     call('ZREM', key('claims', job.worker), job.id)
+    refund(job, false)
   else
     call('ZREM', key('held', job.worker), job.id)
     if job.cancel then call('SREM', key('stop', job.worker), job.id) end
   end
   call('ZADD', ROOM, 'XX', 'INCR', 1, job.worker)
+  if job.probe and tonumber(call('HGET', key('lane', job.lane), 'probes') or '0') > 0 then
+    call('HINCRBY', key('lane', job.lane), 'probes', -1)
+  end
   if call('HINCRBY', key('lane', job.lane), 'inflight', -1) <= 0 then tidy_lane(job.lane) end
 end
 
@@ -59,7 +59,7 @@ local function finish(job, state, ending)
   local was = job.state == 'running' and 'running' or 'queued'
   if state == 'failed' then
     -- It keeps its request and the rest, so that it can be put back.
-    call('HDEL', k, 'place', 'worker', 'lane', 'begun', 'cost')
+    call('HDEL', k, 'place', 'worker', 'lane', 'begun', 'cost', 'reserved', 'probe', 'via')
     call('HSET', k, 'state', state, 'place', 'end', 'finished', int(now))
   else
     -- Only what later calls ask for. The hash is made anew, because one that ever held a long value keeps its large
@@ -95,8 +95,13 @@ end
 local function hold(job)
   call('ZREM', key('claims', job.worker), job.id)
   call('ZADD', key('held', job.worker), int(now), job.id)
-  job.place, job.state, job.begun, job.started = 'held', 'running', int(now), job.started or int(now)
-  call('HSET', key('job', job.id), 'place', 'held', 'state', 'running', 'begun', job.begun, 'started', job.started)
+  local fields = {'place', 'held', 'state', 'running', 'begun', int(now)}
+  job.place, job.state, job.begun = 'held', 'running', int(now)
+  if not job.started then
+    job.started, job.blocked = int(now), int(blocked_ms(job, job.lane))
+    for _, part in ipairs({'started', job.started, 'blocked', job.blocked}) do fields[#fields + 1] = part end
+  end
+  call('HSET', key('job', job.id), unpack(fields))
   count(job, 'queued', 'running')
 end
 
@@ -177,7 +182,7 @@ end
 local function add_attempt(job, facts, counted)
   local made = tonumber(job.made or '0') + 1
   local entry = '{"number":' .. int(made) .. ',"started_at":' .. moment(job.begun) .. ',"ended_at":' .. moment(now)
-    .. ',' .. facts .. '}'
+    .. ',"connection":"' .. server_for(job) .. '",' .. facts .. ',"counted":' .. (counted and 'true' or 'false') .. '}'
   job.attempts = (job.attempts and job.attempts ~= '') and (job.attempts .. ',' .. entry) or entry
   job.made = int(made)
   if counted then job.counted = int(tonumber(job.counted or '0') + 1) end
@@ -193,7 +198,7 @@ end
 -- A released job that is not final waits again: at its old place in line, or from `due` on.
 local function wait_again(job, state, due)
   local k = key('job', job.id)
-  call('HDEL', k, 'token', 'worker', 'lane', 'begun')
+  call('HDEL', k, 'token', 'worker', 'lane', 'begun', 'reserved', 'probe', 'via')
   job.token = nil
   if is_cancelled(job) then return finish_cancelled(job) end
   if job.state == 'running' then count(job, 'running', 'queued') end
@@ -208,8 +213,7 @@ local function lose(job)
   local policy = call('HGET', RULES, 'on_worker_lost:' .. job.connection)
   local losses = tonumber(job.losses or '0') + 1
   release(job)
-  add_attempt(job, '"connection":"' .. job.connection
-    .. '","http_status":null,"error_code":"worker_lost","counted":false,"maybe_charged":true', false)
+  add_attempt(job, '"http_status":null,"error_code":"worker_lost","maybe_charged":true', false)
   call('HSET', key('job', job.id), 'losses', int(losses))
   call('HINCRBY', TOTALS, 'lost_leases', 1)
   if is_cancelled(job) then return finish_cancelled(job) end

@@ -1,11 +1,22 @@
 
 -- Lanes and flows: what a provider counts together, and what is served in order within it.
+--
+-- A flow that has jobs in line is in one of three places: among the flows of its own lane; among those of a fallback's
+-- lane, while its own connection is out of action (then `diverted` names the connection that serves it); or in `parked`,
+-- while its connection or batch is paused and nobody stands in.
+
+local PAUSED, PARKED, DIVERTED = P .. ':paused', P .. ':parked', P .. ':diverted'
+local LONG_COOL_MS = 60000      -- a lane that cools for longer is out of action
 
 local function lane_of(connection, model)
   local account = call('HGET', RULES, 'account:' .. connection) or connection
   -- An account of the form @scope counts all its models together.
   if string.sub(account, 1, 1) == '@' then return account end
   return account .. '/' .. model
+end
+
+local function lane_of_fallback(connection)
+  return lane_of(connection, call('HGET', RULES, 'model:' .. connection) or '')
 end
 
 local function flow_parts(flow)
@@ -19,32 +30,128 @@ local function flow_parts(flow)
 end
 
 -- Looks after a lane that may have nothing to do any more: without flows nobody need ask for it, and without
--- flows, calls in flight and a cool-down it is forgotten. (Not by a key's own time to live: a job that came
--- meanwhile would lose the lane's clock, and the count of calls in flight, with it.)
+-- flows, calls in flight, a cool-down and failures to remember it is forgotten. (Not by a key's own time to live: a job
+-- that came meanwhile would lose the lane's clock, and the count of calls in flight, with it.)
 local function tidy_lane(lane)
   if call('EXISTS', key('flows', lane)) == 1 then return end
   call('ZREM', HUNGRY, lane)
-  local state = call('HMGET', key('lane', lane), 'inflight', 'cool')
-  local cool = tonumber(state[2] or '0')
-  if tonumber(state[1] or '0') > 0 then
+  local state = call('HMGET', key('lane', lane), 'inflight', 'cool', 'kept')
+  local kept = math.max(tonumber(state[2] or '0'), tonumber(state[3] or '0'))
+  if kept > now then
+    call('ZADD', LANES, int(kept), lane)
+  elseif tonumber(state[1] or '0') > 0 then
     call('ZREM', LANES, lane)
-  elseif cool > now then
-    call('ZADD', LANES, int(cool), lane)
   else
     call('ZREM', LANES, lane)
     call('DEL', key('lane', lane))
   end
 end
 
--- Puts a flow that has jobs among the flows of its lane; one that was empty enters at the lane's clock. Of those that
--- enter at the same moment the highest priority goes first: the tokens between them weigh nothing else.
-local function open_flow(flow)
-  local priority, connection, model = flow_parts(flow)
+local function is_out(lane)
+  local state = call('HMGET', key('lane', lane), 'cool', 'opened')
+  local cool = tonumber(state[1] or '0')
+  return cool > now + LONG_COOL_MS or (state[2] and cool > now)
+end
+
+-- The connection that serves a flow of `connection` now: itself, or the first of its fallbacks that can; nil when it is
+-- paused and none can.
+local function server_of(connection, lane)
+  local paused = call('HEXISTS', PAUSED, connection) == 1
+  if not paused and not is_out(lane) then return connection end
+  for name in string.gmatch(call('HGET', RULES, 'fallback:' .. connection) or '', '%S+') do
+    if call('HEXISTS', PAUSED, name) == 0 and not is_out(lane_of_fallback(name)) then return name end
+  end
+  return not paused and connection or nil
+end
+
+local function batch_of(group) return string.match(group, '^batch:(.*)') end
+
+-- Where a flow is to be served now: lane and connection; nil when it is to be parked.
+local function lane_for(flow)
+  local _, connection, model, group = flow_parts(flow)
+  local batch = batch_of(group)
+  if batch and call('HEXISTS', key('batch', batch), 'paused') == 1 then return nil end
   local lane = lane_of(connection, model)
+  local server = server_of(connection, lane)
+  if not server then return nil end
+  if server ~= connection then lane = lane_of_fallback(server) end
+  return lane, server, connection
+end
+
+-- Where a flow is: its lane, or nil when it is parked or has no jobs.
+local function lane_now(flow)
+  local _, connection, model = flow_parts(flow)
+  local server = call('HGET', DIVERTED, flow)
+  local lane = server and lane_of_fallback(server) or lane_of(connection, model)
+  return call('ZSCORE', key('flows', lane), flow) and lane or nil
+end
+
+local function take_flow(flow, lane)
+  call('SREM', PARKED, flow)
+  if not lane then return end
+  call('ZREM', key('flows', lane), flow)
+  call('HDEL', DIVERTED, flow)
+  tidy_lane(lane)
+end
+
+-- Takes away a flow that has no jobs in line any more, or none that may go.
+local function close_flow(flow) take_flow(flow, lane_now(flow)) end
+
+-- Puts a flow that has jobs where it is to be served; one that was empty enters at the lane's clock. Of those that
+-- enter at the same moment the highest priority goes first: the tokens between them weigh nothing else.
+local function put_flow(flow)
+  local lane, server, connection = lane_for(flow)
+  if not lane then
+    call('SADD', PARKED, flow)
+    return nil
+  end
+  local priority = flow_parts(flow)
   local clock = call('HGET', key('lane', lane), 'clock') or '0'
   call('ZADD', key('flows', lane), 'NX', int(tonumber(clock) + 9 - priority), flow)
   call('ZADD', LANES, int(now), lane)
+  if server ~= connection then call('HSET', DIVERTED, flow, server) end
   return lane
+end
+
+-- Sees to it that a flow that has jobs is served. Returns its lane, nil when it is parked.
+local function open_flow(flow)
+  local lane = lane_now(flow)
+  if not lane then return put_flow(flow) end
+  call('ZADD', LANES, int(now), lane)
+  return lane
+end
+
+-- Moves flows to where they are to be served by now. `flows` without jobs are left alone. (In an order of their own, so
+-- that what comes of it does not depend on the server's.)
+local function move_flows(flows)
+  table.sort(flows)
+  for _, flow in ipairs(flows) do
+    local lane = lane_now(flow)
+    if (lane or call('SISMEMBER', PARKED, flow) == 1) and lane_for(flow) ~= lane then
+      take_flow(flow, lane)
+      put_flow(flow)
+    end
+  end
+end
+
+-- Every flow that is served anywhere, or parked.
+local function all_flows()
+  local flows = call('SMEMBERS', PARKED)
+  for _, lane in ipairs(call('ZRANGE', LANES, 0, -1)) do
+    for _, flow in ipairs(call('ZRANGE', key('flows', lane), 0, -1)) do flows[#flows + 1] = flow end
+  end
+  return flows
+end
+
+-- A lane has gone out of action, or has come back: flows that others can serve go to them, or come home.
+local function divert(lane)
+  local flows = call('ZRANGE', key('flows', lane), 0, -1)
+  local away = call('HGETALL', DIVERTED)
+  for i = 1, #away, 2 do
+    local _, connection, model = flow_parts(away[i])
+    if lane_of(connection, model) == lane then flows[#flows + 1] = away[i] end
+  end
+  move_flows(flows)
 end
 
 -- The last of `count` new numbers. Jobs wait by them, and lanes for a slot: many of either come within a millisecond.

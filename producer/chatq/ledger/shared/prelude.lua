@@ -67,7 +67,7 @@ local function moment(ms) return ms and rfc3339(tonumber(ms)) or 'null' end
 -- The fields of a job's hash that scripts work with; `request` is read only by begin.
 local FIELDS = {'state', 'place', 'token', 'worker', 'lane', 'flow', 'seq', 'cost', 'connection', 'created', 'started',
   'begun', 'finished', 'attempts', 'made', 'counted', 'losses', 'batch', 'custom', 'metadata', 'cancel', 'expires',
-  'bytes', 'ending', 'idem'}
+  'bytes', 'ending', 'idem', 'size', 'cap', 'reserved', 'probe', 'via', 'blocked', 'streak', 'limited', 'refused'}
 
 local function load(id)
   local values = call('HMGET', key('job', id), unpack(FIELDS))

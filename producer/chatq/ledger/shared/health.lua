@@ -1,0 +1,178 @@
+
+-- What calls tell of their lane and their connection: breaker, cool-down, ramp, pause.
+--
+-- In the lane's hash, beside `clock` and `inflight`:
+--   cool, why    nothing goes before this moment, and for what: 'limited' or 'breaker'
+--   blocked      ms of cool-downs so far: time that no job is charged with
+--   oks          answers that were a success
+--   fails, failed, kept   failures of the provider since the last success, the jobs that lost an attempt to them, and
+--                until when they are remembered
+--   opened, tries         when the breaker opened, and its probes that failed since
+--   window, probes        after a breaker or a pause: how many calls may be in flight, twice as many after each success
+-- In the connection's hash: works ('1': a call succeeded since the settings changed), misses (404s in a row before that),
+-- resumed, proven (the moments of the last resume, and of the last one that a check's proof brought), paused_at,
+-- paused_ms (of pauses that are over).
+
+local BREAK_AFTER = 5                                -- failures in a row
+local FIRST_PROBE_MS, LAST_PROBE_MS = 1000, 30000    -- between probes, twice as long after each that failed
+local REMEMBERED_MS = 120000
+local MISSES = 5
+local FULL_WINDOW = 1024
+
+-- The connection that makes a job's call: its own, or the fallback that stands in.
+local function server_for(job) return job.via or job.connection end
+
+local function cool_down(lane, until_, why)
+  local k = key('lane', lane)
+  local before = math.max(tonumber(call('HGET', k, 'cool') or '0'), now)
+  if until_ <= before then return end
+  call('HSET', k, 'cool', int(until_), 'why', why)
+  call('HINCRBY', k, 'blocked', int(until_ - before))
+  tidy_lane(lane)
+end
+
+-- Lets calls of a lane set in one by one.
+local function ramp_up(lane) call('HSET', key('lane', lane), 'window', '1', 'probes', '0') end
+
+-- The time since a job's first call that no cool-down or pause took.
+local function blocked_ms(job, lane)
+  local paused = call('HGET', key('connection', job.connection), 'paused_ms')
+  return tonumber(call('HGET', key('lane', lane), 'blocked') or '0') + tonumber(paused or '0')
+end
+
+-- Pauses a connection. `reason`: JSON members code and message. An operator's pause stays an operator's.
+local function pause(connection, reason, by_operator)
+  local k = key('connection', connection)
+  if call('HEXISTS', PAUSED, connection) == 0 then
+    call('HSET', k, 'paused_at', int(now))
+  elseif not by_operator then
+    return false
+  end
+  local since = moment(call('HGET', k, 'paused_at'))
+  call('HSET', k, 'paused_by', by_operator and 'operator' or 'failure')
+  call('HSET', PAUSED, connection, '{' .. reason .. ',"since":' .. since .. '}')
+  move_flows(all_flows())
+  return true
+end
+
+-- Ends a pause; the calls of the connection then set in one by one. `proof`: a check showed that the cause is gone.
+local function resume(connection, proof)
+  local k = key('connection', connection)
+  if call('HEXISTS', PAUSED, connection) == 0 then return false end
+  if proof and call('HGET', k, 'paused_by') == 'operator' then return false end
+  call('HDEL', PAUSED, connection)
+  call('HINCRBY', k, 'paused_ms', int(now - tonumber(call('HGET', k, 'paused_at'))))
+  call('HDEL', k, 'paused_at', 'paused_by', 'misses')
+  call('HSET', k, 'resumed', int(now))
+  if proof then call('HSET', k, 'proven', int(now)) end
+  local flows = all_flows()
+  move_flows(flows)
+  for _, flow in ipairs(flows) do
+    local _, name = flow_parts(flow)
+    local lane = name == connection and lane_now(flow)
+    if lane then ramp_up(lane) end
+  end
+  return true
+end
+
+-- The provider answered, and be it with a refusal: it is there.
+local function note_alive(lane, state)
+  if not state.fails then return end
+  call('HDEL', key('lane', lane), 'fails', 'failed', 'opened', 'tries', 'kept')
+  if state.opened then divert(lane) end
+end
+
+local function note_success(job, lane, state)
+  local k = key('lane', lane)
+  call('HINCRBY', k, 'oks', 1)
+  note_alive(lane, state)
+  if state.window then
+    local window = tonumber(state.window) * 2
+    if window > FULL_WINDOW then call('HDEL', k, 'window', 'probes') else call('HSET', k, 'window', int(window)) end
+  end
+  local connection = key('connection', server_for(job))
+  if call('HSETNX', connection, 'works', '1') == 1 then call('HDEL', connection, 'misses') end
+end
+
+-- The provider failed. Whether the attempt is the job's loss: while others fail or wait, a job loses no second one to
+-- the same trouble. A job that is alone in its lane cannot be told from the trouble, and goes by its own policy.
+local function note_failure(job, lane, state)
+  local k = key('lane', lane)
+  local oks, failed = state.oks or '0', tonumber(state.failed or '0')
+  local fails = tonumber(state.fails or '0') + 1
+  local first = job.streak ~= oks
+  local others = failed >= 2 or call('EXISTS', key('flows', lane)) == 1 or tonumber(state.inflight or '0') > 0
+  if first then
+    failed = failed + 1
+    call('HSET', key('job', job.id), 'streak', oks)
+  end
+  call('HSET', k, 'fails', int(fails), 'failed', int(failed), 'kept', int(now + REMEMBERED_MS))
+  local opened = state.opened and tonumber(state.opened)
+  if fails >= BREAK_AFTER and not opened then
+    call('HSET', k, 'opened', int(now), 'tries', '0')
+    cool_down(lane, now + FIRST_PROBE_MS, 'breaker')
+    ramp_up(lane)
+    divert(lane)
+  elseif opened and tonumber(job.begun) >= opened then
+    local tries = tonumber(state.tries) + 1
+    call('HSET', k, 'tries', int(tries))
+    cool_down(lane, now + math.min(LAST_PROBE_MS, FIRST_PROBE_MS * 2 ^ tries), 'breaker')
+    ramp_up(lane)
+    divert(lane)
+  end
+  return first or not others
+end
+
+-- The provider refused for a limit. Whether it is the job's loss: the second time in a row, while others got through.
+local function note_limited(job, lane, state, cool_ms)
+  local oks = tonumber(state.oks or '0')
+  local again = job.limited and oks > tonumber(job.limited)
+  call('HSET', key('job', job.id), 'limited', int(oks))
+  local cool = now + cool_ms
+  slow_down(lane, tonumber(job.begun), cool)
+  cool_down(lane, cool, 'limited')
+  if cool_ms > LONG_COOL_MS then divert(lane) end
+  return again
+end
+
+-- The provider refused the account. The connection pauses, and jobs wait; unless a check has proven the account since
+-- this very job was refused before: then it is the job that is refused.
+local function note_refused(job, reason)
+  local server = server_for(job)
+  local c = call('HMGET', key('connection', server), 'resumed', 'proven')
+  if c[2] and job.refused and tonumber(c[2]) > tonumber(job.refused) then return true end
+  call('HSET', key('job', job.id), 'refused', int(now))
+  -- What had begun before the connection was resumed says nothing about it now.
+  if tonumber(job.begun) >= tonumber(c[1] or '0') then pause(server, reason, false) end
+  return false
+end
+
+-- The provider knows no such thing (404): the job's loss, unless nothing has ever worked here, and this is one of many.
+local function note_missing(job, reason)
+  local server = server_for(job)
+  local k = key('connection', server)
+  if call('HEXISTS', k, 'works') == 1 then return true end
+  if call('HINCRBY', k, 'misses', 1) < MISSES then return true end
+  pause(server, reason, false)
+  return false
+end
+
+-- What a call that ended tells. `outcome`: 'ok', 'limited', 'transient', 'account', 'missing', 'request', or empty when it
+-- tells nothing. Returns whether the attempt is the job's own: if not, the job waits again as if it had not been tried.
+local function note_outcome(job, outcome, cool_ms, reason)
+  if outcome == '' then return true end
+  local lane = job.lane
+  local values = call('HMGET', key('lane', lane), 'oks', 'fails', 'failed', 'opened', 'tries', 'window', 'inflight')
+  local state = {oks = values[1] or nil, fails = values[2] or nil, failed = values[3] or nil, opened = values[4] or nil,
+    tries = values[5] or nil, window = values[6] or nil, inflight = values[7] or nil}
+  if outcome == 'ok' then
+    note_success(job, lane, state)
+    return true
+  end
+  if outcome == 'transient' then return note_failure(job, lane, state) end
+  note_alive(lane, state)
+  if outcome == 'limited' then return note_limited(job, lane, state, cool_ms) end
+  if outcome == 'account' then return note_refused(job, reason) end
+  if outcome == 'missing' then return note_missing(job, reason) end
+  return true
+end

@@ -1,0 +1,200 @@
+"""The reference model's rate limits of one lane: the same arithmetic as `limits.lua`, in plain Python.
+
+Moments and durations are ms; what the server keeps as text with three decimals is rounded here alike.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+MINUTE_MS = 60_000
+DAY_MS = 86_400_000
+BURST_MS = 500
+SIZE_OF_TOKEN = 4
+ANSWER_TOKENS = 512
+KINDS = ("requests", "tokens", "input_tokens", "output_tokens")
+STATED = {"requests": "requests_per_minute", "tokens": "tokens_per_minute"}
+
+Amounts = dict[str, float]
+
+
+def rounded(number: float) -> float:
+    return float(f"{number:.3f}")
+
+
+def amounts(input_tokens: float, output_tokens: float) -> Amounts:
+    """What one request takes."""
+    return {
+        "requests": 1,
+        "tokens": input_tokens + output_tokens,
+        "input_tokens": input_tokens,
+        "output_tokens": output_tokens,
+    }
+
+
+@dataclass
+class Bucket:
+    kind: str
+    limit: float
+    interval: float
+    burst: float
+    full: float
+    sent: float
+
+    def wait(self, owed_until: float, cost: float, now: float) -> float:
+        owed = max(owed_until - now, 0)
+        room = max(self.burst - cost * self.interval, 0)
+        return owed - room if owed > room + 0.001 else 0
+
+
+@dataclass
+class ModelLimits:
+    """What is known of one lane's allowances."""
+
+    full: dict[str, float] = field(default_factory=dict)
+    sent: dict[str, float] = field(default_factory=dict)
+    limit: dict[str, float] = field(default_factory=dict)
+    capacity: dict[str, float] = field(default_factory=dict)
+    refills: dict[str, bool] = field(default_factory=dict)
+    day: int = 0
+    day_used: int = 0
+    day_limit: int | None = None
+    heard: bool | None = None
+    learned: Amounts = field(default_factory=lambda: {"sizes": 0, "tokens": 0, "answers": 0, "answered": 0})
+    rate: float | None = None
+    ceiling: float | None = None
+    since: int = 0
+    cut: int = 0
+
+    # Reading
+
+    def found_rate(self, now: int) -> float:
+        assert self.rate is not None
+        past = max(0, now - self.since) / 1000
+        if self.ceiling is None:
+            return min(self.rate * 2.0**past, 10_000_000) if past < 1000 else 10_000_000
+        if past < 20:
+            return self.ceiling - (self.ceiling - self.rate) * (1 - past / 20) ** 3
+        return self.ceiling * (1 + 0.001 * (past - 20))
+
+    def requests_limit(self, rules: Mapping[str, Any], account: str, now: int) -> tuple[float | None, str]:
+        """Requests a minute, and where the number comes from."""
+        if (stated := rules.get(f"requests_per_minute:{account}")) is not None:
+            return stated, "stated"
+        if "requests" in self.limit:
+            return self.limit["requests"], "told"
+        if self.rate is not None:
+            return self.found_rate(now), "found"
+        if f"tells_limits:{account}" in rules and self.heard is None:
+            return 60, "unheard"
+        return None, ""
+
+    def buckets(self, rules: Mapping[str, Any], account: str, now: int) -> list[Bucket]:
+        found = []
+        for kind in KINDS:
+            if kind == "requests":
+                limit, _ = self.requests_limit(rules, account, now)
+            else:
+                limit = rules.get(f"{STATED.get(kind)}:{account}", self.limit.get(kind))
+            if limit is None:
+                continue
+            interval, burst = MINUTE_MS / limit, float(BURST_MS)
+            known = self.capacity.get(kind, 0) * interval - BURST_MS
+            if self.refills.get(kind, True) and known > BURST_MS:
+                burst = known
+            else:
+                interval = interval * (1 + BURST_MS / MINUTE_MS)
+                if limit <= 60:
+                    interval = max(interval, MINUTE_MS / limit * 1.015)
+            found.append(Bucket(kind, limit, interval, burst, self.full.get(kind, 0), self.sent.get(kind, 0)))
+        return found
+
+    def stated_day(self, rules: Mapping[str, Any], account: str) -> int | None:
+        return rules.get(f"requests_per_day:{account}", self.day_limit)
+
+    def turn_day(self, now: int) -> None:
+        if self.day != now // DAY_MS:
+            self.day, self.day_used = now // DAY_MS, 0
+
+    def need(self, size: int, cap: int, *, door: bool) -> Amounts:
+        known = self.learned
+        inputs = math.ceil(
+            size * known["tokens"] / known["sizes"] if known["sizes"] > 0 else size / SIZE_OF_TOKEN
+        )
+        output = math.ceil(known["answered"] / known["answers"]) if known["answers"] > 0 else None
+        if cap > 0 and (door or output is None or output > cap):
+            output = cap
+        return amounts(inputs, ANSWER_TOKENS if output is None else output)
+
+    # Changes
+
+    def keep(self, buckets: list[Bucket]) -> None:
+        for bucket in buckets:
+            self.full[bucket.kind] = rounded(bucket.full)
+            self.sent[bucket.kind] = rounded(bucket.sent)
+
+    def take(self, buckets: list[Bucket], need: Amounts, now: int) -> None:
+        self.day_used += 1
+        for bucket in buckets:
+            bucket.full = max(bucket.full, now) + need[bucket.kind] * bucket.interval
+
+    def correct(self, buckets: list[Bucket], difference: Amounts, now: int, *, was_sent: bool) -> None:
+        for bucket in buckets:
+            by = difference.get(bucket.kind, 0) * bucket.interval
+            if by:
+                bucket.full = (max(bucket.full, now) if by > 0 else bucket.full) + by
+                if was_sent:
+                    bucket.sent = (max(bucket.sent, now) if by > 0 else bucket.sent) + by
+
+    def pace(self, buckets: list[Bucket], need: Amounts, now: int) -> int:
+        wait = 0.0
+        for bucket in buckets:
+            wait = max(wait, bucket.wait(bucket.sent, need[bucket.kind], now))
+            bucket.sent = max(bucket.sent, now) + need[bucket.kind] * bucket.interval
+        self.keep(buckets)
+        return math.ceil(wait)
+
+    def slow_down(self, buckets: list[Bucket], source: str, begun: int, cool: int, now: int) -> None:
+        """`source`: where the limit of requests came from before."""
+        if source in {"", "found"} and begun > self.cut:
+            was = next((b.limit for b in buckets if b.kind == "requests"), 120.0) if source else 120.0
+            self.rate, before = (
+                rounded(max(1, was * (0.85 if self.ceiling is not None else 0.5))),
+                self.ceiling,
+            )
+            if source:
+                ceiling = before or 0
+                self.ceiling = rounded(max(1, was * (1 + 0.85) / 2 if was < ceiling else was))
+            self.since, self.cut = cool, now
+        for bucket in buckets:
+            empty = cool + max(0, BURST_MS - bucket.interval)
+            bucket.full, bucket.sent = max(bucket.full, empty), max(bucket.sent, empty)
+            if bucket.kind in self.capacity:
+                self.capacity[bucket.kind] = 0
+                if not self.refills.get(bucket.kind, False):
+                    self.refills[bucket.kind] = False
+        self.keep(buckets)
+
+    def learn(
+        self, buckets: list[Bucket], kind: str, limit: int, left: int, reset_ms: int, begun: int
+    ) -> None:
+        """An answer told a minute's limit."""
+        if abs(self.limit.get(kind, 0) - limit) > 0.001:
+            self.limit[kind], self.capacity[kind] = rounded(limit), 0
+        if left < limit:
+            refilled = (limit - left) / limit * MINUTE_MS
+            self.refills[kind] = reset_ms <= refilled + max(1500, refilled / 4)
+        self.capacity[kind] = max(self.capacity.get(kind, 0), left)
+        for bucket in buckets:
+            if bucket.kind == kind and self.refills.get(kind, True):
+                owed_until = begun + (self.capacity[kind] - left) * MINUTE_MS / limit
+                bucket.full, bucket.sent = max(bucket.full, owed_until), max(bucket.sent, owed_until)
+
+    def learn_tokens(self, size: int, prompt: int, answer: int) -> None:
+        if prompt > 0:
+            kept = 0.5 if self.learned["answers"] >= 500 else 1
+            for name, amount in (("sizes", size), ("tokens", prompt), ("answers", 1), ("answered", answer)):
+                self.learned[name] = rounded(self.learned[name] * kept + amount)
