@@ -26,15 +26,15 @@ def test_text_in_another_script_weighs_by_its_bytes() -> None:
 def test_an_image_weighs_the_same_however_many_bytes_it_has() -> None:
     image = {"type": "image_url", "image_url": {"url": "data:image/png;base64," + "A" * 100_000}}
     text = {"type": "text", "text": "x" * 84}
-    assert size_of({"role": "user", "content": [text, image]}) == 16 + 84 + 4000
+    assert size_of({"role": "user", "content": [text, image]}) == 16 + 84 + 3500
 
 
 def test_tools_and_calls_of_tools_weigh_by_their_json() -> None:
     tool = {"type": "function", "function": {"name": "look"}}
     bare = size_of({"role": "user", "content": "hi"})
-    assert size_of({"role": "user", "content": "hi"}, tools=[tool]) == bare + 52
+    assert size_of({"role": "user", "content": "hi"}, tools=[tool]) == bare + 48
     call = {"id": "1", "type": "function", "function": {"name": "look", "arguments": "{}"}}
-    assert size_of({"role": "assistant", "content": None, "tool_calls": [call]}) == 16 + 76
+    assert size_of({"role": "assistant", "content": None, "tool_calls": [call]}) == 16 + 74
 
 
 @pytest.mark.parametrize(
@@ -57,5 +57,5 @@ def test_the_longest_answer_is_what_the_parameters_allow_all_choices_together(
 
 
 def test_in_line_a_job_weighs_its_prompt_and_its_longest_answer() -> None:
-    assert weight(400, 50) == 150
-    assert weight(400, 0) == 100 + 512
+    assert weight(350, 50) == 150
+    assert weight(350, 0) == 100 + 512

@@ -122,6 +122,7 @@ class LedgerDriver:
 
     def settle(self, job: Admitted, state: str = "succeeded", **details: Any) -> Settled:
         details.setdefault("attempt", attempt())
+        details.setdefault("counted", state in {"succeeded", "failed"})
         details.setdefault(
             "outcome", "ok" if state == "succeeded" else "limited" if "cool_s" in details else ""
         )

@@ -13,7 +13,7 @@ from typing import Any
 MINUTE_MS = 60_000
 DAY_MS = 86_400_000
 BURST_MS = 500
-SIZE_OF_TOKEN = 4
+SIZE_OF_TOKEN = 3.5
 ANSWER_TOKENS = 512
 KINDS = ("requests", "tokens", "input_tokens", "output_tokens")
 STATED = {"requests": "requests_per_minute", "tokens": "tokens_per_minute"}
@@ -68,6 +68,8 @@ class ModelLimits:
     ceiling: float | None = None
     since: int = 0
     cut: int = 0
+    fresh: bool = False
+    """Whether it begins to feel its way with what is done next."""
 
     # Reading
 
@@ -86,11 +88,15 @@ class ModelLimits:
             return stated, "stated"
         if "requests" in self.limit:
             return self.limit["requests"], "told"
+        self.fresh = self.rate is None and self.is_unheard(rules, account)
+        if self.fresh:
+            return 60, "found"
         if self.rate is not None:
             return self.found_rate(now), "found"
-        if f"tells_limits:{account}" in rules and self.heard is None:
-            return 60, "unheard"
         return None, ""
+
+    def is_unheard(self, rules: Mapping[str, Any], account: str) -> bool:
+        return f"tells_limits:{account}" in rules and self.heard is None
 
     def buckets(self, rules: Mapping[str, Any], account: str, now: int) -> list[Bucket]:
         found = []
@@ -103,7 +109,7 @@ class ModelLimits:
                 continue
             interval, burst = MINUTE_MS / limit, float(BURST_MS)
             known = self.capacity.get(kind, 0) * interval - BURST_MS
-            if self.refills.get(kind, True) and known > BURST_MS:
+            if self.refills.get(kind, True) and f"sliding:{account}" not in rules and known > BURST_MS:
                 burst = known
             else:
                 interval = interval * (1 + BURST_MS / MINUTE_MS)
@@ -131,7 +137,9 @@ class ModelLimits:
 
     # Changes
 
-    def keep(self, buckets: list[Bucket]) -> None:
+    def keep(self, buckets: list[Bucket], now: int) -> None:
+        if self.fresh:
+            self.rate, self.since, self.fresh = 60, now, False
         for bucket in buckets:
             self.full[bucket.kind] = rounded(bucket.full)
             self.sent[bucket.kind] = rounded(bucket.sent)
@@ -154,13 +162,14 @@ class ModelLimits:
         for bucket in buckets:
             wait = max(wait, bucket.wait(bucket.sent, need[bucket.kind], now))
             bucket.sent = max(bucket.sent, now) + need[bucket.kind] * bucket.interval
-        self.keep(buckets)
+        self.keep(buckets, now)
         return math.ceil(wait)
 
     def slow_down(self, buckets: list[Bucket], source: str, begun: int, cool: int, now: int) -> None:
         """`source`: where the limit of requests came from before."""
         if source in {"", "found"} and begun > self.cut:
             was = next((b.limit for b in buckets if b.kind == "requests"), 120.0) if source else 120.0
+            self.fresh = False
             self.rate, before = (
                 rounded(max(1, was * (0.85 if self.ceiling is not None else 0.5))),
                 self.ceiling,
@@ -176,7 +185,7 @@ class ModelLimits:
                 self.capacity[bucket.kind] = 0
                 if not self.refills.get(bucket.kind, False):
                     self.refills[bucket.kind] = False
-        self.keep(buckets)
+        self.keep(buckets, now)
 
     def learn(
         self, buckets: list[Bucket], kind: str, limit: int, left: int, reset_ms: int, begun: int

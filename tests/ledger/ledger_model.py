@@ -153,7 +153,7 @@ class Model(Places):
                     self._let_go(job, lane, name, worker)
                     gone.append((job.id, worker))
         if gone and (buckets or day_limit is not None):
-            limits.keep(buckets)
+            limits.keep(buckets, self.now)
         if reason == "empty":
             self._tidy(name)
             return reason, RECHECK_MS, gone
@@ -260,23 +260,30 @@ class Model(Places):
         if settlement.used == "-":
             return self._refund(job, was_sent=True)
         limits, buckets = self.lane_limits(job.lane), self.buckets(job.lane)
-        unheard = limits.requests_limit(self.rules, account_of(job.lane), self.now)[1] == "unheard"
+        unheard, changed = limits.is_unheard(self.rules, account_of(job.lane)), bool(settlement.told)
         if isinstance(settlement.used, TokensUsed) and job.reserved is not None:
             used, taken = settlement.used, job.reserved
             really = amounts(used.input, used.output)
             difference = {kind: really[kind] - taken[kind] for kind in really}
             limits.correct(buckets, difference, self.now, was_sent=True)
             limits.learn_tokens(job.size, used.prompt, used.answer)
+            changed = True
         for told in settlement.told:
             assert told.limit is not None
             assert told.remaining is not None
             reset_ms = int((told.reset_s or 0) * 1000)
             limits.learn(buckets, told.kind, told.limit, told.remaining, reset_ms, job.begun)
+        heard = limits.heard
         if settlement.told:
-            limits.heard = True
+            heard = True
         elif unheard and settlement.outcome not in {"", "transient", "limited"}:
-            limits.heard = False
-        limits.keep(buckets)
+            heard = False
+        if heard != limits.heard:
+            limits.heard, changed = heard, True
+            if not limits.cut:
+                limits.rate, limits.fresh = None, False
+        if changed:
+            limits.keep(buckets, self.now)
         return None
 
     def _note(self, job: ModelJob, settlement: Settlement) -> bool:

@@ -312,7 +312,7 @@ class Places:
         taken = {kind: -cost for kind, cost in job.reserved.items()}
         limits.correct(buckets, taken, self.now, was_sent=was_sent)
         limits.day_used = max(0, limits.day_used - 1)
-        limits.keep(buckets)
+        limits.keep(buckets, self.now)
 
     # Ends
 

@@ -53,8 +53,8 @@ def test_jobs_are_admitted_begun_and_settled(real_ledger: LedgerDriver) -> None:
     with out_of_memory(real_ledger):
         one, two = real_ledger.start(most=2)
         [three] = real_ledger.settle(one).admitted
-        real_ledger.settle(two, "retrying", wait_s=60, cool_s=5, counted=True)
         assert real_ledger.begin(three)
+        real_ledger.settle(two, "retrying", outcome="transient", wait_s=60, counted=True)
         real_ledger.settle(three, "failed")
     assert [real_ledger.state(f"j{number}") for number in (1, 2, 3)] == ["succeeded", "retrying", "failed"]
 

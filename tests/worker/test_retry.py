@@ -8,6 +8,7 @@ import pytest
 
 from chatq.contract.connection import Retry
 from chatq.contract.states import State
+from chatq.ledger.ledger import Outcome
 from chatq_worker.failures import CODES, CallFailed, FailureClass
 from chatq_worker.retry import Decision, decide
 
@@ -28,14 +29,20 @@ def decided(
     )
 
 
-def test_a_rate_limit_cools_the_lane_for_the_time_named_and_counts_no_attempt() -> None:
-    failure = CallFailed("rate_limited", "429", retry_after_s=40.0)
-    assert decided(failure) == Decision(State.QUEUED, counted=False, cool_s=40.0)
+def test_a_rate_limit_cools_the_lane_for_the_time_named() -> None:
+    decision = decided(CallFailed("rate_limited", "429", retry_after_s=40.0))
+    assert (decision.outcome, decision.cool_s) == ("limited", 40.0)
+    assert decided(CallFailed("overloaded", "529")).cool_s == 1.0
 
 
-def test_a_rate_limit_never_uses_a_job_up() -> None:
-    failure = CallFailed("rate_limited", "429")
-    assert decided(failure, counted_before=5, since_first_call_s=1e6).state is State.QUEUED
+def test_where_a_rate_limit_is_the_jobs_own_trouble_it_is_tried_again_like_after_any_passing_failure() -> (
+    None
+):
+    decision = decided(CallFailed("rate_limited", "429", retry_after_s=40.0), counted_before=4)
+    assert (decision.state, decision.counted) == (State.RETRYING, True)
+    assert decision.wait_s is not None
+    assert 0 <= decision.wait_s <= 16
+    assert decided(CallFailed("rate_limited", "429"), counted_before=5).state is State.FAILED
 
 
 def test_a_transient_failure_counts_and_waits_longer_each_time() -> None:
@@ -65,11 +72,17 @@ def test_no_attempt_begins_after_max_elapsed() -> None:
 
 @pytest.mark.parametrize("code", [code for code, (kind, _) in CODES.items() if kind is FailureClass.REQUEST])
 def test_a_request_that_can_never_succeed_fails_at_once(code: str) -> None:
-    assert decided(CallFailed(code, "x")) == Decision(State.FAILED, counted=True)
+    outcome: Outcome = "missing" if code in {"not_found", "model_not_found", "wrong_url"} else "request"
+    assert decided(CallFailed(code, "x")) == Decision(State.FAILED, counted=True, outcome=outcome)
 
 
 def test_a_call_that_was_never_sent_counts_no_attempt() -> None:
-    assert decided(CallFailed("key_missing", "x", sent=False)) == Decision(State.FAILED, counted=False)
+    decision = decided(CallFailed("key_missing", "x", sent=False))
+    assert decision == Decision(State.FAILED, counted=False, outcome="account")
+
+
+def test_a_fault_of_ours_tells_nothing_of_the_provider() -> None:
+    assert decided(CallFailed("internal", "x")) == Decision(State.FAILED, counted=True)
 
 
 def test_every_code_says_what_to_do() -> None:

@@ -12,7 +12,7 @@ import logging
 import math
 import random
 import time
-from collections.abc import Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Iterable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Final, TypeVar
 
@@ -23,10 +23,11 @@ from chatq.contract.connection import Connection, Retry
 from chatq.contract.errors import ServerError
 from chatq.contract.settings import Settings
 from chatq.contract.states import State
-from chatq.ledger.ledger import Admitted, Begun, Ledger
+from chatq.ledger.ledger import NOT_CALLED, Admitted, Begun, Ledger, LimitTold, TokensUsed
 from chatq.ledger.server import AsyncServer
 from chatq_worker.api_keys import read_key
 from chatq_worker.failures import CallFailed
+from chatq_worker.limit_report import told_by, used_by_failure, used_by_success
 from chatq_worker.mode_remedy import helpful_mode
 from chatq_worker.model_remedy import nearest_of_last_check
 from chatq_worker.preparation import prepare
@@ -64,13 +65,14 @@ class Outcome:
     """What became of the job here. `state` is a job state, or `DROPPED`.
 
     `admitted`: jobs that may go now that this one made room. `usage`: tokens, of a success. `reason`: why it failed
-    or waits again, without anything of the prompt.
+    or waits again, without anything of the prompt. `paused`: whether the connection is paused now.
     """
 
     state: str
     admitted: tuple[Admitted, ...] = ()
     usage: tuple[int, int] | None = None
     reason: str = ""
+    paused: bool = False
 
 
 class Completer:
@@ -84,13 +86,16 @@ class Completer:
         ledger: Ledger,
         server: AsyncServer,
         provider: ProviderClient,
+        on_paused: Callable[[str], None] = lambda _connection: None,
         jitter: random.Random | None = None,
     ) -> None:
+        """`on_paused(connection)`: called when the provider refused the account and the connection is paused for it."""
         self._worker = worker
         self._settings = settings
         self._ledger = ledger
         self._server = server
         self._provider = provider
+        self._on_paused = on_paused
         self._jitter = jitter or random.Random()  # noqa: S311 - spreads retries, keeps no secret
         self._recent = RecentSettlements()
 
@@ -135,6 +140,7 @@ class Completer:
     async def _call(self, attempt: _Attempt) -> Completion:
         """Post-process, translate, call, read. Raises `CallFailed`."""
         connection = self._connection(attempt.connection_id)
+        attempt.source = connection.source
         adapter = ADAPTERS.get(connection.source)
         if adapter is None:
             raise CallFailed(
@@ -145,10 +151,13 @@ class Completer:
             connection,
             model=attempt.begun.model,
             placeholder=self._settings.prompt_placeholder,
+            fallback=attempt.connection_id != attempt.request["connection"],
         )
         attempt.key = read_key(connection)
         prepared = adapter.request(chat, connection, attempt.key)
         attempt.warnings += prepared.warnings
+        if attempt.begun.wait_ms:
+            await asyncio.sleep(attempt.begun.wait_ms / 1000)
         attempt.sent = True
         started = time.perf_counter()
         try:
@@ -156,6 +165,7 @@ class Completer:
         finally:
             attempt.latency_s = time.perf_counter() - started
         attempt.http_status = answer.status
+        attempt.told = told_by(connection.source, answer.headers)
         return adapter.read(answer, chat, connection)
 
     def _connection(self, connection_id: str) -> Connection:
@@ -193,8 +203,9 @@ class Completer:
         ending = {"warnings": [*attempt.warnings, *completion.warnings], "result": _present(result)}
         return await self._settle(
             attempt,
-            Decision(State.SUCCEEDED, counted=True),
+            Decision(State.SUCCEEDED, counted=True, outcome="ok"),
             ending=ending,
+            used=used_by_success(attempt.source, attempt.chat, usage) if attempt.chat else "",
             usage=(usage.prompt_tokens, usage.completion_tokens),
         )
 
@@ -210,7 +221,7 @@ class Completer:
         )
         attempt.http_status = failure.http_status
         attempt.sent = failure.sent
-        error = {
+        error: dict[str, Any] = {
             "code": failure.code,
             "message": failure.message,
             "retryable": failure.retryable,
@@ -221,7 +232,22 @@ class Completer:
         }
         ending = {"warnings": attempt.warnings, "error": _present(error)}
         reason = f"{failure.code}: {failure.message}"
-        return await self._settle(attempt, decision, ending=ending, error_code=failure.code, reason=reason)
+        outcome = await self._settle(
+            attempt,
+            decision,
+            ending=ending,
+            error_code=failure.code,
+            used=used_by_failure(attempt.source, attempt.chat.model if attempt.chat else "", failure),
+            pause={
+                "code": failure.code,
+                "message": f"{failure.message} {provider_message or ''}".rstrip(),
+                "remedy": error["remedy"],
+            },
+            reason=reason,
+        )
+        if outcome.paused and outcome.state == State.QUEUED:
+            self._on_paused(attempt.connection_id)
+        return outcome
 
     async def _remedy(self, failure: CallFailed, attempt: _Attempt) -> str:
         """What to do about a failure. A model that does not exist: with the names that are most like it."""
@@ -251,6 +277,7 @@ class Completer:
                 ending={"warnings": attempt.warnings, "error": error},
                 error_code=error["code"],
                 maybe_charged=attempt.sent,
+                used="" if attempt.sent else NOT_CALLED,
                 reason=f"{error['code']}: {error['message']}",
             )
         return await self._settle(
@@ -258,6 +285,7 @@ class Completer:
             Decision(State.QUEUED, counted=False),
             error_code="handed_back",
             maybe_charged=attempt.sent,
+            used="" if attempt.sent else NOT_CALLED,
             reason="handed back: the worker stops",
         )
 
@@ -269,14 +297,14 @@ class Completer:
         ending: Mapping[str, Any] | None = None,
         error_code: str | None = None,
         maybe_charged: bool = False,
+        used: TokensUsed | str = "",
+        pause: Mapping[str, str] | None = None,
         usage: tuple[int, int] | None = None,
         reason: str = "",
     ) -> Outcome:
         facts = {
-            "connection": attempt.connection_id,
             "http_status": attempt.http_status,
             "error_code": error_code,
-            "counted": decision.counted,
             "maybe_charged": maybe_charged,
         }
         call = self._ledger.settle(
@@ -287,8 +315,12 @@ class Completer:
             attempt=_fragment(facts) if attempt.sent or decision.counted else b"",
             counted=decision.counted,
             ending=_fragment(ending or {}),
+            outcome=decision.outcome,
             wait_s=decision.wait_s,
             cool_s=decision.cool_s,
+            used=used,
+            told=attempt.told,
+            pause=_fragment(pause or {}),
         )
         settled, _ = await _to_the_end(self._server.run(call, patience_s=math.inf))
         self._recent.remember(call)
@@ -305,7 +337,7 @@ class Completer:
             state,
             f" ({reason})" if reason else "",
         )
-        return Outcome(state, tuple(settled.admitted), usage, reason)
+        return Outcome(state, tuple(settled.admitted), usage, reason, settled.paused)
 
 
 class _Attempt:
@@ -316,12 +348,14 @@ class _Attempt:
         self.token = token
         self.begun = begun
         self.connection_id = begun.connection
+        self.source = ""
         self.request: dict[str, Any] = orjson.loads(begun.request)
         self.chat: Chat | None = None
         self.key: str | None = None
         self.sent = False
         self.latency_s = 0.0
         self.http_status: int | None = None
+        self.told: Iterable[LimitTold] = ()
         self.warnings: list[str] = []
 
 

@@ -59,6 +59,11 @@ class Clock:
         self._kicked: set[str] = set()
         self._kick = asyncio.Event()
 
+    @property
+    def leads(self) -> bool:
+        """Whether this worker led the clock at its last tick."""
+        return self._leads
+
     async def run(self) -> None:
         """Tick until cancelled."""
         while True:

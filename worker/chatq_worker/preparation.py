@@ -11,13 +11,26 @@ from chatq_worker.prompts import Names, post_process
 from chatq_worker.providers import Chat, merged_params
 
 
-def prepare(request: Mapping[str, Any], connection: Connection, *, model: str, placeholder: str) -> Chat:
-    """The chat of a request that `Job.request` made. `placeholder`: text of the message that strict modes insert."""
+def prepare(
+    request: Mapping[str, Any],
+    connection: Connection,
+    *,
+    model: str,
+    placeholder: str,
+    fallback: bool = False,
+) -> Chat:
+    """The chat of a request that `Job.request` made. `placeholder`: text of the message that strict modes insert.
+
+    `fallback`: the connection stands in for the job's own; the mode is then its own, whatever the job asked for.
+    """
     names = _names(request.get("names") or {})
+    mode = (
+        connection.post_processing if fallback else request.get("post_processing", connection.post_processing)
+    )
     return Chat(
         messages=post_process(
             request["messages"],
-            request.get("post_processing", connection.post_processing),
+            mode,
             names=names,
             placeholder=placeholder,
         ),

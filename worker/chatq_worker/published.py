@@ -11,6 +11,7 @@ from chatq.contract.connection import Connection
 from chatq.contract.settings import Settings
 from chatq_worker.api_keys import read_key
 from chatq_worker.failures import CallFailed
+from chatq_worker.providers.charging import Charge, Refill, charging_of
 
 _TOLD_FROM: Final = 20
 
@@ -61,16 +62,30 @@ def _key(connection: Connection) -> str | None:
         return str(connection.api_key)
 
 
+_LOWEST: Final = ("concurrency", "requests_per_minute", "tokens_per_minute", "requests_per_day")
+
+
 def rules(settings: Settings) -> dict[str, str | int]:
     """The numbers that scripts read: see `publish.lua`. Where connections of one account differ, the lowest holds."""
     result: dict[str, str | int] = {"keep_ms": int(settings.results.keep * 1000)}
     for name, account in accounts(settings).items():
         connection = settings.connections[name]
+        charging = charging_of(connection.source, connection.model or "")
         result[f"account:{name}"] = account
         result[f"on_worker_lost:{name}"] = connection.retry.on_worker_lost
-        if connection.limits.concurrency is not None:
-            stated = f"concurrency:{account}"
-            result[stated] = min(
-                int(result.get(stated, connection.limits.concurrency)), connection.limits.concurrency
-            )
+        if connection.model is not None:
+            result[f"model:{name}"] = connection.model
+        if connection.fallback:
+            result[f"fallback:{name}"] = " ".join(connection.fallback)
+        if charging.answer is not Charge.USED:
+            result[f"door:{name}"] = 1
+        if charging.tells_limits:
+            result[f"tells_limits:{account}"] = 1
+        if charging.refill is Refill.SLIDING:
+            result[f"sliding:{account}"] = 1
+        for limit in _LOWEST:
+            stated = getattr(connection.limits, limit)
+            if stated is not None:
+                rule = f"{limit}:{account}"
+                result[rule] = min(int(result.get(rule, stated)), stated)
     return result

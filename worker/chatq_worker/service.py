@@ -25,6 +25,7 @@ from chatq_worker import transport
 from chatq_worker.completion import Completer
 from chatq_worker.dispatch import Clock
 from chatq_worker.lease import Lease
+from chatq_worker.paused_connections import PausedConnections
 from chatq_worker.pool import CoroutinePool
 from chatq_worker.provider_client import HttpProviderClient
 from chatq_worker.published import digest_of, published, rules
@@ -79,15 +80,23 @@ class WorkerService:
         self._loop = asyncio.get_running_loop()
         await self._server.client()
         self._provider = HttpProviderClient(answer_bytes=int(self._settings.bounds.answer_bytes))
+        checker = StatusChecker(
+            settings=self._settings, ledger=self._ledger, server=self._server, provider=self._provider
+        )
+        self._paused = PausedConnections(
+            settings=self._settings,
+            ledger=self._ledger,
+            server=self._server,
+            checker=checker,
+            leads=lambda: self._clock.leads,
+        )
         self._completer = Completer(
             worker=self._worker,
             settings=self._settings,
             ledger=self._ledger,
             server=self._server,
             provider=self._provider,
-        )
-        checker = StatusChecker(
-            settings=self._settings, ledger=self._ledger, server=self._server, provider=self._provider
+            on_paused=self._paused.confirm,
         )
         register(self._app, Complete(self._completer, self._publisher, self._stops), Ask(checker))
         self._lease = Lease(
@@ -123,6 +132,7 @@ class WorkerService:
             asyncio.create_task(self._clock.run(), name="chatq-clock"),
             asyncio.create_task(self._clock.listen(), name="chatq-listen"),
             asyncio.create_task(self._check_connections(checker), name="chatq-checks"),
+            asyncio.create_task(self._paused.watch(), name="chatq-paused"),
         ]
 
     async def _check_connections(self, checker: StatusChecker) -> None:
@@ -214,6 +224,7 @@ class WorkerService:
     async def stop(self) -> None:
         """Leave the fleet and close everything."""
         await self._end_background()
+        await self._paused.stop()
         await self._leave_line(leave=True)
         await self._publisher.stop()
         await asyncio.gather(*self._small, return_exceptions=True)

@@ -84,9 +84,13 @@ class StatusChecker:
         if kind == MODELS:
             await self._server.run(self._ledger.answer(question_id, orjson.dumps(await self._models(name))))
             return None
+        return (await self.check_and_tell(name, question_id)).state
+
+    async def check_and_tell(self, name: str, question_id: str = "") -> StatusOutcome:
+        """Check a connection and tell everybody the outcome, and the asker of a question."""
         outcome = await self.check(name)
         await self._tell(outcome, question_id)
-        return outcome.state
+        return outcome
 
     async def check_all(self) -> None:
         """Check every connection that was not found good a moment ago; what goes wrong is an outcome, not an error."""
@@ -96,7 +100,7 @@ class StatusChecker:
 
         async def one(name: str) -> None:
             async with limit:
-                await self._tell(await self.check(name))
+                await self.check_and_tell(name)
 
         await asyncio.gather(
             *(
@@ -106,7 +110,7 @@ class StatusChecker:
             )
         )
 
-    async def _tell(self, outcome: StatusOutcome, question_id: str = "") -> None:
+    async def _tell(self, outcome: StatusOutcome, question_id: str) -> None:
         answer = outcome.model_dump_json().encode()
         await self._server.run(self._ledger.answer(question_id, answer, status_of=outcome.connection))
         logger.info("connection %s: %s %s", outcome.connection, outcome.state, outcome.message)

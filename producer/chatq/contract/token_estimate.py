@@ -1,9 +1,9 @@
-"""What a job will ask of a token limit, as far as it can be said before the call: the size of its prompt, and the longest
-answer that it asks for.
+"""What a job will ask of a token limit, as far as it can be said before the call: the size of its prompt, and the
+longest answer that it asks for.
 
-Sizes are UTF-8 bytes of text rather than characters: of English some four make a token, and of Chinese, where a
-character has three bytes and is about one token, the estimate stays on the same scale. How many bytes of a model's
-prompts make one token is learned from its answers (`ledger/shared/limits.lua`).
+Sizes are UTF-8 bytes of text rather than characters: with the tokenizers of OpenAI, DeepSeek and Anthropic a token has
+3 to 5 bytes of prose, code or JSON in any script, but 1 to 5 characters. How many bytes of a model's prompts make one
+token is learned from its answers (`ledger/shared/limits.lua`).
 """
 
 from __future__ import annotations
@@ -15,10 +15,11 @@ import orjson
 
 from chatq.contract.job import Job
 
-BYTES_PER_TOKEN: Final = 4
-_MESSAGE: Final = 4 * BYTES_PER_TOKEN
+BYTES_PER_TOKEN: Final = 3.5
+"""Until answers tell: rather too many tokens than too few."""
+_MESSAGE: Final = 16
 """What goes with each message beside its text: its role, and the marks between messages."""
-_MEDIA: Final = 1000 * BYTES_PER_TOKEN
+_MEDIA: Final = 3500
 """An image or another medium, whatever its bytes: providers count tiles of some hundred to some thousand tokens."""
 _ANSWER_TOKENS: Final = 512
 
@@ -44,7 +45,7 @@ def longest_answer(params: Mapping[str, Any]) -> int:
 
 def weight(size: int, cap: int) -> int:
     """What a job weighs in line, in tokens."""
-    return size // BYTES_PER_TOKEN + (cap or _ANSWER_TOKENS)
+    return int(size / BYTES_PER_TOKEN) + (cap or _ANSWER_TOKENS)
 
 
 def _content_size(content: str | Iterable[Mapping[str, Any]] | None) -> int:

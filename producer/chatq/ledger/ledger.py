@@ -105,7 +105,7 @@ NOT_CALLED: Final = "-"
 
 @dataclass(frozen=True, slots=True)
 class LimitTold:
-    """What an answer tells of one allowance. `limit` of `window_s`, `remaining` now, `reset_s` until it is whole again."""
+    """What an answer tells of one allowance: `limit` in `window_s`, `remaining` now, all of it again in `reset_s`."""
 
     kind: str
     limit: int | None
@@ -331,7 +331,7 @@ class Ledger:
         lane's or the account's, and put the job back. `ending`: of a final state, JSON without braces. `wait_s`:
         seconds before a job that goes back may go again, else at once. `cool_s`: seconds in which nothing of the lane
         is called. `used`: empty when not known. `pause`: why the connection pauses, where `outcome` has it pause: JSON
-        members `code` and `message`.
+        members `code`, `message` and `remedy`.
         """
         return self._call(
             "settle",
@@ -353,12 +353,22 @@ class Ledger:
 
     def pause(self, connection: str, *, message: str) -> Call[int]:
         """An operator pauses a connection: nothing of it is admitted until it is resumed."""
-        reason = orjson.dumps({"code": "operator", "message": message})[1:-1]
+        remedy = f"Resume it: chatq connections resume {connection}"
+        reason = orjson.dumps({"code": "operator", "message": message, "remedy": remedy})[1:-1]
         return self._call("pause", connection, reason, decode=int)
 
     def resume(self, connection: str, *, proof: bool = False) -> Call[bool]:
-        """End a pause. With `proof` (a check showed that the cause is gone) not one of an operator's. False: none ended."""
+        """End a pause; with `proof` (a check showed that its cause is gone) no operator's. False: none was ended."""
         return self._call("resume", connection, "1" if proof else "0", decode=bool)
+
+    def paused(self) -> Call[dict[str, dict[str, Any]]]:
+        """The connections that are paused, each with why: `code`, `message`, `remedy`, `since` (RFC 3339)."""
+        return self._call(
+            "paused",
+            decode=lambda reply: {
+                _text(reply[i]): orjson.loads(reply[i + 1]) for i in range(0, len(reply), 2)
+            },
+        )
 
     def renew(
         self, worker: str, *, lease_s: float, slots: int, facts: Mapping[str, Any], registered: bool

@@ -50,6 +50,8 @@ class Charging:
     """Input that was read from the provider's cache counts against the limit like other input."""
     failed_calls_count: bool = False
     """A call that was refused or went wrong counts as a request."""
+    tells_limits: bool = False
+    """Its answers tell the limits in their headers."""
     refill: Refill = Refill.CONTINUOUS
     ban_s: float = 0.0
     """Seconds for which everything is refused once a limit was reached, whatever else the answer says."""
@@ -63,6 +65,7 @@ _OPENAI: Final = Charging(
     answer=Charge.RESERVED,
     # "Unsuccessful requests contribute to your per-minute limit."
     failed_calls_count=True,
+    tells_limits=True,
     documented="by organization, usage tier and model",
 )
 _CLAUDE: Final = Charging(
@@ -72,10 +75,12 @@ _CLAUDE: Final = Charging(
     input_and_output_apart=True,
     # "cache_read_input_tokens do not count"; those written to the cache do.
     cached_input_counts=False,
+    tells_limits=True,
     documented="by tier and model family; the first tier has 50 requests a minute",
 )
 _MISTRAL: Final = Charging(
     # "Token limits include both input and output"; when those of the answer count is unverified.
+    tells_limits=True,
     documented="by organization and tier: requests a second, tokens a minute and a month",
 )
 _DEEPSEEK: Final = Charging(
@@ -92,12 +97,14 @@ _PERPLEXITY: Final = Charging(
 _FIREWORKS: Final = Charging(
     # When the generated tokens count is unverified.
     input_and_output_apart=True,
+    tells_limits=True,
     documented="adaptive: at first 3.6 M prompt, 0.9 M uncached prompt and 36,000 generated tokens a minute; a fast "
     "ramp is refused",
 )
 _ELECTRON_HUB: Final = Charging(
     # "Both successful and failed requests count", "a sliding window of 60 seconds", "you must wait 3 minutes".
     failed_calls_count=True,
+    tells_limits=True,
     refill=Refill.SLIDING,
     ban_s=180.0,
     documented="requests a minute, by plan: Free 5, Starter 10, Plus 15, Core 20, Pro 30, Business 60, Enterprise 100 "

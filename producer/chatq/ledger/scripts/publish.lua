@@ -2,7 +2,7 @@
 --
 -- ARGV[1]  digest of the settings      ARGV[2]  the settings without secrets (JSON)      ARGV[3..]  rules: name, value
 -- Rules, by account: `concurrency:`, `requests_per_minute:`, `tokens_per_minute:`, `requests_per_day:`, `tells_limits:`
--- (its source's answers tell limits). By connection: `account:` (a name, or @scope), `model:` (its default), `fallback:`
+-- (its source's answers tell limits), `sliding:` (its limits are for any 60 s). By connection: `account:` (a name, or @scope), `model:` (its default), `fallback:`
 -- (connections, with spaces between), `door:` (its source counts the longest answer at the door), `on_worker_lost:`.
 -- And `keep_ms`.
 -- Returns 1 when they were new, 0 when the same were published already.

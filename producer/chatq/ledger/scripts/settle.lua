@@ -8,7 +8,7 @@
 --          job's own, the job goes back into line whatever its state was to be, and the attempt does not count
 -- ARGV[8]  ms to wait when it goes back, or empty for at once      ARGV[9]  ms the lane shall cool down, or empty
 -- ARGV[10] tokens it used, ARGV[11] what its answer tells of limits: see `settle_limits`
--- ARGV[12] why the connection pauses, if it does: JSON members code and message
+-- ARGV[12] why the connection pauses, if it does: JSON members code, message and remedy
 -- ARGV[13] random part of the next token
 -- Returns {'stale'} when the token is not the job's any more: nothing was changed;
 -- {'again'} when this very settlement was made before (its reply was lost, or the server forgot and remembered);

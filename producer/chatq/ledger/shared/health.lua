@@ -40,7 +40,7 @@ local function blocked_ms(job, lane)
   return tonumber(call('HGET', key('lane', lane), 'blocked') or '0') + tonumber(paused or '0')
 end
 
--- Pauses a connection. `reason`: JSON members code and message. An operator's pause stays an operator's.
+-- Pauses a connection. `reason`: JSON members code, message and remedy. An operator's pause stays an operator's.
 local function pause(connection, reason, by_operator)
   local k = key('connection', connection)
   if call('HEXISTS', PAUSED, connection) == 0 then

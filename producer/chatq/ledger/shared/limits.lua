@@ -16,7 +16,7 @@
 --   heard                  '1': an answer told limits; '0': answers came and told none
 --   sizes, tokens          of the prompts answered so far: what the caller measured, what the provider counted
 --   answers, answered      answers, and the tokens in them
---   rate, ceiling, since, cut   requests a minute found by trying: see `found_rate`
+--   rate, ceiling, since, cut   requests a minute found by trying: see `found_rate`; cut: when it was refused last
 
 local KINDS = {'requests', 'tokens', 'input_tokens', 'output_tokens'}
 local LIMITS_KEPT_MS = 604800000
@@ -24,8 +24,7 @@ local MINUTE_MS, DAY_MS = 60000, 86400000
 local BURST_MS = 500            -- at once goes what refills in this time: half of the smallest bucket of any provider
 local SLOW_PACE = 1.015         -- up to SLOW_A_MINUTE, where a bucket holds one request and a hair too early is refused
 local SLOW_A_MINUTE = 60
-local UNHEARD_A_MINUTE = 60     -- until the first answer of a source that tells its limits
-local SIZE_OF_TOKEN = 4         -- bytes of a prompt in one token, until answers tell
+local SIZE_OF_TOKEN = 3.5       -- bytes of a prompt in one token, until answers tell
 local ANSWER_TOKENS = 512       -- of an answer, until answers tell
 local ENOUGH_ANSWERS = 500      -- beyond these what was learned fades
 local ROUNDED_MS = 1500         -- resets come in whole seconds
@@ -37,9 +36,9 @@ local function account_of(lane)
   return string.sub(lane, 1, 1) == '@' and lane or string.match(lane, '^[^/]*')
 end
 
--- Requests a minute of a provider that refuses and tells no limits, found by trying as TCP finds its share: from `rate`
--- up to the `ceiling` at which it refused last in RECOVERY_MS, in a curve that is flat there (CUBIC, RFC 9438), then
--- slowly on; without a ceiling yet twice as fast every second.
+-- Requests a minute of a provider that refuses and tells no limits, or has not told them yet, found by trying as TCP
+-- finds its share: from `rate` up to the `ceiling` at which it refused last in RECOVERY_MS, in a curve that is flat there
+-- (CUBIC, RFC 9438), then slowly on; without a ceiling yet twice as fast every second.
 local FIRST_A_MINUTE, RECOVERY_MS, PROBING = 60, 20000, 0.001
 local BACK_OFF, FIRST_BACK_OFF = 0.85, 0.5
 
@@ -58,24 +57,21 @@ local function read_limits(lane)
   local flat = call('HGETALL', key('limits', lane))
   for i = 1, #flat, 2 do s[flat[i]] = flat[i + 1] end
   local stated = call('HMGET', RULES, 'concurrency:' .. account, 'requests_per_minute:' .. account,
-    'tokens_per_minute:' .. account, 'requests_per_day:' .. account, 'tells_limits:' .. account)
+    'tokens_per_minute:' .. account, 'requests_per_day:' .. account, 'tells_limits:' .. account, 'sliding:' .. account)
   local limits = {state = s, lane = lane, concurrency = tonumber(stated[1] or nil),
-    day_limit = tonumber(stated[4] or s['day.limit'] or nil), buckets = {}}
+    day_limit = tonumber(stated[4] or s['day.limit'] or nil), buckets = {}, unheard = stated[5] and not s.heard}
   if tonumber(s.day or '0') ~= math.floor(now / DAY_MS) then s.day, s['day.used'] = int(math.floor(now / DAY_MS)), '0' end
   for _, kind in ipairs(KINDS) do
     local limit = kind == 'requests' and stated[2] or kind == 'tokens' and stated[3] or s[kind .. '.limit'] or nil
     if kind == 'requests' and not limit then
-      if s.rate then
-        limit = found_rate(s)
-        limits.tried = true
-      elseif stated[5] and not s.heard then
-        limit, limits.unheard = UNHEARD_A_MINUTE, true
-      end
+      if not s.rate and limits.unheard then s.rate, s.since, limits.fresh = FIRST_A_MINUTE, int(now), true end
+      if s.rate then limit, limits.tried = found_rate(s), true end
     end
     if limit then
       limit = tonumber(limit)
       local interval = MINUTE_MS / limit
-      local known = s[kind .. '.refills'] ~= '0' and tonumber(s[kind .. '.capacity'] or '0') * interval - BURST_MS or 0
+      local refills = s[kind .. '.refills'] ~= '0' and not stated[6]
+      local known = refills and tonumber(s[kind .. '.capacity'] or '0') * interval - BURST_MS or 0
       local burst = BURST_MS
       if known > BURST_MS then
         burst = known
@@ -101,6 +97,9 @@ end
 
 local function save_limits(limits, ...)
   local fields = {'day', limits.state.day, 'day.used', limits.state['day.used'], ...}
+  if limits.fresh then
+    for _, part in ipairs({'rate', limits.state.rate, 'since', limits.state.since}) do fields[#fields + 1] = part end
+  end
   for _, bucket in ipairs(limits.buckets) do
     local n = #fields
     fields[n + 1], fields[n + 2] = bucket.kind .. '.full', milliseconds(bucket.full)
@@ -198,6 +197,10 @@ local function learn_limit(limits, fields, kind, limit, left, window, reset, beg
   if window >= DAY_MS then
     if kind == 'requests' and window == DAY_MS and limit then
       learned('day.limit', int(limit))
+      -- Until its reset was far enough away to tell, it passed for a minute's.
+      if tonumber(s['requests.limit'] or '0') == limit then
+        call('HDEL', key('limits', limits.lane), 'requests.limit', 'requests.capacity', 'requests.refills')
+      end
       s['day.used'] = int(math.max(tonumber(s['day.used']), limit - (left or limit)))
     end
     return
@@ -263,6 +266,11 @@ local function settle_limits(job, used, told, answered)
   if heard and heard ~= s.heard then
     fields[#fields + 1], fields[#fields + 2] = 'heard', heard
     changed = true
+    if not s.cut then
+      -- It was only feeling its way until now.
+      call('HDEL', key('limits', limits.lane), 'rate', 'since')
+      limits.fresh = false
+    end
   end
   if changed then save_limits(limits, unpack(fields)) end
 end
@@ -277,6 +285,7 @@ local function slow_down(lane, begun, cool)
   if (not first or limits.tried) and begun > tonumber(s.cut or '0') then
     -- Refusals of calls that had begun before say nothing new.
     local was = limits.tried and first.limit or FIRST_A_MINUTE / FIRST_BACK_OFF
+    limits.fresh = false
     set('rate', milliseconds(math.max(1, was * (s.ceiling and BACK_OFF or FIRST_BACK_OFF))))
     if limits.tried then
       local ceiling = tonumber(s.ceiling or '0')

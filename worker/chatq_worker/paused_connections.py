@@ -1,0 +1,121 @@
+"""Connections that were paused because their provider refused the account: the refusal is confirmed by a status check, and
+the check is made again, in growing pauses, until it proves that the cause is gone; then the connection is resumed.
+
+An operator's pause is nobody's business here. What a check cannot prove (a quota, where only a real call shows it; a
+retired API) waits for an operator, or for other settings.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+from chatq.contract.errors import ServerError
+from chatq.contract.settings import Settings
+from chatq.contract.status import StatusOutcome, StatusState
+from chatq.ledger.ledger import Ledger
+from chatq.ledger.server import AsyncServer
+from chatq_worker.providers import ADAPTERS, CheckKind
+from chatq_worker.status import StatusChecker
+
+logger = logging.getLogger(__name__)
+
+LOOK_S: Final = 2.0
+"""How often the leading worker looks which connections are paused."""
+FIRST_PAUSE_S: Final = 10.0
+LONGEST_PAUSE_S: Final = 900.0
+
+_BY_ANY_CHECK: Final = frozenset({"unauthorized", "key_missing"})
+"""Causes that are gone when any check succeeds: it used the key."""
+_BY_A_CHECK_OF_MONEY: Final = frozenset({"quota_exhausted"})
+_GOOD: Final = frozenset({StatusState.OK, StatusState.NO_MODEL_LIST})
+
+
+def proves(cause: str, outcome: StatusOutcome, kind: CheckKind) -> bool:
+    """Whether the outcome of a check of this kind shows that what a connection was paused for is gone."""
+    if outcome.state not in _GOOD:
+        return False
+    return cause in _BY_ANY_CHECK or (cause in _BY_A_CHECK_OF_MONEY and kind is not CheckKind.MODELS)
+
+
+class PausedConnections:
+    """Confirms and lifts pauses, for one worker. `leads()`: whether this worker leads the clock."""
+
+    def __init__(
+        self,
+        *,
+        settings: Settings,
+        ledger: Ledger,
+        server: AsyncServer,
+        checker: StatusChecker,
+        leads: Callable[[], bool],
+    ) -> None:
+        self._settings = settings
+        self._ledger = ledger
+        self._server = server
+        self._checker = checker
+        self._leads = leads
+        self._due: dict[str, tuple[float, float]] = {}
+        self._under_way: dict[str, asyncio.Task[None]] = {}
+
+    def confirm(self, connection: str) -> None:
+        """Check a connection that was paused just now. On the worker's loop."""
+        if connection not in self._under_way:
+            task = asyncio.create_task(self._look_into(connection), name=f"chatq-confirm-{connection}")
+            self._under_way[connection] = task
+            task.add_done_callback(lambda _: self._under_way.pop(connection, None))
+
+    async def watch(self) -> None:
+        """Look at what is paused until cancelled."""
+        while True:
+            await asyncio.sleep(LOOK_S)
+            if not self._leads():
+                self._due.clear()
+                continue
+            try:
+                paused = await self._server.run(self._ledger.paused())
+            except ServerError as error:
+                logger.warning("paused connections were not looked at: %s", error.message)
+                continue
+            self._schedule(paused)
+
+    def _schedule(self, paused: Mapping[str, Mapping[str, Any]]) -> None:
+        now = time.monotonic()
+        refused = {name for name, reason in paused.items() if reason["code"] != "operator"}
+        self._due = {name: due for name, due in self._due.items() if name in refused}
+        for name in refused:
+            at, pause_s = self._due.get(name, (now + FIRST_PAUSE_S, FIRST_PAUSE_S))
+            if at <= now:
+                self.confirm(name)
+                pause_s = min(LONGEST_PAUSE_S, pause_s * 2)
+                at = now + pause_s
+            self._due[name] = (at, pause_s)
+
+    async def _look_into(self, name: str) -> None:
+        connection = self._settings.connections.get(name)
+        if connection is None:
+            return
+        try:
+            outcome = await self._checker.check_and_tell(name)
+            reason = (await self._server.run(self._ledger.paused())).get(name)
+            if reason is None:
+                return
+            kind = ADAPTERS[connection.source].check_request(connection, None).kind
+            if proves(reason["code"], outcome, kind) and await self._server.run(
+                self._ledger.resume(name, proof=True)
+            ):
+                logger.info("connection %s: resumed, a check proved that the cause is gone", name)
+            else:
+                logger.warning("connection %s is paused: %s", name, reason["message"])
+        except ServerError as error:
+            logger.warning("connection %s: the pause was not confirmed: %s", name, error.message)
+
+    async def stop(self) -> None:
+        """Break off the checks under way."""
+        tasks = list(self._under_way.values())
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
