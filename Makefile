@@ -46,9 +46,12 @@ install: $(RUN) ## install the command .venv/bin/chatq
 demo: $(RUN) ## run the main job on this machine: no key, no network, no Redis needed
 	@$(BIN)/chatq demo
 
+# Hundreds of Python processes start in the tests. Where bytecode is not kept, each compiles all of ours anew.
+PYTEST := PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest
+
 .PHONY: test
 test: $(DEV) ## run the tests
-	@$(BIN)/python -m pytest --numprocesses 4 --dist loadfile
+	@$(PYTEST) --numprocesses 4 --dist loadfile
 
 # Programs that are not ours, each in an environment of its own: their dependencies agree neither with ours nor with
 # each other's. Rebuilt whole when its pins change.
@@ -62,7 +65,7 @@ $(FOREIGN)/%/.installed: requirements-foreign-%.txt | $(BIN)/python
 
 .PHONY: test-all
 test-all: $(DEV) $(FOREIGN)/litellm/.installed $(FOREIGN)/sdks/.installed ## run the tests with programs that are not ours: a LiteLLM proxy, the official SDKs
-	@$(BIN)/python -m pytest tests_foreign
+	@$(PYTEST) tests_foreign
 
 .PHONY: lint
 lint: $(DEV) ## format check, lint, strict types, import rules

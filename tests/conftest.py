@@ -1,13 +1,29 @@
-"""Fixtures for every test folder: one real server for the session."""
+"""For every test folder: one real server for the session, and how many examples hypothesis tries."""
 
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from servers import RealServer
+
+EXAMPLES = int(os.environ.get("CHATQ_TEST_EXAMPLES", "0"))
+# Few and always the same examples; `CHATQ_TEST_EXAMPLES=2000 pytest --timeout 0 ...` looks for new ones. Nothing is
+# judged by how long it took: that says more of the machine, on which other tests run meanwhile.
+settings.register_profile(
+    "chatq",
+    max_examples=EXAMPLES or 50,
+    derandomize=not EXAMPLES,
+    deadline=None,
+    database=None,
+    print_blob=True,
+    suppress_health_check=[HealthCheck.too_slow],
+)
+settings.load_profile("chatq")
 
 
 @pytest.fixture(scope="session")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from chatq.client import AsyncChatQueue, ChatQueue
+import importlib
+from typing import TYPE_CHECKING, Any
+
 from chatq.contract.config_problems import ConfigError
 from chatq.contract.errors import (
     BacklogFull,
@@ -23,9 +25,12 @@ from chatq.contract.errors import (
     UnknownJob,
     WaitTimeout,
 )
-from chatq.contract.record import Batch, JobError, JobRecord, Result
 from chatq.contract.states import State
-from chatq.contract.status import StatusOutcome, StatusState
+
+if TYPE_CHECKING:
+    from chatq.client import AsyncChatQueue, ChatQueue
+    from chatq.contract.record import Batch, JobError, JobRecord, Result
+    from chatq.contract.status import StatusOutcome, StatusState
 
 __all__ = [
     "AsyncChatQueue",
@@ -56,3 +61,24 @@ __all__ = [
     "UnknownJob",
     "WaitTimeout",
 ]
+
+# Imported when they are asked for: with pydantic and redis-py they take ten times as long as all the rest, and
+# `chatq --help` needs none of them.
+_HOMES = {
+    "AsyncChatQueue": "chatq.client",
+    "Batch": "chatq.contract.record",
+    "ChatQueue": "chatq.client",
+    "JobError": "chatq.contract.record",
+    "JobRecord": "chatq.contract.record",
+    "Result": "chatq.contract.record",
+    "StatusOutcome": "chatq.contract.status",
+    "StatusState": "chatq.contract.status",
+}
+
+
+def __getattr__(name: str) -> Any:
+    home = _HOMES.get(name)
+    if home is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = globals()[name] = getattr(importlib.import_module(home), name)
+    return value

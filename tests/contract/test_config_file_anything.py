@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import yaml
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from chatq.contract.config_environment import apply_environment
@@ -14,10 +14,6 @@ from chatq.contract.config_file import load_settings
 from chatq.contract.config_problems import ConfigError
 from chatq.contract.config_yaml import Node, read_yaml
 from chatq.contract.settings import Settings
-
-BUDGET = settings(
-    max_examples=120, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
 
 GOOD: dict[str, Any] = {
     "promptPlaceholder": "[Begin]",
@@ -64,6 +60,11 @@ _odd = st.recursive(
 )
 
 
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("anything")
+
+
 def settings_or_config_error(data: bytes, folder: Path, environ: dict[str, str]) -> Settings | None:
     path = folder / "config.yaml"
     path.write_bytes(data)
@@ -76,21 +77,18 @@ def settings_or_config_error(data: bytes, folder: Path, environ: dict[str, str])
 
 
 @given(text=st.lists(_pieces | st.text(max_size=4), max_size=40).map("".join))
-@BUDGET
-def test_any_text_is_settings_or_a_config_error(text: str, tmp_path: Path) -> None:
-    settings_or_config_error(text.encode("utf-8", "surrogatepass"), tmp_path, {})
+def test_any_text_is_settings_or_a_config_error(text: str, folder: Path) -> None:
+    settings_or_config_error(text.encode("utf-8", "surrogatepass"), folder, {})
 
 
 @given(data=st.binary(max_size=60))
-@BUDGET
-def test_any_bytes_are_settings_or_a_config_error(data: bytes, tmp_path: Path) -> None:
-    settings_or_config_error(data, tmp_path, {})
+def test_any_bytes_are_settings_or_a_config_error(data: bytes, folder: Path) -> None:
+    settings_or_config_error(data, folder, {})
 
 
 @given(choices=st.data())
-@BUDGET
 def test_any_change_of_good_settings_is_settings_or_a_config_error(
-    choices: st.DataObject, tmp_path: Path
+    choices: st.DataObject, folder: Path
 ) -> None:
     tree = copy.deepcopy(GOOD)
     for _ in range(choices.draw(st.integers(1, 4))):
@@ -105,7 +103,7 @@ def test_any_change_of_good_settings_is_settings_or_a_config_error(
             break
     text = yaml.safe_dump(tree, allow_unicode=choices.draw(st.booleans()))
 
-    loaded = settings_or_config_error(text.encode("utf-8", "surrogatepass"), tmp_path, {})
+    loaded = settings_or_config_error(text.encode("utf-8", "surrogatepass"), folder, {})
 
     if loaded is not None:
         assert Settings.from_public(loaded.public()).public() == loaded.public()
@@ -121,13 +119,11 @@ _variables = (_names | st.text(alphabet="ABC_-", max_size=8)).map("CHATQ_".__add
 
 
 @given(environ=st.dictionaries(_variables, st.text(max_size=6) | _pieces, max_size=4))
-@BUDGET
-def test_any_environment_is_settings_or_a_config_error(environ: dict[str, str], tmp_path: Path) -> None:
-    settings_or_config_error(yaml.safe_dump(GOOD).encode(), tmp_path, environ)
+def test_any_environment_is_settings_or_a_config_error(environ: dict[str, str], folder: Path) -> None:
+    settings_or_config_error(yaml.safe_dump(GOOD).encode(), folder, environ)
 
 
 @given(text=st.lists(_pieces, max_size=30).map("".join))
-@BUDGET
 def test_the_parser_written_in_python_reads_the_same_as_the_one_written_in_c(text: str) -> None:
     """Where libyaml is missing, settings mean the same; only the words about syntax errors may differ."""
     with_c, c_problems = read_yaml(text.encode(), "f")

@@ -6,7 +6,6 @@ from typing import Any
 
 import pytest
 from hypothesis import given
-from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from chatq.contract.config_problems import ConfigError
@@ -151,7 +150,6 @@ _json = st.recursive(
 
 
 @given(st.data())
-@hypothesis_settings(max_examples=100, deadline=None)
 def test_whatever_was_put_into_redis_is_read_or_refused(data: st.DataObject) -> None:
     tree = published()
     node: Any = tree

@@ -21,7 +21,7 @@ import json
 import os
 import signal
 import subprocess
-import sys
+import tempfile
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -34,6 +34,7 @@ from worker_process import WorkerProcess
 from chatq import ChatQueue, JobRecord
 from chatq.embedded import ensure_running, running_url, stop
 from chatq_sandbox.process import SimulatorProcess
+from forked import ForkedProcess
 
 WAIT_S = 30.0
 """How long an event is waited for. Far more than any takes: the machine may be busy."""
@@ -133,15 +134,15 @@ class Installation:
 
     # -- Workers
 
-    def start_worker(self, *, wait: bool = True) -> WorkerProcess:
-        """Start a worker; with `wait` return when it is registered."""
-        return self.start_workers(1, wait=wait)[0]
+    def start_worker(self, *, wait: bool = True, fresh: bool = False) -> WorkerProcess:
+        """Start a worker; with `wait` return when it is registered. `fresh`: see `WorkerProcess`."""
+        return self.start_workers(1, wait=wait, fresh=fresh)[0]
 
-    def start_workers(self, count: int, *, wait: bool = True) -> list[WorkerProcess]:
+    def start_workers(self, count: int, *, wait: bool = True, fresh: bool = False) -> list[WorkerProcess]:
         """Start workers at the same time; with `wait` return when all are registered."""
         before = len(self.workers)
         self.workers += [
-            WorkerProcess(self.config, self.folder / f"worker-{number}.log", self.environ)
+            WorkerProcess(self.config, self.folder / f"worker-{number}.log", self.environ, fresh=fresh)
             for number in range(before, before + count)
         ]
         started = self.workers[before:]
@@ -248,17 +249,24 @@ Install = Callable[..., Installation]
 def chatq(
     *arguments: str, folder: Path, environ: Mapping[str, str], standard_input: str = ""
 ) -> subprocess.CompletedProcess[str]:
-    """Run the installed command `chatq ARGUMENTS` in a folder."""
-    return subprocess.run(
-        [str(Path(sys.executable).with_name("chatq")), *arguments],
-        cwd=folder,
-        env=dict(environ),
-        input=standard_input,
-        capture_output=True,
-        text=True,
-        timeout=WAIT_S,
-        check=False,
-    )
+    """Run `chatq ARGUMENTS` in a folder, without a fresh interpreter (see `forked.py`)."""
+    with tempfile.TemporaryDirectory() as place:
+        given, output, errors = (Path(place, name) for name in ("in", "out", "err"))
+        given.write_text(standard_input)
+        process = ForkedProcess(
+            "chatq",
+            arguments,
+            environ=environ,
+            folder=folder,
+            output=output,
+            errors=errors,
+            standard_input=given,
+        )
+        try:
+            code = process.wait(WAIT_S)
+        finally:
+            process.kill()
+        return subprocess.CompletedProcess(arguments, code, output.read_text(), errors.read_text())
 
 
 def until(condition: Callable[[], Any], what: str, *, within_s: float = WAIT_S) -> Any:

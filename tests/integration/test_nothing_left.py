@@ -23,7 +23,7 @@ def test_when_all_jobs_are_deleted_the_server_holds_what_it_held_before(install:
     until(lambda: not any(":job:" in key for key in installation.every_key()), "the first job to be purged")
     before = snapshot(installation)
 
-    passing_by = installation.start_worker()
+    passing_by = installation.start_worker(fresh=True)
     endings = {
         installation.run("sim", "job:success", metadata={"a": "b"}, idempotency_key="k").state,
         installation.run("sim", "job:failure [sim: bad_key]").state,

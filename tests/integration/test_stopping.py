@@ -19,7 +19,7 @@ def test_calls_that_end_within_the_grace_end_where_they_run_although_the_lease_i
     install: Install,
 ) -> None:
     installation = install(worker={"slots": 20, "lease": "2s", "grace": "30s"})
-    worker = installation.start_worker()
+    worker = installation.start_worker(fresh=True)
     installation.hold_answers()
     batch = installation.queue.enqueue_batch([f"job:{n}" for n in range(20)], "sim")
     installation.await_in_flight(20)
@@ -37,7 +37,7 @@ def test_calls_that_end_within_the_grace_end_where_they_run_although_the_lease_i
 
 def test_calls_longer_than_the_grace_are_handed_back_and_run_elsewhere_at_once(install: Install) -> None:
     installation = install(worker={"slots": 20, "lease": "30s", "grace": "1s"})
-    stopping = installation.start_worker()
+    stopping = installation.start_worker(fresh=True)
     installation.hold_answers()
     batch = installation.queue.enqueue_batch([f"job:{n}" for n in range(20)], "sim")
     installation.await_in_flight(20)
@@ -64,7 +64,7 @@ def test_a_call_that_must_not_be_paid_for_twice_is_not_handed_back(install: Inst
     installation = install(
         worker={"slots": 20, "lease": "30s", "grace": "0s"}, connections={"paid-once": paid_once}
     )
-    stopping = installation.start_worker()
+    stopping = installation.start_worker(fresh=True)
     installation.hold_answers()
     job = installation.queue.enqueue("paid-once", "job:once")
     installation.await_in_flight(1)
@@ -82,7 +82,7 @@ def test_a_call_that_must_not_be_paid_for_twice_is_not_handed_back(install: Inst
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=lambda number: number.name)
 def test_told_a_second_time_it_hands_back_now(install: Install, number: signal.Signals) -> None:
     installation = install(worker={"slots": 20, "lease": "30s", "grace": "60s"})
-    stopping = installation.start_worker()
+    stopping = installation.start_worker(fresh=True)
     installation.hold_answers()
     batch = installation.queue.enqueue_batch([f"job:{n}" for n in range(20)], "sim")
     installation.await_in_flight(20)
@@ -103,7 +103,7 @@ def test_told_a_second_time_it_hands_back_now(install: Install, number: signal.S
 def test_what_was_given_to_a_stopping_worker_and_has_not_begun_goes_elsewhere(install: Install) -> None:
     """More jobs than slots: none that waits is held up by the worker that stops."""
     installation = install(worker={"slots": 10, "lease": "30s", "grace": "60s"})
-    stopping = installation.start_worker()
+    stopping = installation.start_worker(fresh=True)
     installation.hold_answers()
     batch = installation.queue.enqueue_batch([f"job:{n}" for n in range(30)], "sim")
     installation.await_in_flight(10)
@@ -119,7 +119,7 @@ def test_what_was_given_to_a_stopping_worker_and_has_not_begun_goes_elsewhere(in
 
 def test_an_idle_worker_leaves_nothing_of_itself_behind(install: Install) -> None:
     installation = install()
-    worker = installation.start_worker()
+    worker = installation.start_worker(fresh=True)
     name = installation.id_of(worker)
     assert name is not None
     assert installation.run("sim", "job:one").state == "succeeded"

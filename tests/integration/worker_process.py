@@ -12,24 +12,43 @@ from pathlib import Path
 from typing import Any
 
 from chatq.processes import PARENT_VARIABLE
+from forked import ForkedProcess
 
 EXIT_S = 30.0
 
 
 class WorkerProcess:
-    """`python -m chatq_worker worker --config FILE`, its stderr in the file `log_path`."""
+    """`python -m chatq_worker worker --config FILE`, its stderr in the file `log_path`.
 
-    def __init__(self, config: Path, log_path: Path, environ: Mapping[str, str]) -> None:
+    `fresh`: in an interpreter of its own; else see `forked.py`.
+    """
+
+    def __init__(
+        self, config: Path, log_path: Path, environ: Mapping[str, str], *, fresh: bool = False
+    ) -> None:
         self.log_path = log_path
-        with log_path.open("wb") as log:
-            self._process = subprocess.Popen(
-                [sys.executable, "-m", "chatq_worker", "worker", "--config", str(config)],
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                # It ends with this process, should that be killed.
-                env={**environ, PARENT_VARIABLE: str(os.getpid())},
-                start_new_session=True,
+        arguments = ["worker", "--config", str(config)]
+        # It ends with this process, should that be killed.
+        environ = {**environ, PARENT_VARIABLE: str(os.getpid())}
+        self._process: subprocess.Popen[bytes] | ForkedProcess
+        if fresh:
+            with log_path.open("wb") as log:
+                self._process = subprocess.Popen(
+                    [sys.executable, "-m", "chatq_worker", *arguments],
+                    stdin=subprocess.DEVNULL,
+                    stdout=log,
+                    stderr=log,
+                    env=environ,
+                    start_new_session=True,
+                )
+        else:
+            self._process = ForkedProcess(
+                "chatq_worker",
+                arguments,
+                environ=environ,
+                folder=Path.cwd(),
+                output=log_path,
+                errors=log_path,
             )
         self.expected_words: tuple[str, ...] = ()
 
@@ -76,7 +95,7 @@ class WorkerProcess:
 
     def ask_to_end(self) -> None:
         """SIGTERM."""
-        self._process.terminate()
+        self._process.send_signal(signal.SIGTERM)
 
     def _lines(self) -> list[dict[str, Any]]:
         lines = []

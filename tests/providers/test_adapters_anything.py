@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 import orjson
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from provider_testing import KEY, MODELS, PNG, SOURCES, connection
 
@@ -17,11 +17,6 @@ from chatq_worker.failures import CODES, CallFailed
 from chatq_worker.prompts import Names
 from chatq_worker.providers import ADAPTERS, Answer, Chat, CheckKind
 from chatq_worker.providers.retry_after import retry_after_s
-
-# The same cases on every run. To search for new ones: without derandomize, and with thousands of examples.
-CASES = settings(
-    max_examples=60, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow]
-)
 
 T = TypeVar("T")
 
@@ -158,7 +153,6 @@ def outcome(call: Callable[[], T]) -> T | CallFailed:
         return failed
 
 
-@CASES
 @given(to=places, answer=answers)
 def test_any_answer_is_a_completion_that_can_be_written_or_a_failure(to: Connection, answer: Answer) -> None:
     chat = Chat([{"role": "user", "content": "Hi"}], "asked-for")
@@ -178,7 +172,6 @@ def test_any_answer_is_a_completion_that_can_be_written_or_a_failure(to: Connect
         assert found.usage.total_tokens >= 0
 
 
-@CASES
 @given(to=places, answer=answers, page=st.none() | st.text(max_size=5))
 def test_any_answer_is_a_page_of_models_or_a_failure(
     to: Connection, answer: Answer, page: str | None
@@ -190,7 +183,6 @@ def test_any_answer_is_a_page_of_models_or_a_failure(
         assert found.next_page is None or found.next_page != page
 
 
-@CASES
 @given(to=places, answer=answers, kind=st.sampled_from(CheckKind))
 def test_any_answer_to_a_check_is_a_reading_or_a_failure(
     to: Connection, answer: Answer, kind: CheckKind
@@ -202,7 +194,6 @@ def test_any_answer_to_a_check_is_a_reading_or_a_failure(
     assert isinstance(found, CallFailed) or not found.proved or 200 <= answer.status < 300
 
 
-@CASES
 @given(value=st.text(max_size=30), text=st.text(max_size=60))
 def test_any_header_names_a_moment_to_come_or_none(value: str, text: str) -> None:
     found = retry_after_s({"retry-after": value, "date": text, "x-ratelimit-reset": value}, text, now=0.0)
@@ -329,7 +320,6 @@ jobs = st.builds(
 )  # fmt: skip
 
 
-@CASES
 @given(to=places, job=jobs)
 def test_any_job_is_always_the_same_request_or_a_failure_and_is_not_changed(
     to: Connection, job: Chat

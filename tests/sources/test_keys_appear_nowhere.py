@@ -141,7 +141,7 @@ def aftermath(tmp_path_factory: pytest.TempPathFactory, odd: OddProvider) -> Ite
         wire, queue = Wire(installation.url), installation.queue
         flower = Flower(installation)
         try:
-            first = installation.start_worker()
+            first = installation.start_worker(fresh=True)
             until(partial(heard, flower, installation), "Flower to hear: events that nobody hears are gone")
             jobs = [queue.enqueue(name, f"job:canary-{name} Say hi") for name in NAMES]
             jobs += [queue.enqueue(f"wrong-{name}", "Say hi") for name in NAMES]
@@ -155,7 +155,7 @@ def aftermath(tmp_path_factory: pytest.TempPathFactory, odd: OddProvider) -> Ite
             held = queue.enqueue("openai", "job:held Say hi")
             installation.await_in_flight(1)
             first.kill()
-            second = installation.start_worker()
+            second = installation.start_worker(fresh=True)
             second.expect("fault in chatq")
             installation.release_answers()
             told = [queue.check(name).model_dump_json() for name in others]

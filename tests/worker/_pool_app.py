@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
 import threading
 from collections import Counter, defaultdict
 
@@ -38,10 +39,13 @@ gates: defaultdict[str, asyncio.Event] = defaultdict(asyncio.Event)
 barriers: dict[int, asyncio.Barrier] = {}
 executions: Counter[str] = Counter()
 journal_server = redis.Redis(unix_socket_path=REDIS)
+journal_lock = threading.Lock()
+"""Needed by both threads, as the log's is."""
 
 
 def note(text: str) -> None:
-    journal_server.rpush(f"journal:{WORKER}", text)
+    with journal_lock:
+        journal_server.rpush(f"journal:{WORKER}", text)
 
 
 def task_id() -> str:
@@ -168,9 +172,24 @@ class AskHub(CoroutineTask):
         return [await answer, threading.current_thread().name, str(service.pool.loop is loop)]
 
 
+class Interrupt(CoroutineTask):
+    """Has signals interrupt the hub thread while that holds the lock of the journal."""
+
+    name = "interrupt"
+
+    async def execute(self, *numbers: int) -> None:
+        def interrupt() -> None:
+            with journal_lock:
+                for number in numbers:
+                    signal.raise_signal(number)
+
+        assert service.pool is not None
+        service.pool.call_in_hub(interrupt)
+
+
 for task in (
     *(Meet, Wait, WaitAndSettle, Open, Sleep, Fail, RetryLater),
-    *(Escape, EscapeFromChild, Cancel, AskHub),
+    *(Escape, EscapeFromChild, Cancel, AskHub, Interrupt),
 ):
     app.register_task(task())
 

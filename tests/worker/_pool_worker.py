@@ -9,6 +9,7 @@ import sys
 import tempfile
 import threading
 import time
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -103,7 +104,7 @@ class Bench:
         self.url = f"redis+socket://{self.socket}"
         self.redis = redis.Redis(unix_socket_path=str(self.socket), decode_responses=True)
         self.app = Celery("tests", broker=self.url)
-        self._events: list[Event] = []
+        self._events: defaultdict[str | None, list[Event]] = defaultdict(list)  # by task id
         self._news = threading.Condition()
         self._workers: list[Worker] = []
 
@@ -120,18 +121,18 @@ class Bench:
         """At least `count` events of a kind about a task, waiting for them."""
 
         def found() -> list[Event]:
-            return [e for e in self._events if e["type"] == kind and e["uuid"] == task_id]
+            return [e for e in self._events[task_id] if e["type"] == kind]
 
         with self._news:
             self._news.wait_for(lambda: len(found()) >= count, PATIENCE_S)
-            seen = [e["type"] for e in self._events if e.get("uuid") == task_id]
+            seen = [e["type"] for e in self._events[task_id]]
             assert len(found()) >= count, f"waited in vain for {count} {kind} of {task_id}; there is {seen}"
             return found()
 
     def kinds(self, task_id: str) -> list[str]:
         """The kinds of events seen so far about a task, in order of arrival."""
         with self._news:
-            return [e["type"] for e in self._events if e.get("uuid") == task_id]
+            return [e["type"] for e in self._events[task_id]]
 
     @contextlib.contextmanager
     def running(self) -> Iterator[Bench]:
@@ -176,7 +177,7 @@ class Bench:
 
     def _note(self, event: Event) -> None:
         with self._news:
-            self._events.append(event)
+            self._events[event.get("uuid")].append(event)
             self._news.notify_all()
 
 

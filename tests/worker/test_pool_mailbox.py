@@ -78,6 +78,21 @@ def test_a_call_that_serves_the_mailbox_itself_loses_nothing() -> None:
     assert reader.called == [2]
 
 
+def test_a_call_that_is_put_while_another_wakes_the_reader_wakes_it_itself() -> None:
+    """As a signal handler does that interrupts a put, and waits for the reader before the put can go on."""
+    steps: list[str] = []
+
+    def wake() -> None:
+        steps.append("wake begins")
+        if len(steps) == 1:
+            mailbox.put(lambda: None)
+        steps.append("wake ends")
+
+    mailbox = Mailbox(wake)
+    mailbox.put(lambda: None)
+    assert steps == ["wake begins", "wake begins", "wake ends", "wake ends"]
+
+
 def test_no_call_of_a_crowd_of_threads_is_lost_or_left_without_a_wake_up() -> None:
     woken = threading.Event()
     received: list[tuple[int, int]] = []

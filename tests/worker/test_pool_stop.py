@@ -121,6 +121,21 @@ def test_sigquit_does_not_hang_a_worker_that_is_sending_events(server: Bench) ->
     assert all("cancelled" in entry for entry in worker.journal)
 
 
+@pytest.mark.parametrize(
+    "numbers", [[signal.SIGQUIT], [signal.SIGINT, signal.SIGINT]], ids=["SIGQUIT", "SIGINT-twice"]
+)
+def test_a_cold_shutdown_begins_when_the_hub_thread_has_let_go_of_what_the_coroutines_need(
+    server: Bench, numbers: list[signal.Signals]
+) -> None:
+    worker = server.worker(f"interrupted-{len(numbers)}", service="plain")
+    [task_id] = start_waiting(worker)
+    worker.send("interrupt", *numbers)
+    worker.await_exit()
+    assert "have not" not in worker.log
+    assert f"{task_id} cancelled: shutdown" in worker.journal
+    assert worker.journal[-1] == "stop, 0 running"
+
+
 def test_sigquit_ends_a_drain_that_sigterm_began(server: Bench) -> None:
     worker = server.worker("impatient", service="plain")
     [task_id] = start_waiting(worker)

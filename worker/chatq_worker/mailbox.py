@@ -14,14 +14,17 @@ class Mailbox:
     """Calls for one other thread, which is woken once for any number of them. Any thread may put.
 
     Without a lock, because Celery's signal handlers run between any two instructions of the hub thread and
-    stop the pool from there: a lock that the interrupted code held would never be released. It relies on
-    deque.append and deque.popleft being atomic, and on the reader clearing `_woken` before it looks.
+    stop the pool from there: a lock that the interrupted code held would never be released. For the same
+    reason only a wake-up that is complete saves the next one: a handler that waits for the reader waits in vain
+    for one that the interrupted code was about to send. It relies on deque.append and deque.popleft being
+    atomic, and on the reader beginning a new turn before it looks.
     """
 
     def __init__(self, wake: Call) -> None:
         self._wake = wake
         self._calls: deque[Call] = deque()
-        self._woken = False
+        self._turn = object()
+        self._woken_in: object = None
 
     def put(self, call: Call) -> None:
         self._calls.append(call)
@@ -32,7 +35,7 @@ class Mailbox:
 
         What a call raises goes to the caller; the calls behind it stay for the next time.
         """
-        self._woken = False
+        self._turn = object()
         try:
             for _ in range(at_most):
                 try:
@@ -45,6 +48,7 @@ class Mailbox:
                 self._wake_once()
 
     def _wake_once(self) -> None:
-        if not self._woken:
-            self._woken = True
+        turn = self._turn
+        if self._woken_in is not turn:
             self._wake()
+            self._woken_in = turn

@@ -264,34 +264,38 @@ class CoroutinePool(BasePool):  # type: ignore[misc]  # celery has no types: its
         if error is not None:
             self._end_loop()
             _refuse(f"{type(self._service).__name__} did not start: {error}", error)
-        self._postpone_sigquit()
+        self._postpone_cold_shutdown(signal.SIGQUIT)
         self._accepts = True
 
-    def _postpone_sigquit(self) -> None:
-        """Have Celery's cold shutdown begin between two steps of the hub, not in the middle of one.
+    def _postpone_cold_shutdown(self, number: signal.Signals) -> None:
+        """Have the cold shutdown that Celery begins at a signal begin between two steps of the hub.
 
         Celery does it all in its signal handler, events included, and waits there for the lock of the event
-        dispatcher: forever, if the signal came while the hub thread was sending events. A second SIGQUIT is
-        Celery's again, at once.
+        dispatcher, and for the loop: in vain, if the signal came while the hub thread had that lock, or the
+        log's, which the loop needs. The next signal is Celery's again, at once.
         """
-        cold_shutdown = signal.getsignal(signal.SIGQUIT)
+        cold_shutdown = signal.getsignal(number)
         if not callable(cold_shutdown) or threading.current_thread() is not threading.main_thread():
             return
 
-        def on_sigquit(signum: int, frame: FrameType | None) -> None:
-            signal.signal(signal.SIGQUIT, cold_shutdown)
-            if self._hub is not None and self._wake_reader.fileno() in self._hub.readers:
+        def postpone(signum: int, frame: FrameType | None) -> None:
+            signal.signal(signum, cold_shutdown)
+            if self._stop_was_asked or (
+                self._hub is not None and self._wake_reader.fileno() in self._hub.readers
+            ):
                 self._mailbox.put(partial(cold_shutdown, signum, frame))
             else:  # no connection, or none yet: nobody would look into the mailbox
                 cold_shutdown(signum, frame)
 
-        signal.signal(signal.SIGQUIT, on_sigquit)
+        signal.signal(number, postpone)
 
     def did_start_ok(self) -> bool:
         return self._thread.is_alive
 
-    def _on_shutting_down(self, **_: object) -> None:
+    def _on_shutting_down(self, sig: str, how: str, **_: object) -> None:
         """Celery's signal for SIGTERM, SIGINT and SIGQUIT: in a signal handler, in the hub thread."""
+        if (sig, how) == ("SIGINT", "Warm"):  # from now on SIGINT is what SIGQUIT is
+            self._postpone_cold_shutdown(signal.SIGINT)
         # An idle hub would look whether it has been stopped when its poll times out, a second later perhaps.
         self._wake()
         if self._starting is not None:
@@ -312,7 +316,7 @@ class CoroutinePool(BasePool):  # type: ignore[misc]  # celery has no types: its
         """Wait until the jobs and the service have ended; report everything.
 
         Celery calls it at the end of a warm shutdown and at the beginning of a cold one: the latter perhaps in
-        a signal handler (SIGINT twice), which may well interrupt the former.
+        a signal handler (see `_postpone_cold_shutdown`), which may well interrupt the former.
         """
         if self._starting is not None:
             self._starting.cancel()

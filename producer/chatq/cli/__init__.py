@@ -35,11 +35,11 @@ def _parser() -> argparse.ArgumentParser:
         added.set_defaults(module=module, function=name)
         return added
 
-    command("demo", "fleet", "run the main job on this machine: no key, no network needed")
+    command("demo", "become", "run the main job on this machine: no key, no network needed")
     command("up", "fleet", "embedded server, worker, Flower: all for one machine; Ctrl-C stops all")
-    worker = command("worker", "fleet", "one worker process")
+    worker = command("worker", "become", "one worker process")
     worker.add_argument("--slots", type=_count, metavar="N", help="calls in flight (default: worker.slots)")
-    flower = command("flower", "fleet", "Flower for this queue, on loopback unless told otherwise")
+    flower = command("flower", "become", "Flower for this queue, on loopback unless told otherwise")
     flower.add_argument("--address", help="default: $FLOWER_ADDRESS, else 127.0.0.1")
     flower.add_argument("--port", type=_port, help="default: $FLOWER_PORT, else 5555")
     down = command("down", "fleet", "stop the embedded server")
@@ -62,7 +62,7 @@ def _parser() -> argparse.ArgumentParser:
     cancel = command("cancel", "jobs", "cancel a job, or a batch")
     cancel.add_argument("job", metavar="JOB|BATCH")
 
-    render = command("render", "fleet", "the request that would be sent, key masked; nothing is sent")
+    render = command("render", "become", "the request that would be sent, key masked; nothing is sent")
     render.add_argument("connection", metavar="CONNECTION")
     render.add_argument(
         "--file", type=Path, metavar="JOB.json", help="a job, or a job on each line; default: standard input"

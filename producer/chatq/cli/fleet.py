@@ -1,7 +1,4 @@
-"""`chatq demo`, `up`, `worker`, `flower`, `down`: processes of this machine.
-
-The worker, Flower and the simulator are other packages' and heavy: each runs in a process of its own.
-"""
+"""`chatq up` and `down`: all processes of one machine."""
 
 from __future__ import annotations
 
@@ -12,7 +9,6 @@ import os
 import sys
 import time
 from collections.abc import Sequence
-from typing import NoReturn
 
 from chatq.cli.own_command import own_command
 from chatq.contract.addresses import SIMULATOR
@@ -26,33 +22,6 @@ from chatq.processes import KILL_AFTER_S, Children
 SIMULATOR_VARIABLE = "CHATQ_INTERNAL_SIMULATOR_URL"
 """Tells the workers where the simulator listens."""
 _POLL_S = 0.05
-
-
-def demo(arguments: argparse.Namespace) -> NoReturn:
-    """Hand over to the sandbox's demo."""
-    _become("chatq_sandbox.demo", [])
-
-
-def worker(arguments: argparse.Namespace) -> NoReturn:
-    """Become a worker process."""
-    _become(
-        "chatq_worker",
-        ["worker", *_config(arguments), *(["--slots", str(arguments.slots)] if arguments.slots else [])],
-    )
-
-
-def flower(arguments: argparse.Namespace) -> NoReturn:
-    """Become Flower."""
-    given = {"--address": arguments.address, "--port": arguments.port}
-    options = [f"{name}={value}" for name, value in given.items() if value is not None]
-    _become("chatq_worker", ["flower", *_config(arguments), *options])
-
-
-def render(arguments: argparse.Namespace) -> NoReturn:
-    """Hand over to the worker's side: it knows the sources."""
-    options = ["--file", str(arguments.file)] if arguments.file else []
-    options += ["--json"] if arguments.json else []
-    _become("chatq_worker", ["render", arguments.connection, *_config(arguments), *options])
 
 
 def up(arguments: argparse.Namespace) -> int:
@@ -156,14 +125,3 @@ def _simulator(settings: Settings, children: Children) -> dict[str, str]:
         standard_input=json.dumps(config).encode(),
     )
     return {SIMULATOR_VARIABLE: str(json.loads(line)["url"])}
-
-
-def _config(arguments: argparse.Namespace) -> list[str]:
-    return ["--config", str(arguments.config)] if arguments.config else []
-
-
-def _become(module: str, arguments: list[str]) -> NoReturn:
-    """Replace this process, so that signals and exit code are the other's own."""
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os.execv(sys.executable, [sys.executable, "-m", module, *arguments])  # noqa: S606 - our own module

@@ -1,0 +1,49 @@
+"""`chatq demo`, `worker`, `flower`, `render`: commands that become another package's process.
+
+The worker, Flower and the simulator are heavy: nothing of them, or of what they import, is imported here.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from typing import NoReturn
+
+
+def demo(arguments: argparse.Namespace) -> NoReturn:
+    """Hand over to the sandbox's demo."""
+    _become("chatq_sandbox.demo", [])
+
+
+def worker(arguments: argparse.Namespace) -> NoReturn:
+    """Become a worker process."""
+    _become(
+        "chatq_worker",
+        ["worker", *_config(arguments), *(["--slots", str(arguments.slots)] if arguments.slots else [])],
+    )
+
+
+def flower(arguments: argparse.Namespace) -> NoReturn:
+    """Become Flower."""
+    given = {"--address": arguments.address, "--port": arguments.port}
+    options = [f"{name}={value}" for name, value in given.items() if value is not None]
+    _become("chatq_worker", ["flower", *_config(arguments), *options])
+
+
+def render(arguments: argparse.Namespace) -> NoReturn:
+    """Hand over to the worker's side: it knows the sources."""
+    options = ["--file", str(arguments.file)] if arguments.file else []
+    options += ["--json"] if arguments.json else []
+    _become("chatq_worker", ["render", arguments.connection, *_config(arguments), *options])
+
+
+def _config(arguments: argparse.Namespace) -> list[str]:
+    return ["--config", str(arguments.config)] if arguments.config else []
+
+
+def _become(module: str, arguments: list[str]) -> NoReturn:
+    """Replace this process, so that signals and exit code are the other's own."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os.execv(sys.executable, [sys.executable, "-m", module, *arguments])  # noqa: S606 - our own module
