@@ -12,7 +12,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent.parent / "integration"))
 
 from odd_provider import ODD_KEY, OddProvider, places
-from source_installation import SourceInstallation
+from source_installation import LONG, SourceInstallation, key_variable, model_of
 from tls_server import TlsServer
 
 
@@ -67,6 +67,15 @@ def sources(
     impatient = {"connect": "0.3s", "total": "0.3s"}
     others = {
         **{f"odd-{place}": custom(f"{odd.url}/{place}/v1") for place in places() if place != "caught"},
+        "impatient-streamed-claude": {
+            "source": "claude",
+            "url": "simulator",
+            "model": model_of("claude"),
+            "api_key": f"env:{key_variable('claude')}",
+            "params": {"max_tokens": LONG},
+            "timeout": {"connect": "1s", "total": "1s"},
+            "retry": {"max_attempts": 1},
+        },
         "odd-silent": custom(f"{odd.url}/silent/v1", timeout=impatient),
         "odd-pages": {"source": "claude", "url": f"{odd.url}/pages", "api_key": "env:TEST_ODD_KEY"},
         "odd-endless-pages": {"source": "claude", "url": f"{odd.url}/endless-pages", "api_key": "env:TEST_ODD_KEY"},

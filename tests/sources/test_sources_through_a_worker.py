@@ -1,4 +1,5 @@
-"""Every source through a real worker, against the provider's own dialect: one suite for all of them."""
+"""Every source through a real worker, against the provider's own dialect: one suite for all of them, and for those
+that stream long answers also for their streams."""
 
 from __future__ import annotations
 
@@ -8,7 +9,7 @@ from typing import Any
 
 import pytest
 from installation import WAIT_S, until
-from source_installation import NAMES, SourceInstallation
+from source_installation import NAMES, STREAMED, SourceInstallation
 
 from chatq import JobRecord
 from chatq.contract.record import Result
@@ -46,13 +47,15 @@ ANY_MODEL_WILL_DO = frozenset({"custom-tabbyapi", "custom-oobabooga", "custom-ll
 LONGEST_BAN_S = {"electronhub": 180}
 """Refuses everything for so long after a 429, whatever it says."""
 
-each_source = pytest.mark.parametrize("source", NAMES)
+EVERY: tuple[str, ...] = (*NAMES, *STREAMED)
+
+each_source = pytest.mark.parametrize("source", EVERY)
 
 
 def each_source_but(*left_out: frozenset[str]) -> pytest.MarkDecorator:
     """Every source that is in none of the sets."""
     return pytest.mark.parametrize(
-        "source", [name for name in NAMES if not any(name in out for out in left_out)]
+        "source", [name for name in EVERY if not any(name in out for out in left_out)]
     )
 
 
@@ -200,7 +203,7 @@ def test_a_parameter_is_sent_or_a_warning_names_it(sources: SourceInstallation, 
 def faulty(sources: SourceInstallation) -> dict[str, str]:
     """For each source the id of a job that meets a 429 and a 500. All at once: their pauses pass side by side."""
     prompt = "job:{}-faults [sim: rate_limit 0.05 first 1; server_error 500 first 2]"
-    return {name: sources.queue.enqueue(f"cooling-{name}", prompt.format(name)).id for name in NAMES}
+    return {name: sources.queue.enqueue(f"cooling-{name}", prompt.format(name)).id for name in EVERY}
 
 
 @each_source_but(frozenset(LONGEST_BAN_S))
