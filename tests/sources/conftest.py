@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 
@@ -14,6 +14,8 @@ sys.path.insert(0, str(Path(__file__).parent.parent / "integration"))
 from odd_provider import ODD_KEY, OddProvider, places
 from source_installation import LONG, SourceInstallation, key_variable, model_of
 from tls_server import TlsServer
+
+from chatq.contract.connection import Source
 
 
 @pytest.fixture(scope="session")
@@ -98,7 +100,13 @@ def sources(
         },
         "x-api-key": custom(f"{odd.url}/good/v1", auth_header="x-api-key"),
         "short-key": custom(f"{odd.url}/good/v1", api_key="env:TEST_SHORT_KEY"),
-        "no-openai-key": {"source": "openai", "api_key": "env:TEST_NO_SUCH_KEY"},
+        **{
+            f"keyless-{source}": {"source": source, "api_key": "env:TEST_NO_SUCH_KEY"}
+            for source in get_args(Source)
+            if source != "custom"
+        },
+        "pasted-url": custom(f"{odd.url}/good/v1/chat/completions"),
+        "slash-url": custom(f"{odd.url}/good/v1/"),
         "keyless": custom(f"{odd.url}/good/v1", api_key=None),
     }  # fmt: skip
     with SourceInstallation(
