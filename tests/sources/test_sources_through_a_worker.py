@@ -39,6 +39,11 @@ TEMPLATE_TOKENS = {"cohere": 70}
 """What a source counts in front of every prompt."""
 
 NO_TOOLS = frozenset({"perplexity-sonar"})
+IGNORES_TOOL_CHOICE = frozenset({"custom-ollama"})
+KEEPS_ITS_THOUGHTS = frozenset({"openai", "cohere", "perplexity", "perplexity-sonar", "ai21"})
+"""They tell nothing of what these models thought, if they thought."""
+NO_JSON_MODE = frozenset({"custom-lmstudio"})
+"""Knows schemas only."""
 NO_WORD_FOR_A_CUT_ANSWER = frozenset({"perplexity"})
 TELLS_LITTLE = frozenset({"custom-bare"})
 """Answers have neither usage nor a reason to end."""
@@ -152,6 +157,68 @@ def test_a_tools_result_goes_back_to_the_model_that_called_it(
     assert second.text.startswith(f"answer to job:{source}-result ")
     assert second.finish_reason == "stop"
     assert "12 degrees in the rain" in json.dumps(sent(sources, f"{source}-result"))
+
+
+@each_source_but(NO_TOOLS, IGNORES_TOOL_CHOICE)
+@pytest.mark.parametrize(
+    ("choice", "calls"),
+    [
+        ("none", []),
+        ("auto", []),
+        ("required", ["weather"]),
+        ({"type": "function", "function": {"name": "clock"}}, ["clock"]),
+    ],
+    ids=["none", "auto", "required", "named"],
+)
+def test_whether_a_tool_is_called_is_as_the_job_says(
+    sources: SourceInstallation, source: str, choice: Any, calls: list[str]
+) -> None:
+    clock = {"type": "function", "function": {"name": "clock", "parameters": {"type": "object"}}}
+    record = run(sources, source, "Say hi", tools=[WEATHER, clock], tool_choice=choice)
+    made = result_of(record).tool_calls or []
+    assert [call["function"]["name"] for call in made] == calls
+
+
+@each_source_but(KEEPS_ITS_THOUGHTS)
+def test_what_the_model_thought_comes_back_apart_from_what_it_says(
+    sources: SourceInstallation, source: str
+) -> None:
+    prompt = f"job:{source}-thoughts [sim: reasoning 12; say It rains.]"
+    result = result_of(run(sources, source, prompt, params={"reasoning_effort": "high"}))
+    assert result.text == "It rains."
+    assert result.reasoning is not None
+    assert result.reasoning.startswith("Rain taps the roof")
+    assert result.response["choices"][0]["message"]["reasoning_content"] == result.reasoning
+
+
+@each_source_but(NO_JSON_MODE)
+def test_json_mode_gives_json_or_a_warning_says_that_it_was_asked_for_in_words(
+    sources: SourceInstallation, source: str
+) -> None:
+    record = run(
+        sources, source, f"job:{source}-json Answer in JSON.", response_format={"type": "json_object"}
+    )
+    text = result_of(record).text
+    warned = any(warning.startswith("response_format json_object") for warning in record.warnings)
+    assert warned != text.startswith("{")
+    assert warned or isinstance(json.loads(text), dict)
+    assert "JSON" in json.dumps(sent(sources, f"{source}-json"))
+
+
+@each_source
+def test_an_image_of_the_web_reaches_the_model_or_a_warning_names_it(
+    sources: SourceInstallation, source: str
+) -> None:
+    url = "https://images.example/rain.png"
+    parts = [
+        {"type": "text", "text": f"job:{source}-web-image What is this?"},
+        {"type": "image_url", "image_url": {"url": url}},
+    ]
+    record = run(sources, source, "", messages=[{"role": "user", "content": parts}])
+    result_of(record)
+    was_sent = url in json.dumps(sent(sources, f"{source}-web-image"))
+    warned = any("image" in warning for warning in record.warnings)
+    assert was_sent != warned
 
 
 @each_source
