@@ -43,10 +43,16 @@ HELLO = START + piece("H\u00e9l") + event("ping") + piece("lo \U0001f327.") + EN
 OVERLOADED = event("error", error={"type": "overloaded_error", "message": "Overloaded"})
 
 
-def head(*lines: str, status: str = "200 OK", kind: str = "text/event-stream; charset=utf-8") -> bytes:
+def head(
+    *lines: str,
+    status: str = "200 OK",
+    kind: str = "text/event-stream; charset=utf-8",
+    encoding: str = "identity",
+) -> bytes:
     fields = [
         f"HTTP/1.1 {status}",
         f"content-type: {kind}",
+        f"content-encoding: {encoding}",
         "request-id: req_7",
         "connection: close",
         *lines,
@@ -249,34 +255,35 @@ def compressed(*pieces: bytes) -> list[bytes]:
     return [*packed, packer.flush()]
 
 
-def gzipped(*pieces: bytes, ends: bool = True) -> Script:
-    async def script(writer: asyncio.StreamWriter) -> None:
-        writer.write(head("transfer-encoding: chunked", "content-encoding: gzip"))
-        for part in pieces:
-            writer.write(b"%x\r\n%b\r\n" % (len(part), part))
-        if ends:
-            writer.write(b"0\r\n\r\n")
-
-    return script
-
-
 def test_a_compressed_stream_is_unpacked_event_by_event() -> None:
     parts = compressed(START, piece("H\u00e9l"), piece("lo."), END, STOP)
-    assert read(call(gzipped(*parts))).text == "H\u00e9llo."
-    assert read(call(gzipped(*parts[:-1]))).text == "H\u00e9llo."  # whole before its checksum came
+    assert read(call(sends(*parts, encoding="gzip"))).text == "H\u00e9llo."
+    assert (
+        read(call(sends(*parts[:-1], encoding="gzip"))).text == "H\u00e9llo."
+    )  # whole before its checksum came
 
 
 def test_a_compressed_stream_that_is_cut_off_is_a_bad_answer() -> None:
-    failed = failure(gzipped(*compressed(START, piece("Hel"), END)[:-1]))
+    failed = failure(sends(*compressed(START, piece("Hel"), END)[:-1], encoding="gzip"))
     assert failed.code == "bad_answer"
     assert "compressed data" in failed.message
+
+
+@pytest.mark.parametrize("size", [65_535, 65_536, 65_537, 131_072])
+def test_a_compressed_answer_of_any_size_is_unpacked_whole(size: int) -> None:
+    whole = {"type": "message", "content": [{"type": "text", "text": ""}], "stop_reason": "end_turn"}
+    text = "x" * (size - len(orjson.dumps(whole)))
+    whole["content"] = [{"type": "text", "text": text}]
+    packed = gzip.compress(orjson.dumps(whole))
+    answer = sends(packed, kind="application/json", encoding="gzip")
+    assert read(call(answer, answer_bytes=2 * size)).text == text
 
 
 def test_a_bomb_in_a_stream_is_refused_before_it_goes_off() -> None:
     bomb = gzip.compress(START + b": " + b" " * 200_000_000)
     tracemalloc.start()
     try:
-        failed = failure(gzipped(bomb), silence_s=20)
+        failed = failure(sends(bomb, encoding="gzip"), silence_s=20)
         _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()

@@ -79,7 +79,7 @@ class FireworksAdapter(SourceAdapter):
     thinks_aloud = True
     check_is_chat = True
     assembly = ChatCompletionAssembly
-    # Newer models do not count in a stream unless they are asked to.
+    # Unasked, some models' streams have no usage. Fireworks's SDK does not know the field; LiteLLM and others send it.
     streaming: ClassVar[Mapping[str, Any]] = {"stream": True, "stream_options": {"include_usage": True}}
 
     def body(self, chat: Chat, connection: Connection) -> tuple[dict[str, Any], list[str]]:
