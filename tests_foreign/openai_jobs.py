@@ -94,6 +94,7 @@ HISTORIES: Mapping[str, list[dict[str, Any]]] = {
 PARAMS: Mapping[str, dict[str, Any]] = {
     "a cap in the old word": {"max_tokens": 9},
     "a cap in the new word": {"max_completion_tokens": 9},
+    "a long answer": {"max_tokens": 30_000},
     "sampling": {"temperature": 1.5, "top_p": 1.0},
     "sampling in whole numbers": {"temperature": 0, "top_p": 1},
     "sampling of open models": {"top_k": 40, "min_p": 0.05, "repetition_penalty": 1.1},

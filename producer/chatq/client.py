@@ -14,7 +14,7 @@ from chatq.contract.errors import BatchInterrupted, ChatQueueError
 from chatq.contract.job import Job
 from chatq.contract.record import Batch, JobRecord
 from chatq.contract.settings import Settings
-from chatq.contract.status import StatusOutcome
+from chatq.contract.status import ModelList, StatusOutcome
 from chatq.core import CHUNK_BYTES, CHUNK_JOBS, Core
 from chatq.ledger.ledger import Entry
 from chatq.ledger.locate import locator, redis_py_url
@@ -184,7 +184,11 @@ class ChatQueue:
 
     def models(self, connection: str, timeout: float = 30) -> list[str]:
         """The ids of the models that a connection offers. Raises as `check`."""
-        return drive(self._core.models(connection, timeout), self._server)
+        return list(self.model_list(connection, timeout).models)
+
+    def model_list(self, connection: str, timeout: float = 30) -> ModelList:
+        """The same with the moment at which the source was asked; it is asked anew after ten minutes."""
+        return drive(self._core.model_list(connection, timeout), self._server)
 
     def test_message(self, connection: str, timeout: float = 120) -> JobRecord:
         """Send one short message as a job like any other, and return its final record. Raises as `wait`."""
@@ -315,7 +319,11 @@ class AsyncChatQueue:
 
     async def models(self, connection: str, timeout: float = 30) -> list[str]:
         """As `ChatQueue.models`."""
-        return await drive_async(self._core.models(connection, timeout), self._server)
+        return list((await self.model_list(connection, timeout)).models)
+
+    async def model_list(self, connection: str, timeout: float = 30) -> ModelList:
+        """As `ChatQueue.model_list`."""
+        return await drive_async(self._core.model_list(connection, timeout), self._server)
 
     async def test_message(self, connection: str, timeout: float = 120) -> JobRecord:
         """As `ChatQueue.test_message`."""

@@ -26,7 +26,7 @@ from chatq.contract.job import Job
 from chatq.contract.record import Batch, JobRecord
 from chatq.contract.settings import Settings
 from chatq.contract.states import State
-from chatq.contract.status import StatusOutcome, StatusState
+from chatq.contract.status import ModelList, StatusOutcome, StatusState
 from chatq.ledger.ledger import Enqueued, Entry, Ledger, Overview
 from chatq.steps import Hear, Pause, Steps
 
@@ -296,9 +296,11 @@ class Core:
         data = yield self.ledger.published()
         return {} if data is None else dict(orjson.loads(data).get("keys", {}))
 
-    def models(self, connection: str, timeout: float) -> Steps[list[str]]:
-        """The model ids that a connection offers; asked of a worker when no recent list is known. Raises as `_ask`."""
-        return list(orjson.loads((yield from self._ask("models", connection, timeout)))["models"])
+    def model_list(self, connection: str, timeout: float) -> Steps[ModelList]:
+        """The models that a connection offers; the worker asks the source when it knows no recent list. Raises as
+        `_ask`."""
+        answer = orjson.loads((yield from self._ask("models", connection, timeout)))
+        return ModelList(tuple(answer["models"]), datetime.fromisoformat(answer["fetched_at"]))
 
     def test_message(self, connection: str, timeout: float) -> Steps[JobRecord]:
         """Send one short message down the path of every job; the final record. Raises as `enqueue` and `wait`."""

@@ -20,7 +20,7 @@ from chatq_worker.redaction import redacted
     ],
 )
 def test_neither_a_key_nor_a_part_of_it_is_shown(words: str) -> None:
-    shown = redacted(words, KEY) or ""
+    shown = redacted(words, KEY, {}) or ""
 
     assert "[key]" in shown
     assert not any(KEY[i : i + 6] in shown for i in range(len(KEY) - 5))
@@ -38,7 +38,7 @@ def test_neither_a_key_nor_a_part_of_it_is_shown(words: str) -> None:
     ],
 )
 def test_what_looks_like_a_key_is_not_shown_even_when_it_is_not_ours(words: str) -> None:
-    shown = redacted(words, None) or ""
+    shown = redacted(words, None, {}) or ""
 
     assert "[key]" in shown
     assert "*" not in shown
@@ -49,12 +49,45 @@ def test_what_looks_like_a_key_is_not_shown_even_when_it_is_not_ours(words: str)
 def test_words_without_a_key_stay_as_they_are() -> None:
     words = "Rate limit reached for gpt-4o-mini in organization org-sample. Please try again in 820ms."
 
-    assert redacted(words, KEY) == words
+    assert redacted(words, KEY, {}) == words
 
 
 def test_a_short_key_is_taken_out_whole() -> None:
-    assert redacted("bad key abc", "abc") == "bad key [key]"
+    assert redacted("bad key abc", "abc", {}) == "bad key [key]"
 
 
 def test_no_words_stay_no_words() -> None:
-    assert redacted(None, KEY) is None
+    assert redacted(None, KEY, {}) is None
+
+
+SHOWN = "The gateway refused team {} with a 403."
+
+
+@pytest.mark.parametrize("value", ["eightchr", "team-7 of the north", "aaaa/bbbb==", "https://example.com/x"])
+def test_a_header_of_the_connections_own_is_taken_out(value: str) -> None:
+    for key in (KEY, None):
+        shown = redacted(SHOWN.format(value), key, {"X-Other": "other-value", "X-Team": value})
+        assert shown == SHOWN.format("[header]")
+
+
+def test_a_header_within_another_leaves_nothing_behind() -> None:
+    headers = {"X-One": "abcdefgh", "X-Two": "abcdefgh-ijkl"}
+    assert redacted("it is abcdefgh-ijkl", None, headers) == "it is [header]"
+
+
+def test_a_short_header_is_a_word_like_others() -> None:
+    assert redacted(SHOWN.format("gateway"), None, {"X-Team": "gateway"}) == SHOWN.format("gateway")
+
+
+@pytest.mark.parametrize("name", ["Authorization", "proxy-authorization"])
+@pytest.mark.parametrize("words", ["no such key: {}", "a key beginning with {:.8}", '{{"bearer": "{}"}}'])
+def test_a_key_that_is_written_as_a_header_is_a_key(name: str, words: str) -> None:
+    credential = "f00ba4f00ba4c0ffee"
+    shown = redacted(words.format(credential), None, {name: f"Bearer {credential}"}) or ""
+    assert "[key]" in shown
+    assert not any(credential[i : i + 6] in shown for i in range(len(credential) - 5))
+
+
+def test_the_scheme_of_a_key_is_no_secret() -> None:
+    words = "Bearer authentication is needed."
+    assert redacted(words, None, {"Authorization": "Bearer f00ba4f00ba4c0ffee"}) == words

@@ -9,6 +9,7 @@ import pytest
 from provider_testing import SOURCES, chat
 
 from chatq.contract.config_file import load_settings
+from chatq.contract.sources import KEY_PAGES
 from chatq_worker.providers import ADAPTERS
 
 PAGE = (Path(__file__).parents[2] / "docs" / "sources.md").read_text(encoding="utf-8")
@@ -35,5 +36,11 @@ def test_the_configuration_of_a_section_is_one_of_that_source(source: str, tmp_p
 
 
 @pytest.mark.parametrize("source", [source for source in SOURCES if source != "custom"])
-def test_a_section_says_where_the_key_comes_from(source: str) -> None:
-    assert re.search(r"^Key: <https://[^>]+>\.", section(source), flags=re.MULTILINE)
+def test_a_section_says_where_the_key_comes_from_as_the_commands_do(source: str) -> None:
+    page = re.search(r"^Key: <https://(?:www\.)?([^/>]+)[^>]*>\.", section(source), flags=re.MULTILINE)
+    assert page is not None
+    assert KEY_PAGES[source].startswith(f"{page[1]}, ")
+
+
+def test_every_source_has_a_page_where_its_keys_are_made() -> None:
+    assert tuple(KEY_PAGES) == SOURCES

@@ -188,7 +188,7 @@ def test_no_samples_error_shows_a_part_of_a_key(source: str, name: str, expected
     with pytest.raises(CallFailed) as failed:
         read(source, name)
 
-    shown = redacted(failed.value.provider_message, None) or ""
+    shown = redacted(failed.value.provider_message, None, {}) or ""
     assert not re.search(r"\*{2,}|sk-sam|mple is", shown)
 
 

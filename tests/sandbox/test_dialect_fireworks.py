@@ -132,6 +132,15 @@ def test_a_streams_last_chunk_has_the_usage_without_asking(fireworks: SourceClie
     assert last["usage"]["prompt_tokens_details"] == {"cached_tokens": 0}
 
 
+def test_an_answer_with_a_high_cap_is_given_as_a_stream_only(fireworks: SourceClient) -> None:
+    refused = fireworks.chat(max_tokens=4097)
+    assert refused.status == 400
+    assert refused.json["error"]["message"] == "Requests with max_tokens > 4096 must have stream=true"
+    assert fireworks.chat(max_completion_tokens=4097).status == 400
+    assert fireworks.chat(max_tokens=4096).status == 200
+    assert fireworks.chat(max_tokens=4097, stream=True).status == 200
+
+
 def test_a_tool_can_be_forced_with_any(fireworks: SourceClient) -> None:
     [call] = fireworks.chat(tools=[TOOL], tool_choice="any").json["choices"][0]["message"]["tool_calls"]
     assert (call["function"]["name"], call["index"]) == ("f", 0)

@@ -5,15 +5,17 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "integration"))
 
 from odd_provider import ODD_KEY, OddProvider, places
-from source_installation import SourceInstallation
+from source_installation import LONG, SourceInstallation, key_variable, model_of
 from tls_server import TlsServer
+
+from chatq.contract.connection import Source
 
 
 @pytest.fixture(scope="session")
@@ -67,6 +69,15 @@ def sources(
     impatient = {"connect": "0.3s", "total": "0.3s"}
     others = {
         **{f"odd-{place}": custom(f"{odd.url}/{place}/v1") for place in places() if place != "caught"},
+        "impatient-streamed-claude": {
+            "source": "claude",
+            "url": "simulator",
+            "model": model_of("claude"),
+            "api_key": f"env:{key_variable('claude')}",
+            "params": {"max_tokens": LONG},
+            "timeout": {"connect": "1s", "total": "1s"},
+            "retry": {"max_attempts": 1},
+        },
         "odd-silent": custom(f"{odd.url}/silent/v1", timeout=impatient),
         "odd-pages": {"source": "claude", "url": f"{odd.url}/pages", "api_key": "env:TEST_ODD_KEY"},
         "odd-endless-pages": {"source": "claude", "url": f"{odd.url}/endless-pages", "api_key": "env:TEST_ODD_KEY"},
@@ -89,7 +100,13 @@ def sources(
         },
         "x-api-key": custom(f"{odd.url}/good/v1", auth_header="x-api-key"),
         "short-key": custom(f"{odd.url}/good/v1", api_key="env:TEST_SHORT_KEY"),
-        "no-openai-key": {"source": "openai", "api_key": "env:TEST_NO_SUCH_KEY"},
+        **{
+            f"keyless-{source}": {"source": source, "api_key": "env:TEST_NO_SUCH_KEY"}
+            for source in get_args(Source)
+            if source != "custom"
+        },
+        "pasted-url": custom(f"{odd.url}/good/v1/chat/completions"),
+        "slash-url": custom(f"{odd.url}/good/v1/"),
         "keyless": custom(f"{odd.url}/good/v1", api_key=None),
     }  # fmt: skip
     with SourceInstallation(

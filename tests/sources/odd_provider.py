@@ -190,6 +190,12 @@ def _echo_refusal(handler: _Handler, _: str) -> None:
     )
 
 
+def _echo_headers(handler: _Handler, _: str) -> None:
+    """Quotes the team and what comes with the authorization, as a gateway does that tells what it did not like."""
+    team, login = handler.headers.get("x-team", ""), handler.headers.get("authorization", "")
+    handler.say(403, {"error": {"message": f"Team {team} may not, with {login}: {login[-12:]} is unknown"}})
+
+
 def _fails(body: bytes, **headers: str) -> Callable[[_Handler, str], None]:
     return lambda handler, _: handler.say(200, body, **headers)
 
@@ -209,6 +215,7 @@ _PLACES: Final[dict[str, Callable[[_Handler, str], None]]] = {
     "bomb": _bomb,
     "huge": _huge,
     "echo-refusal": _echo_refusal,
+    "echo-headers": _echo_headers,
     "bad-utf8": _fails(b'{"data": [{"id": "\xff\xfe"}]}'),
     "nan": _fails(b'{"data": [{"id": NaN}]}'),
     "not-gzip": _fails(b"{}", content_encoding="gzip"),

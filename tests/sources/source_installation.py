@@ -23,6 +23,10 @@ from chatq_sandbox.process import SimulatorProcess
 DIALECT_OF: Final = {name.replace("/", "-"): name for name in DIALECTS}
 """The simulator's dialect of each connection."""
 NAMES: Final = tuple(DIALECT_OF)
+STREAMED: Final = {f"streamed-{name}": name for name in ("claude", "fireworks")}
+"""Connections whose answers come as streams, and those beside whose they are to be the same."""
+LONG: Final = 30_000
+"""A cap with which the answers come as streams."""
 MODELS: Final = {
     "openai": "gpt-5-mini",
     "claude": "claude-sonnet-4-5",
@@ -56,7 +60,8 @@ def key_variable(name: str, *, wrong: bool = False) -> str:
 
 
 class SourceInstallation(Installation):
-    """`others`: connections beside three for each dialect: NAME, `wrong-NAME` with a wrong key, `cooling-NAME`.
+    """`others`: connections beside three for each dialect: NAME, `wrong-NAME` with a wrong key, `cooling-NAME`; and
+    beside `STREAMED`.
 
     `{simulator}` in an url stands for the simulator's address.
     """
@@ -98,6 +103,13 @@ class SourceInstallation(Installation):
                 **{
                     f"cooling-{name}": self.connection(name, limits={"scope": f"cooling-{name}"})
                     for name in NAMES
+                },
+                **{
+                    f"{prefix}{streamed}": self.connection(
+                        name, params={"max_tokens": LONG}, limits={"scope": f"{prefix}{streamed}"}
+                    )
+                    for streamed, name in STREAMED.items()
+                    for prefix in ("", "cooling-")
                 },
                 **self._others,
             }

@@ -166,10 +166,41 @@ def test_the_list_tells_which_keys_are_set_and_the_ends_of_long_ones_only(
     assert {keys[name] for name in ("no-key", "empty-key", "newline-key", "file-readable")} == {"missing"}
 
 
-def test_the_list_says_where_a_missing_key_is_made(sources: SourceInstallation) -> None:
-    ended = sources.command("connections", "list", "no-openai-key")
+def test_the_list_says_where_the_missing_keys_of_each_source_are_made(sources: SourceInstallation) -> None:
+    ended = sources.command("connections", "list")
     assert ended.returncode == 0
-    assert "keys for openai: platform.openai.com, API keys" in ended.stderr
+    told = [line for line in ended.stderr.splitlines() if line.startswith("keys for ")]
+    assert told == [
+        "keys for ai21: studio.ai21.com, Account, API key",
+        "keys for claude: platform.claude.com, API keys",
+        "keys for cohere: dashboard.cohere.com, API keys",
+        "keys for custom: your server's own configuration",
+        "keys for deepseek: platform.deepseek.com, API keys",
+        "keys for electronhub: app.electronhub.ai, Dashboard, API keys",
+        "keys for fireworks: app.fireworks.ai, API keys",
+        "keys for mistralai: console.mistral.ai, API keys",
+        "keys for openai: platform.openai.com, API keys",
+        "keys for perplexity: perplexity.ai, Settings, API",
+    ]
+    one = sources.command("connections", "list", "keyless-openai")
+    assert "keys for openai" in one.stderr
+    assert "keys for claude" not in one.stderr
+
+
+@pytest.mark.parametrize(
+    ("connection", "taken_off"), [("pasted-url", "/chat/completions"), ("slash-url", "/")]
+)
+def test_what_is_taken_off_a_url_is_said_and_the_rest_is_asked(
+    sources: SourceInstallation, odd: OddProvider, connection: str, taken_off: str
+) -> None:
+    before = len(odd.asked)
+    assert sources.run(connection, "Say hi").state == "succeeded"
+    assert [asked.path for asked in odd.asked[before:]] == ["/good/v1/chat/completions"]
+    ended = sources.command("connections", "check", connection)
+    assert ended.returncode == 0
+    said = f"connections.{connection}.url: {taken_off} is taken off; the base URL is {odd.url}/good/v1"
+    assert said in ended.stderr
+    assert said in sources.command("doctor").stdout
 
 
 def test_a_check_from_the_command_line_tells_state_reason_and_remedy(sources: SourceInstallation) -> None:
@@ -187,6 +218,21 @@ def test_a_test_message_tells_text_model_latency_and_tokens(sources: SourceInsta
     assert re.search(r"m: \d+\.\d\d s, 1 \+ 1 tokens", ended.stderr)
 
 
+def test_a_test_message_tells_the_cost_where_the_provider_does(sources: SourceInstallation) -> None:
+    ended = sources.command("connections", "test", "perplexity")
+    assert ended.returncode == 0
+    assert re.search(r"gpt-5\.2: \d+\.\d\d s, \d+ \+ \d+ tokens, 0\.\d{6} USD", ended.stderr)
+
+
+def test_a_test_message_is_a_job_like_any_other_with_a_small_cap(sources: SourceInstallation) -> None:
+    record = sources.queue.test_message("mistralai")
+    assert record.state == "succeeded"
+    assert sources.queue.get(record.id) == record
+    latest = sources.simulator.control("GET", "requests")[-1]["body"]
+    assert latest["max_tokens"] == 64
+    assert [message["role"] for message in latest["messages"]] == ["user"]
+
+
 def test_an_empty_answer_to_the_test_message_is_not_a_success(sources: SourceInstallation) -> None:
     ended = sources.command("connections", "test", "odd-empty-text")
     assert ended.returncode == 1
@@ -200,3 +246,25 @@ def test_a_test_message_that_fails_tells_the_providers_words_and_the_remedy(
     assert ended.returncode == 1
     assert "Incorrect API key provided: [key]" in ended.stderr
     assert "make a new one" in ended.stderr
+
+
+def test_models_are_listed_with_the_moment_at_which_the_source_was_asked(
+    sources: SourceInstallation, odd: OddProvider
+) -> None:
+    first = sources.command("connections", "models", "odd-good")
+    assert (first.returncode, first.stdout) == (0, "m\ngpt-5-mini\nother\n")
+    assert re.search(
+        r"^3 models, as listed at 20\d\d-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$", first.stderr, re.MULTILINE
+    )
+    before = len(odd.asked)
+    second = sources.command("connections", "models", "odd-good", "--json")
+    assert json.loads(second.stdout) == ["m", "gpt-5-mini", "other"]
+    assert second.stderr == first.stderr
+    assert len(odd.asked) == before
+
+
+def test_a_connection_without_a_list_takes_any_model_by_hand(sources: SourceInstallation) -> None:
+    ended = sources.command("connections", "models", "odd-no-list")
+    assert (ended.returncode, ended.stdout.strip()) == (0, "")
+    assert "name the model yourself" in ended.stderr
+    assert sources.run("odd-no-list", "Say hi", model="anything/at:all").state == "succeeded"

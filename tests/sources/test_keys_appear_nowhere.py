@@ -21,7 +21,14 @@ from installation import WAIT_S, until
 from odd_provider import ODD_KEY, OddProvider
 from source_installation import NAMES, SourceInstallation, canary_of
 
-KEYS = [ODD_KEY, *(canary_of(name, wrong=wrong) for name in NAMES for wrong in (False, True))]
+TEAM, LOGIN_KEY = "d41b0e77a95b-of-the-north", "83c6f2105ef94a7d"
+"""Secrets in headers of a connection's own: one written in its configuration, one from the environment."""
+KEYS = [
+    ODD_KEY,
+    TEAM,
+    LOGIN_KEY,
+    *(canary_of(name, wrong=wrong) for name in NAMES for wrong in (False, True)),
+]
 _BODY = re.compile(r'\\?"body\\?": \\?"([A-Za-z0-9+/]+=*)\\?"')
 LOGIN = "tester:not-a-key"
 
@@ -127,6 +134,12 @@ def aftermath(tmp_path_factory: pytest.TempPathFactory, odd: OddProvider) -> Ite
     }  # fmt: skip
     others = {
         "echo": {**keyed, "url": f"{odd.url}/echo-refusal/v1"},
+        "echo-headers": {
+            **keyed,
+            "url": f"{odd.url}/echo-headers/v1",
+            "api_key": None,
+            "include_headers": {"X-Team": TEAM},
+        },
         "silent": {**keyed, "url": f"{odd.url}/silent/v1", "timeout": {"connect": "0.3s", "total": "0.3s"}},
         "buggy": {**keyed, "url": f"{odd.url}/good/v1", "model": "buggy"},
         "unreachable": {**keyed, "url": "http://127.0.0.1:9/v1"},
@@ -135,7 +148,11 @@ def aftermath(tmp_path_factory: pytest.TempPathFactory, odd: OddProvider) -> Ite
     with SourceInstallation(
         tmp_path_factory.mktemp("canary"),
         others=others,
-        environ={"TEST_ODD_KEY": ODD_KEY, "PYTHONPATH": folder},
+        environ={
+            "TEST_ODD_KEY": ODD_KEY,
+            "CHATQ_CONNECTIONS__ECHO_HEADERS__INCLUDE_HEADERS__AUTHORIZATION": f"Bearer {LOGIN_KEY}",
+            "PYTHONPATH": folder,
+        },
         log={"format": "json", "level": "debug"},
     ) as installation:
         wire, queue = Wire(installation.url), installation.queue
@@ -160,7 +177,7 @@ def aftermath(tmp_path_factory: pytest.TempPathFactory, odd: OddProvider) -> Ite
             installation.release_answers()
             told = [queue.check(name).model_dump_json() for name in others]
             told += [json.dumps(queue.models(name)) for name in ("openai", "wrong-claude")]
-            commands = ("list", "check echo", "test echo")
+            commands = ("list", "check echo", "test echo", "check echo-headers", "test echo-headers")
             for ended in (installation.command("connections", *words.split()) for words in commands):
                 told.append(ended.stdout + ended.stderr)
             assert queue.wait(held.id, WAIT_S).state == "succeeded"
@@ -193,11 +210,15 @@ def test_the_keys_were_really_used(aftermath: Aftermath, odd: OddProvider) -> No
     assert f"Bearer {ODD_KEY}" in {
         asked.headers["authorization"] for asked in odd.asked_below("echo-refusal")
     }
+    [*_, echoed] = odd.asked_below("echo-headers")
+    assert (echoed.headers["x-team"], echoed.headers["authorization"]) == (TEAM, f"Bearer {LOGIN_KEY}")
     states = [json.loads(record)["state"] for record in aftermath.records.splitlines()]
     assert states[: len(NAMES)] == ["succeeded"] * len(NAMES)
     assert '"code":"internal"' in aftermath.records
     assert '"code":"timeout"' in aftermath.records
     assert "[key]" in aftermath.records
+    assert "Team [header] may not, with [header]: [key] is unknown" in aftermath.records
+    assert "Team [header] may not, with [header]: [key] is unknown" in aftermath.told
 
 
 def test_no_key_is_in_a_record_or_an_error(aftermath: Aftermath) -> None:

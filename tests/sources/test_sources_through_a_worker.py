@@ -1,4 +1,5 @@
-"""Every source through a real worker, against the provider's own dialect: one suite for all of them."""
+"""Every source through a real worker, against the provider's own dialect: one suite for all of them, and for those
+that stream long answers also for their streams."""
 
 from __future__ import annotations
 
@@ -8,7 +9,7 @@ from typing import Any
 
 import pytest
 from installation import WAIT_S, until
-from source_installation import NAMES, SourceInstallation
+from source_installation import NAMES, STREAMED, SourceInstallation
 
 from chatq import JobRecord
 from chatq.contract.record import Result
@@ -38,6 +39,11 @@ TEMPLATE_TOKENS = {"cohere": 70}
 """What a source counts in front of every prompt."""
 
 NO_TOOLS = frozenset({"perplexity-sonar"})
+IGNORES_TOOL_CHOICE = frozenset({"custom-ollama"})
+KEEPS_ITS_THOUGHTS = frozenset({"openai", "cohere", "perplexity", "perplexity-sonar", "ai21"})
+"""They tell nothing of what these models thought, if they thought."""
+NO_JSON_MODE = frozenset({"custom-lmstudio"})
+"""Knows schemas only."""
 NO_WORD_FOR_A_CUT_ANSWER = frozenset({"perplexity"})
 TELLS_LITTLE = frozenset({"custom-bare"})
 """Answers have neither usage nor a reason to end."""
@@ -46,13 +52,15 @@ ANY_MODEL_WILL_DO = frozenset({"custom-tabbyapi", "custom-oobabooga", "custom-ll
 LONGEST_BAN_S = {"electronhub": 180}
 """Refuses everything for so long after a 429, whatever it says."""
 
-each_source = pytest.mark.parametrize("source", NAMES)
+EVERY: tuple[str, ...] = (*NAMES, *STREAMED)
+
+each_source = pytest.mark.parametrize("source", EVERY)
 
 
 def each_source_but(*left_out: frozenset[str]) -> pytest.MarkDecorator:
     """Every source that is in none of the sets."""
     return pytest.mark.parametrize(
-        "source", [name for name in NAMES if not any(name in out for out in left_out)]
+        "source", [name for name in EVERY if not any(name in out for out in left_out)]
     )
 
 
@@ -151,6 +159,68 @@ def test_a_tools_result_goes_back_to_the_model_that_called_it(
     assert "12 degrees in the rain" in json.dumps(sent(sources, f"{source}-result"))
 
 
+@each_source_but(NO_TOOLS, IGNORES_TOOL_CHOICE)
+@pytest.mark.parametrize(
+    ("choice", "calls"),
+    [
+        ("none", []),
+        ("auto", []),
+        ("required", ["weather"]),
+        ({"type": "function", "function": {"name": "clock"}}, ["clock"]),
+    ],
+    ids=["none", "auto", "required", "named"],
+)
+def test_whether_a_tool_is_called_is_as_the_job_says(
+    sources: SourceInstallation, source: str, choice: Any, calls: list[str]
+) -> None:
+    clock = {"type": "function", "function": {"name": "clock", "parameters": {"type": "object"}}}
+    record = run(sources, source, "Say hi", tools=[WEATHER, clock], tool_choice=choice)
+    made = result_of(record).tool_calls or []
+    assert [call["function"]["name"] for call in made] == calls
+
+
+@each_source_but(KEEPS_ITS_THOUGHTS)
+def test_what_the_model_thought_comes_back_apart_from_what_it_says(
+    sources: SourceInstallation, source: str
+) -> None:
+    prompt = f"job:{source}-thoughts [sim: reasoning 12; say It rains.]"
+    result = result_of(run(sources, source, prompt, params={"reasoning_effort": "high"}))
+    assert result.text == "It rains."
+    assert result.reasoning is not None
+    assert result.reasoning.startswith("Rain taps the roof")
+    assert result.response["choices"][0]["message"]["reasoning_content"] == result.reasoning
+
+
+@each_source_but(NO_JSON_MODE)
+def test_json_mode_gives_json_or_a_warning_says_that_it_was_asked_for_in_words(
+    sources: SourceInstallation, source: str
+) -> None:
+    record = run(
+        sources, source, f"job:{source}-json Answer in JSON.", response_format={"type": "json_object"}
+    )
+    text = result_of(record).text
+    warned = any(warning.startswith("response_format json_object") for warning in record.warnings)
+    assert warned != text.startswith("{")
+    assert warned or isinstance(json.loads(text), dict)
+    assert "JSON" in json.dumps(sent(sources, f"{source}-json"))
+
+
+@each_source
+def test_an_image_of_the_web_reaches_the_model_or_a_warning_names_it(
+    sources: SourceInstallation, source: str
+) -> None:
+    url = "https://images.example/rain.png"
+    parts = [
+        {"type": "text", "text": f"job:{source}-web-image What is this?"},
+        {"type": "image_url", "image_url": {"url": url}},
+    ]
+    record = run(sources, source, "", messages=[{"role": "user", "content": parts}])
+    result_of(record)
+    was_sent = url in json.dumps(sent(sources, f"{source}-web-image"))
+    warned = any("image" in warning for warning in record.warnings)
+    assert was_sent != warned
+
+
 @each_source
 def test_an_answer_in_a_json_schema_is_json(sources: SourceInstallation, source: str) -> None:
     schema = WEATHER["function"]["parameters"]
@@ -200,7 +270,7 @@ def test_a_parameter_is_sent_or_a_warning_names_it(sources: SourceInstallation, 
 def faulty(sources: SourceInstallation) -> dict[str, str]:
     """For each source the id of a job that meets a 429 and a 500. All at once: their pauses pass side by side."""
     prompt = "job:{}-faults [sim: rate_limit 0.05 first 1; server_error 500 first 2]"
-    return {name: sources.queue.enqueue(f"cooling-{name}", prompt.format(name)).id for name in NAMES}
+    return {name: sources.queue.enqueue(f"cooling-{name}", prompt.format(name)).id for name in EVERY}
 
 
 @each_source_but(frozenset(LONGEST_BAN_S))

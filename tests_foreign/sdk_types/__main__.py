@@ -13,5 +13,6 @@ from request_types import request_type
 
 for line in sys.stdin:
     request = json.loads(line)
-    kind = request_type(request["source"], request["headers"])
+    streams = request["body"].get("stream") is True
+    kind = request_type(request["source"], request["headers"], streams=streams)
     print(json.dumps(list(strict.lines(strict.problems(request["body"], kind)))))  # noqa: T201 - its work

@@ -13,9 +13,13 @@ from typing import Any, Literal, NotRequired, Required
 from ai21.clients.studio.resources.chat import chat_completions as ai21
 from ai21.models.chat import AssistantMessage, SystemMessage, ToolMessage, UserMessage
 from anthropic.types.message_create_params import MessageCreateParamsNonStreaming as ClaudeRequest
+from anthropic.types.message_create_params import MessageCreateParamsStreaming as ClaudeStream
 from cohere.v2.client import V2Client
 from fireworks.types.chat.completion_create_params import (
     CompletionCreateParamsNonStreaming as FireworksRequest,
+)
+from fireworks.types.chat.completion_create_params import (
+    CompletionCreateParamsStreaming as FireworksSDKStream,
 )
 from mistralai.client.models.chatcompletionrequest import ChatCompletionRequest as MistralRequest
 from openai.types import chat as openai
@@ -104,12 +108,27 @@ class CustomRequest(OpenAIRequest, total=False):
     instruction_template: str
 
 
-class ClaudeSamplingRequest(ClaudeRequest, total=False):
-    """Version 2023-06-01 of the API; the SDK's own type is that of 2026-10-21, which has no sampling."""
+class ClaudeSampling(TypedDict, total=False):
+    """Version 2023-06-01 of the API; the SDK's own types are those of 2026-10-21, which has no sampling."""
 
     temperature: float
     top_p: float
     top_k: int
+
+
+class ClaudeSamplingRequest(ClaudeRequest, ClaudeSampling):
+    """An answer as a whole."""
+
+
+class ClaudeSamplingStream(ClaudeStream, ClaudeSampling):
+    """A long answer."""
+
+
+class FireworksStream(FireworksSDKStream, total=False):
+    """A long answer, with what the SDK does not declare and the API takes: without it some models' streams have no
+    usage (found by Vercel's AI SDK, LangChain and LiteLLM, which all send it)."""
+
+    stream_options: openai.ChatCompletionStreamOptionsParam
 
 
 def of_method(method: Callable[..., Any], name: str, **keys: Any) -> Any:
@@ -136,8 +155,21 @@ AI21Request = of_method(
 CohereRequest = of_method(V2Client.chat, "CohereRequest", stream=Required[Literal[False]])
 
 
-def request_type(source: str, headers: dict[str, str]) -> Any:
+STREAMS: dict[Any, Any] = {
+    ClaudeRequest: ClaudeStream,
+    ClaudeSamplingRequest: ClaudeSamplingStream,
+    FireworksRequest: FireworksStream,
+}
+"""The types of the sources that are asked for streams."""
+
+
+def request_type(source: str, headers: dict[str, str], *, streams: bool) -> Any:
     """The type of the body of a request to a source. `source` is `perplexity-sonar` for Perplexity's older API."""
+    whole = _request_type(source, headers)
+    return STREAMS.get(whole, whole) if streams else whole
+
+
+def _request_type(source: str, headers: dict[str, str]) -> Any:
     if source == "claude" and headers["anthropic-version"] == "2023-06-01":
         return ClaudeSamplingRequest
     return {

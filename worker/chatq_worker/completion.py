@@ -210,8 +210,9 @@ class Completer:
         )
 
     async def _failed(self, attempt: _Attempt, failure: CallFailed) -> Outcome:
-        provider_message = redacted(failure.provider_message, attempt.key)
         connection = self._settings.connections.get(attempt.connection_id)
+        headers = connection.include_headers if connection else {}
+        provider_message = redacted(failure.provider_message, attempt.key, headers)
         decision = decide(
             failure,
             connection.retry if connection else _DEFAULT_RETRY,

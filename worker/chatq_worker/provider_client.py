@@ -1,8 +1,10 @@
-"""The one file that talks to providers: a request in, a whole answer out.
+"""The one file that talks to providers: a request in, a whole answer out, also where it comes as a stream.
 
 httpx over the aiohttp transport, because httpx's own connection pool is quadratic in its connections. Redirects are
 refused (they would carry the key elsewhere), TLS is verified, the answer's size is bounded while it is unpacked, so
 that neither a large answer nor a small one that unpacks to a large one can fill the worker's memory.
+
+A stream is put together as it comes, by what its request names; whoever is to see it earlier has to listen there.
 """
 
 from __future__ import annotations
@@ -11,6 +13,7 @@ import asyncio
 import os
 import ssl
 import zlib
+from collections.abc import Iterator
 from typing import Final, Protocol
 
 import aiohttp
@@ -19,13 +22,21 @@ from httpx_aiohttp import AiohttpTransport
 
 from chatq.contract.connection import Timeout
 from chatq_worker.failures import CallFailed
-from chatq_worker.providers import Answer, Request
+from chatq_worker.providers import Answer, Assembly, BrokenStream, Request
+from chatq_worker.providers.error_answers import bad_answer
+from chatq_worker.providers.event_stream import EventParser
 
 _CONNECTIONS: Final = 100_000
 """More than any worker has slots; None would mean the transport's own 100. The ledger limits calls, not this."""
 _KEEP_ALIVE_S: Final = 60.0
 _USER_AGENT: Final = "chatq"
 _GZIP: Final = 16 + zlib.MAX_WBITS
+_UNPACKED_AT_ONCE: Final = 65_536
+_EVENT_STREAM: Final = "text/event-stream"
+_STREAM_BYTES: Final = 16
+"""How many bytes of a stream may come for each that an answer may have: an event of 130 bytes brings a word."""
+STREAM_SILENCE_S: Final = 180.0
+"""A stream in which nothing comes for so long, not even a ping or a comment, has died unnoticed."""
 
 
 class ProviderClient(Protocol):
@@ -38,8 +49,9 @@ class ProviderClient(Protocol):
 class HttpProviderClient:
     """One HTTP client for one event loop. `answer_bytes`: the largest answer accepted."""
 
-    def __init__(self, *, answer_bytes: int) -> None:
+    def __init__(self, *, answer_bytes: int, stream_silence_s: float = STREAM_SILENCE_S) -> None:
         self._answer_bytes = answer_bytes
+        self._stream_silence_s = stream_silence_s
         limits = httpx.Limits(max_connections=_CONNECTIONS, keepalive_expiry=_KEEP_ALIVE_S)
         self._client = httpx.AsyncClient(
             transport=AiohttpTransport(limits=limits), follow_redirects=False, trust_env=False
@@ -66,10 +78,9 @@ class HttpProviderClient:
                 timeout=httpx.Timeout(timeout.total, connect=timeout.connect, pool=None),
             ) as response:
                 received = True
-                body = _Body(response, self._answer_bytes)
-                async for chunk in response.aiter_raw():
-                    body.add(chunk)
-                return Answer(response.status_code, response.headers, body.whole())
+                if request.assembly is not None and _is_stream(response):
+                    return await self._assembled(response, request.assembly())
+                return await self._whole(response)
         except (httpx.ConnectError, httpx.ConnectTimeout) as error:
             raise _not_connected(error, timeout) from None
         except httpx.TimeoutException:
@@ -78,50 +89,110 @@ class HttpProviderClient:
             when = "in the middle of its answer" if received else "before it answered"
             raise CallFailed("connect_error", f"The provider broke off {when}: {_reason(error)}.") from None
 
+    async def _whole(self, response: httpx.Response) -> Answer:
+        unpacker, body = _Unpacker(response), bytearray()
+        async for packed in response.aiter_raw():
+            for piece in unpacker.feed(packed):
+                body += piece
+                if len(body) > self._answer_bytes:
+                    raise self._too_large(response)
+        unpacker.end()
+        return _answer(response, bytes(body))
+
+    async def _assembled(self, response: httpx.Response, assembly: Assembly) -> Answer:
+        """The answer that a stream makes. What may come after its last event is not waited for."""
+        try:
+            await self._fill(assembly, response)
+            body = assembly.whole()
+        except BrokenStream as broken:
+            raise bad_answer(_answer(response), str(broken)) from None
+        if len(body) > self._answer_bytes:
+            raise self._too_large(response)
+        return _answer(response, body)
+
+    async def _fill(self, assembly: Assembly, response: httpx.Response) -> None:
+        """Give `assembly` the events, as long as what is kept of them, there and here, is not too much."""
+        unpacker, parser, taken = _Unpacker(response), EventParser(), 0
+        now = asyncio.get_running_loop().time
+        try:
+            async with asyncio.timeout(self._stream_silence_s) as silence:
+                async for packed in response.aiter_raw():
+                    silence.reschedule(now() + self._stream_silence_s)
+                    for piece in unpacker.feed(packed):
+                        if any(map(assembly.add, parser.feed(piece))):
+                            return
+                        taken += len(piece)
+                        kept = parser.held + assembly.size
+                        if kept > self._answer_bytes or taken > _STREAM_BYTES * self._answer_bytes:
+                            raise self._too_large(response)
+        except TimeoutError:
+            raise CallFailed(
+                "timeout",
+                f"The provider fell silent for {self._stream_silence_s:g} s in the middle of its answer.",
+                http_status=response.status_code,
+            ) from None
+        unpacker.end()
+        any(map(assembly.add, parser.end()))
+
+    def _too_large(self, response: httpx.Response) -> CallFailed:
+        return CallFailed(
+            "answer_too_large",
+            f"The provider's answer is larger than {self._answer_bytes:,} bytes (bounds.answer_bytes).",
+            http_status=response.status_code,
+        )
+
     async def close(self) -> None:
         """Close every connection."""
         await self._client.aclose()
 
 
-class _Body:
-    """The body of an answer as it comes in, unpacked, never longer than `most` bytes.
+def _is_stream(response: httpx.Response) -> bool:
+    kind: str = response.headers.get("content-type", "")
+    return response.is_success and kind.partition(";")[0].strip().lower() == _EVENT_STREAM
+
+
+def _answer(response: httpx.Response, body: bytes = b"") -> Answer:
+    return Answer(response.status_code, response.headers, body)
+
+
+class _Unpacker:
+    """Takes the compression off a body, in pieces that are never large.
 
     httpx's own decoders unpack a whole piece at once, and 16 kB can hold 16 MB.
     """
 
-    def __init__(self, response: httpx.Response, most: int) -> None:
-        self._status = response.status_code
-        self._most = most
-        self._body = bytearray()
-        encoding = response.headers.get("content-encoding", "").strip().lower()
+    def __init__(self, response: httpx.Response) -> None:
+        self._response = response
+        encoding: str = response.headers.get("content-encoding", "").strip().lower()
         if encoding not in {"", "identity", "gzip", "x-gzip"}:
             raise self._bad("compressed in a way that was not asked for")
-        self._unpacker = zlib.decompressobj(_GZIP) if encoding.endswith("gzip") else None
+        self._gzip = zlib.decompressobj(_GZIP) if encoding.endswith("gzip") else None
+        self._begun = False
 
-    def add(self, chunk: bytes) -> None:
-        """Take the next piece. Raises `CallFailed` when the answer is too large, or not compressed as it says."""
-        if self._unpacker is None:
-            self._body += chunk
-        elif not self._unpacker.eof:  # what follows the end of the data is padding
+    def feed(self, packed: bytes) -> Iterator[bytes]:
+        """What the next piece holds. Raises `CallFailed` when it is not compressed as the answer says."""
+        if self._gzip is None:
+            yield packed
+            return
+        self._begun = self._begun or bool(packed)
+        while not self._gzip.eof:  # what follows the end of the data is padding
             try:
-                self._body += self._unpacker.decompress(chunk, self._most + 1 - len(self._body))
+                piece = self._gzip.decompress(packed, _UNPACKED_AT_ONCE)
             except zlib.error:
                 raise self._bad("not compressed as it says") from None
-        if len(self._body) > self._most:
-            raise CallFailed(
-                "answer_too_large",
-                f"The provider's answer is larger than {self._most:,} bytes (bounds.answer_bytes).",
-                http_status=self._status,
-            )
+            packed = self._gzip.unconsumed_tail
+            if piece:
+                yield piece
+            if not packed and len(piece) < _UNPACKED_AT_ONCE:
+                return
 
-    def whole(self) -> bytes:
-        """The whole body, when nothing more comes. Raises `CallFailed` when its compression ended too early."""
-        if self._unpacker is not None and self._body and not self._unpacker.eof:
+    def end(self) -> None:
+        """Nothing more comes. Raises `CallFailed` when the compression ended too early."""
+        if self._begun and self._gzip is not None and not self._gzip.eof:
             raise self._bad("cut off in the middle of its compressed data")
-        return bytes(self._body)
 
     def _bad(self, what: str) -> CallFailed:
-        return CallFailed("bad_answer", f"The provider's answer is {what}.", http_status=self._status)
+        return bad_answer(_answer(self._response), what)
 
 
 def _not_connected(error: httpx.TransportError, timeout: Timeout) -> CallFailed:

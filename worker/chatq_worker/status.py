@@ -210,7 +210,7 @@ class StatusChecker:
         self, name: str, connection: Connection, key: str | None, failure: CallFailed, latency_s: float
     ) -> StatusOutcome:
         state = _STATES.get(failure.code, StatusState.BAD_ANSWER)
-        words = redacted(failure.provider_message, key)
+        words = redacted(failure.provider_message, key, connection.include_headers)
         message = f"{failure.message} {words}" if words else failure.message
         remedy: str | None = failure.remedy
         if failure.code == "rate_limited":

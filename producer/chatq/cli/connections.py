@@ -10,6 +10,7 @@ from typing import Final
 
 from chatq.cli.table import print_table
 from chatq.client import ChatQueue
+from chatq.contract.record import rfc3339
 from chatq.contract.sources import KEY_PAGES
 from chatq.contract.status import StatusOutcome, StatusState
 
@@ -25,6 +26,8 @@ def connections(arguments: argparse.Namespace) -> int:
         "test": _test,
     }
     with ChatQueue(arguments.config) as queue:
+        for notice in queue.settings().notices:
+            print(f"note: {notice}", file=sys.stderr)
         return actions[arguments.action](queue, arguments)
 
 
@@ -78,9 +81,11 @@ def _models(queue: ChatQueue, arguments: argparse.Namespace) -> int:
     if arguments.connection is None:
         print("chatq connections models: name a connection.", file=sys.stderr)
         return 2
-    models = queue.models(arguments.connection, arguments.timeout)
+    models, fetched_at = queue.model_list(arguments.connection, arguments.timeout)
     print(json.dumps(models) if arguments.json else "\n".join(models))
-    if not models:
+    if models:
+        print(f"{len(models)} models, as listed at {rfc3339(fetched_at)}", file=sys.stderr)
+    else:
         print(
             "No list of models came. If this says that the connection works, name the model yourself: "
             f"chatq connections check {arguments.connection}",

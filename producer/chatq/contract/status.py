@@ -1,9 +1,10 @@
-"""What a status check found. Source: the public interface, section Status outcome."""
+"""What was found out about a connection. Source: the public interface, section Status outcome."""
 
 from __future__ import annotations
 
+from datetime import datetime
 from enum import StrEnum
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler, model_serializer
 
@@ -26,6 +27,13 @@ class StatusState(StrEnum):
     """`bypass_status_check` is set: nothing was asked, and jobs run."""
     UNKNOWN = "unknown"
     """Never checked."""
+
+
+class ModelList(NamedTuple):
+    """The model ids that a connection offers, and when its source was asked. No ids: it offers no list just now."""
+
+    models: tuple[str, ...]
+    fetched_at: datetime
 
 
 class StatusOutcome(BaseModel):

@@ -32,6 +32,7 @@ from chatq_sandbox.exchange import (
     LimitState,
     LookUp,
     Message,
+    Refused,
     Reply,
 )
 from chatq_sandbox.tokens import prompt_tokens_of
@@ -40,6 +41,7 @@ from chatq_sandbox.wire import event
 _PREFIX = "accounts/fireworks/models/"
 _CONTEXTS = {f"{_PREFIX}qwen3-8b": 40_960, f"{_PREFIX}llama-v3p3-70b-instruct": 131_072}
 _LONGEST_CONTEXT = 1_048_576
+_MOST_UNSTREAMED = 4096
 _OFF = (None, "none", False, 0)
 _FORMATS = ("text", "json_object", "json_schema", "grammar")
 
@@ -148,6 +150,10 @@ class Fireworks(ChatCompletions):
             raise self.words.refused(
                 None, "max_tokens and max_completion_tokens are the same field; send one"
             )
+        if not chat.stream and (chat.max_tokens or 0) > _MOST_UNSTREAMED:
+            # As public issues quote it.
+            message = f"Requests with max_tokens > {_MOST_UNSTREAMED} must have stream=true"
+            raise Refused("bad_request", error(400, message, "BAD_REQUEST", param="max_tokens"))
         tokens, context = prompt_tokens_of(chat.messages), _context(chat.model)
         if tokens > context and body.get("context_length_exceeded_behavior") != "truncate":
             raise self.words.refused(

@@ -10,6 +10,8 @@ from __future__ import annotations
 from chatq_worker.providers.adapter import (
     Adapter,
     Answer,
+    Assembly,
+    BrokenStream,
     Chat,
     Check,
     CheckKind,
@@ -52,6 +54,8 @@ __all__ = [
     "ADAPTERS",
     "Adapter",
     "Answer",
+    "Assembly",
+    "BrokenStream",
     "Chat",
     "Check",
     "CheckKind",

@@ -6,13 +6,14 @@ Adapters are pure: the HTTP calls are made elsewhere. `request` and `read` are a
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, ClassVar, Protocol
 
 from chatq.contract.connection import Connection
 from chatq_worker.prompts import PLACEHOLDER, Names
+from chatq_worker.providers.event_stream import Event
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,14 +33,39 @@ class Chat:
     """Text of the user message that is put where a source needs one and the chat has none."""
 
 
+class BrokenStream(Exception):
+    """A stream of events that makes no answer. Its text says what the answer is, and holds nothing of it."""
+
+
+class Assembly(Protocol):
+    """Puts together the answer that comes as a stream of events. One for each answer; pure."""
+
+    size: int
+    """Bytes of what is kept so far, about."""
+
+    def add(self, event: Event) -> bool:
+        """Take the next event; True when the answer is whole. Raises `BrokenStream`."""
+
+    def whole(self) -> bytes:
+        """The body that the source would have answered without streaming; that of its error, when one came.
+
+        Raises `BrokenStream` when the stream is not at its end.
+        """
+
+
 @dataclass(frozen=True, slots=True)
 class Request:
-    """An HTTP request. `headers` hold the key, so they are never shown."""
+    """An HTTP request. `headers` hold the key, so they are never shown.
+
+    `assembly`: what puts the answer together when it comes as a stream of events, as the body asks for it. An answer
+    that is none (a refusal, a gateway that does not stream) is taken as it is.
+    """
 
     method: str
     url: str
     headers: Mapping[str, str] = field(repr=False)
     body: bytes = field(default=b"", repr=False)
+    assembly: Callable[[], Assembly] | None = None
 
 
 @dataclass(frozen=True, slots=True)

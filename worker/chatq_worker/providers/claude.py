@@ -10,6 +10,7 @@ from chatq_worker.providers.adapter import Answer, Chat, Completion, ModelPage, 
 from chatq_worker.providers.chat_completion import choice_of as choice
 from chatq_worker.providers.chat_completion import completion_of, count, tool_call, usage_of
 from chatq_worker.providers.claude_messages import conversation
+from chatq_worker.providers.claude_stream import MessageAssembly
 from chatq_worker.providers.claude_thinking import think
 from chatq_worker.providers.error_answers import bad_answer, failure_inside, object_of
 from chatq_worker.providers.json_mode import Format, asked_in_words, format_of
@@ -58,6 +59,7 @@ class ClaudeAdapter(SourceAdapter):
     chat_path = "/v1/messages"
     models_path = "/v1/models?limit=1000"
     versions = ("/v1",)
+    assembly = MessageAssembly
 
     def headers(self, connection: Connection, key: str | None) -> dict[str, str]:
         return self._headers(key, _OLDEST_VERSION)

@@ -15,6 +15,7 @@ from chatq_worker.providers.error_signs import (
     OF_SOURCE,
     OF_STATUS,
     REQUEST_ID_HEADERS,
+    STATUS_OF_WORD,
     Sign,
 )
 from chatq_worker.providers.retry_after import retry_after_s, should_retry
@@ -64,17 +65,20 @@ def failure_of(answer: Answer, source: str) -> CallFailed:
 
 def failure_inside(answer: Answer, source: str, data: Mapping[str, Any]) -> CallFailed:
     """What an error in the body of an answer that calls itself a success means: a failure of the provider's server,
-    unless its own code is an HTTP status that says something else."""
-    status = 500
+    unless its own code is an HTTP status that says something else, or a word that goes with one."""
+    message = f"The provider answered {answer.status} with an error inside."
+    return _failure(answer, source, data, _status_inside(source, data), message)
+
+
+def _status_inside(source: str, data: Mapping[str, Any]) -> int:
     error = data.get("error")
     if isinstance(error, Mapping):
         code = error.get("code")
         text = code if isinstance(code, str) else str(code) if type(code) is int else ""
         if len(text) == 3 and text.isascii() and text.isdigit() and 400 <= int(text) < 600:
-            status = int(text)
-    return _failure(
-        answer, source, data, status, f"The provider answered {answer.status} with an error inside."
-    )
+            return int(text)
+    known = STATUS_OF_WORD.get(source, {})
+    return next((known[word] for word in _words(data) if word in known), 500)
 
 
 def message_of(data: Any, answer: Answer) -> str:

@@ -159,6 +159,35 @@ OF_STATUS: Final[Mapping[int, str]] = {
 }
 """What a status alone means. Others: 3xx `redirected`, 4xx `invalid_request`, 5xx `server_error`."""
 
+STATUS_OF_WORD: Final[Mapping[str, Mapping[str, int]]] = {
+    "claude": {
+        "invalid_request_error": 400,
+        "authentication_error": 401,
+        "billing_error": 402,
+        "permission_error": 403,
+        "not_found_error": 404,
+        "conflict_error": 409,
+        "request_too_large": 413,
+        "rate_limit_error": 429,
+        "timeout_error": 504,
+        "overloaded_error": 529,
+    },
+    "fireworks": {
+        "bad_request": 400,
+        "invalid_request_error": 400,
+        "unauthorized": 401,
+        "payment_required": 402,
+        "forbidden": 403,
+        "not_found": 404,
+        "request_timeout": 408,
+        "precondition_failed": 412,
+        "rate_limit_exceeded": 429,
+        "service_unavailable": 503,
+    },
+}
+"""The status with which a source says a word (`type` or `code`, in lower case), for errors in the middle of a stream,
+whose own status said that all was well."""
+
 REQUEST_ID_HEADERS: Final = (
     "x-request-id",
     "request-id",

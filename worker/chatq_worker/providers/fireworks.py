@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 from chatq.contract.connection import Connection
 from chatq_worker.prompts import Names
 from chatq_worker.providers.adapter import Answer, Chat, ModelPage, Request
+from chatq_worker.providers.chat_completion_stream import ChatCompletionAssembly
 from chatq_worker.providers.chat_messages import modern, speakers, spoken, without_answer_keys
 from chatq_worker.providers.json_mode import format_of, openai_format
 from chatq_worker.providers.model_rules import rules_of
@@ -77,6 +78,9 @@ class FireworksAdapter(SourceAdapter):
     base_url = "https://api.fireworks.ai/inference/v1"
     thinks_aloud = True
     check_is_chat = True
+    assembly = ChatCompletionAssembly
+    # Unasked, some models' streams have no usage. Fireworks's SDK does not know the field; LiteLLM and others send it.
+    streaming: ClassVar[Mapping[str, Any]] = {"stream": True, "stream_options": {"include_usage": True}}
 
     def body(self, chat: Chat, connection: Connection) -> tuple[dict[str, Any], list[str]]:
         rules = rules_of(self.source, chat.model)

@@ -68,6 +68,8 @@ class ModelRules:
     """Sent when the job names no cap and the source wants one."""
     most_output_tokens: int | None = None
     """A higher cap is refused."""
+    streams_above: int | None = None
+    """An answer with a higher cap is asked for as a stream: the source does not give it as a whole."""
     api_version: str | None = None
     """The version of the API that goes with the model."""
 
@@ -100,14 +102,20 @@ _GPT_5: Final = ModelRules(
 )
 _OPENAI_PLAIN: Final = ModelRules(refuses=frozenset({"reasoning_effort", "verbosity"}))
 
-# Below the 21,300 tokens from which on a non-streaming call may outlast ten minutes (Anthropic's SDK).
+# What 128,000 tokens an hour give in ten minutes: Anthropic's SDK makes no longer call without streaming. It holds
+# the older Opus to less (_constants, MODEL_NONSTREAMING_TOKENS).
+_CLAUDE_WHOLE: Final = 21_333
+_OLD_OPUS_WHOLE: Final = 8192
 _CLAUDE_OUTPUT: Final = 16_000
+# "Requests with max_tokens > 4096 must have stream=true", a 400 that public issues quote.
+_FIREWORKS_WHOLE: Final = 4096
 _CLAUDE_4: Final = ModelRules(
     thinking=Thinking.BUDGET,
     prefill=True,
     json_schema=False,
     default_output_tokens=_CLAUDE_OUTPUT,
     most_output_tokens=64_000,
+    streams_above=_CLAUDE_WHOLE,
     api_version="2023-06-01",
 )
 _CLAUDE_5: Final = ModelRules(
@@ -116,6 +124,7 @@ _CLAUDE_5: Final = ModelRules(
     efforts=("low", "medium", "high", "xhigh", "max"),
     default_output_tokens=_CLAUDE_OUTPUT,
     most_output_tokens=128_000,
+    streams_above=_CLAUDE_WHOLE,
     api_version="2026-10-21",
 )
 
@@ -176,7 +185,12 @@ TABLE: Final[Mapping[str, tuple[Row[ModelRules], ...]]] = {
         ),
         Row(
             r"\bclaude-.*opus|opus.*claude",
-            replace(_CLAUDE_4, most_output_tokens=32_000, temperature_or_top_p=True),
+            replace(
+                _CLAUDE_4,
+                most_output_tokens=32_000,
+                streams_above=_OLD_OPUS_WHOLE,
+                temperature_or_top_p=True,
+            ),
             (4, 0),
             (4, 2),
         ),
@@ -208,6 +222,7 @@ TABLE: Final[Mapping[str, tuple[Row[ModelRules], ...]]] = {
                 thinking=Thinking.ADAPTIVE,
                 efforts=("low", "medium", "high", "max"),
                 default_output_tokens=8192,
+                streams_above=_CLAUDE_WHOLE,
                 api_version="2023-06-01",
             ),
         ),
@@ -225,7 +240,9 @@ TABLE: Final[Mapping[str, tuple[Row[ModelRules], ...]]] = {
         ),
         Row(r"\bcommand-", ModelRules(thinking=Thinking.NONE)),
     ),
-    "fireworks": (Row(r"", ModelRules(efforts=("none", "low", "medium", "high"))),),
+    "fireworks": (
+        Row(r"", ModelRules(efforts=("none", "low", "medium", "high"), streams_above=_FIREWORKS_WHOLE)),
+    ),
     "electronhub": (Row(r"", ModelRules(efforts=("none", "minimal", "low", "medium", "high", "xhigh"))),),
     "perplexity": (Row(r"", ModelRules(efforts=("minimal", "low", "medium", "high", "xhigh"))),),
     "ai21": (Row(r"", ModelRules(thinking=Thinking.NONE, images=False)),),

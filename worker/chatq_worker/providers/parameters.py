@@ -89,7 +89,7 @@ class Parameters:
         if newer is not None and older is not None and newer != older:
             self.warn("max_tokens", "max_completion_tokens says the same, and counts")
         cap = older if newer is None else newer
-        if most is not None and _is_number(cap) and cap > most:
+        if most is not None and is_number(cap) and cap > most:
             self.changed("max_tokens", most, f"the model {self._model} takes no more")
             return most
         return cap
@@ -120,7 +120,7 @@ class Parameters:
         """Keep a number of the body within what the source takes, in place. `name`: OpenAI's word for it."""
         key = sent_as or name
         value = body.get(key)
-        if not _is_number(value) or least <= value <= most:
+        if not is_number(value) or least <= value <= most:
             return
         body[key] = least if value < least else most
         self.changed(name, body[key], f"{self._source} takes {least:g} to {most:g}")
@@ -168,5 +168,6 @@ def merged_params(defaults: Mapping[str, Any], own: Mapping[str, Any]) -> dict[s
     return {**defaults, **own}
 
 
-def _is_number(value: object) -> TypeGuard[int | float]:
+def is_number(value: object) -> TypeGuard[int | float]:
+    """Whether a value is a number: JSON's true and false are none."""
     return isinstance(value, int | float) and not isinstance(value, bool)

@@ -12,6 +12,7 @@ from chatq.contract.connection import Connection
 from chatq_worker.failures import CallFailed
 from chatq_worker.providers.adapter import (
     Answer,
+    Assembly,
     Chat,
     Check,
     CheckKind,
@@ -22,7 +23,9 @@ from chatq_worker.providers.adapter import (
     Request,
 )
 from chatq_worker.providers.error_answers import bad_answer, failure_inside, failure_of, json_of
+from chatq_worker.providers.model_rules import rules_of
 from chatq_worker.providers.openai_shape import read_completion
+from chatq_worker.providers.parameters import is_number
 
 _NOT_OFFERED: Final = frozenset({404, 405, 501})
 _LONGEST_ID: Final = 512
@@ -46,6 +49,10 @@ class SourceAdapter:
     """Whether an answered model list shows that the key is good."""
     check_is_chat: ClassVar[bool] = False
     """Whether nothing but a chat shows that the connection works."""
+    assembly: ClassVar[type[Assembly] | None] = None
+    """Of the answers whose cap is above the model's `streams_above`: they are asked for as a stream."""
+    streaming: ClassVar[Mapping[str, Any]] = {"stream": True}
+    """What asks for a stream, in a request's body."""
 
     def body(self, chat: Chat, connection: Connection) -> tuple[dict[str, Any], list[str]]:
         """The request's body, and the warnings. Raises `CallFailed` for what the source can never take."""
@@ -75,15 +82,24 @@ class SourceAdapter:
                 sent=False,
             )
         body, warnings = self.body(chat, connection)
+        streams = self._streams(chat, body)
+        if streams:
+            body |= self.streaming
         return Prepared(
             Request(
                 "POST",
                 self.chat_url(chat, connection, body),
                 with_json(self.chat_headers(chat, connection, key)),
                 encoded(body),
+                self.assembly if streams else None,
             ),
             warnings,
         )
+
+    def _streams(self, chat: Chat, body: Mapping[str, Any]) -> bool:
+        """Whether the answer may be longer than the source gives as a whole."""
+        most, cap = rules_of(self.source, chat.model).streams_above, body.get("max_tokens")
+        return self.assembly is not None and most is not None and is_number(cap) and cap > most
 
     def chat_url(self, chat: Chat, connection: Connection, body: Mapping[str, Any]) -> str:
         return self.url(connection, self.chat_path)
