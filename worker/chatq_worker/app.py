@@ -6,7 +6,9 @@ from celery import Celery
 from kombu import Exchange
 
 from chatq.contract.keys import Keys
+from chatq.ledger.sentinels import SCHEME, Sentinels
 from chatq_worker import transport
+from chatq_worker.control import PrefixedControl
 from chatq_worker.events import BatchEvents
 from chatq_worker.task_message import celery_queue
 
@@ -15,7 +17,18 @@ def make_app(*, prefix: str, broker_url: str, worker: str | None = None) -> Cele
     """An app on the broker at `broker_url`. `worker`: the id of the worker whose queue it consumes, if any."""
     stock = transport.is_stock()
     transport.install(stock=stock)
-    app = Celery("chatq", broker=broker_url, events=None if stock else BatchEvents, set_as_current=False)
+    transport_options = transport.options(prefix) if _is_redis(broker_url) else {}
+    if broker_url.startswith(SCHEME):
+        sentinels = Sentinels.of(broker_url)
+        broker_url = sentinels.celery_url()
+        transport_options |= sentinels.celery_options()
+    app = Celery(
+        "chatq",
+        broker=broker_url,
+        control=PrefixedControl,
+        events=None if stock else BatchEvents,
+        set_as_current=False,
+    )
     app.conf.update(
         accept_content=["json"],
         task_serializer="json",
@@ -33,7 +46,7 @@ def make_app(*, prefix: str, broker_url: str, worker: str | None = None) -> Cele
         task_create_missing_queues=True,
         broker_connection_retry_on_startup=True,
         broker_connection_max_retries=None,
-        broker_transport_options=transport.options(prefix) if _is_redis(broker_url) else {},
+        broker_transport_options=transport_options,
         control_exchange=f"{prefix}.control",
         event_exchange=f"{prefix}.events",
         event_queue_prefix=f"{prefix}.events",

@@ -25,7 +25,11 @@ _AT_ONCE: Final = 100
 _PAUSE_S: Final = 0.5
 """How long nothing is sent after a broker took nothing twice."""
 
-_Item = Admitted | Callable[[Any], None]
+_RETRY: Final = {"max_retries": 1, "interval_start": 0.2}
+"""Connecting: twice, and not for the dozen seconds that Celery would try. A claim lasts three."""
+
+_Item = Admitted | Callable[[Any], None] | str
+"""A job to wake, another message, or a queue to delete."""
 
 
 class CeleryPublisher:
@@ -60,8 +64,7 @@ class CeleryPublisher:
         )
 
     def delete_queue(self, worker: str) -> None:
-        name = self._keys.worker_queue(worker)
-        self._inbox.put(lambda producer: producer.channel.queue_delete(name))
+        self._inbox.put(self._keys.worker_queue(worker))
 
     async def stop(self) -> None:
         self._inbox.put(_END)
@@ -84,14 +87,17 @@ class CeleryPublisher:
     def _try_to_send(self, items: Sequence[_Item]) -> bool:
         try:
             if self._connection is None:
-                self._connection = self._app.connection_for_write()
+                self._connection = self._app.connection_for_write(transport_options=_RETRY)
                 self._producer = self._app.amqp.Producer(self._connection)
             with self._producer.batch(_AT_ONCE):
                 for item in items:
                     if isinstance(item, Admitted):
                         self._wake(item)
-                    else:
+                    elif not isinstance(item, str):
                         item(self._producer)
+            for item in items:
+                if isinstance(item, str):  # now that what was meant for it has gone out
+                    self._producer.channel.queue_delete(item)
         except Exception as error:
             logger.warning("the broker took no message: %s", type(error).__name__)
             self._disconnect()

@@ -17,7 +17,7 @@ from typing import Any
 
 from celery import Task
 from celery.app.trace import build_tracer
-from celery.exceptions import ImproperlyConfigured
+from celery.exceptions import ImproperlyConfigured, Retry
 
 __all__ = ["CoroutineAbortedError", "CoroutineTask", "Outcome", "trace_outcome"]
 
@@ -53,18 +53,39 @@ class Outcome:
 class _Replay:
     """An outcome on its way through the tracer, with the clock that the tracer reads meanwhile."""
 
-    __slots__ = ("_clock_was_read", "outcome")
+    __slots__ = ("_clock_was_read", "_outcome", "_raised")
 
     def __init__(self, outcome: Outcome) -> None:
-        self.outcome = outcome
+        self._outcome = outcome
         self._clock_was_read = False
+        self._raised: Exception | None = None
+
+    def run(self) -> Any:
+        """The task's body."""
+        try:
+            return self._outcome.replay()
+        except Exception as error:
+            self._raised = error
+            raise
+
+    def untie(self) -> None:
+        """Part the error, which is told by now, from its traceback and from its arguments.
+
+        The tracer's frame holds the error, whose traceback holds the frame: a ring of some 3,000 objects, with what
+        billiard notes down of each line of the tracer. And Celery has a Retry among its own arguments. Untied they are
+        gone at once.
+        """
+        if self._raised is not None:
+            self._raised.__traceback__ = None
+        if isinstance(self._raised, Retry):
+            self._raised.args = ()
 
     def clock(self) -> float:
         """First the moment the coroutine started, from then on the moment it ended."""
         if self._clock_was_read:
-            return self.outcome.ended_s
+            return self._outcome.ended_s
         self._clock_was_read = True
-        return self.outcome.started_s
+        return self._outcome.started_s
 
 
 # A context variable, because replays nest: a cold shutdown reports outcomes from inside a signal handler,
@@ -123,7 +144,7 @@ class CoroutineTask(Task):  # type: ignore[misc]  # celery has no types: its Tas
                 f"Task {self.name} is a coroutine and runs in no other pool: start its worker with "
                 'worker_pool = "chatq_worker.pool:CoroutinePool".'
             )
-        return replay.outcome.replay()
+        return replay.run()
 
 
 def trace_outcome(
@@ -145,8 +166,10 @@ def trace_outcome(
             task.name, task, task.app.loader, hostname, app=task.app, monotonic=_monotonic
         )
         task.__trace__ = task._replay_tracer
-    token = _current.set(_Replay(outcome))
+    replay = _Replay(outcome)
+    token = _current.set(replay)
     try:
         return target(*args, **kwargs)
     finally:
         _current.reset(token)
+        replay.untie()

@@ -108,7 +108,8 @@ class Run:
         try:
             value = await self.work()
         except BaseException as exc:  # asyncio would let a SystemExit end the loop
-            error = exc
+            # Without this frame, which holds the error: a ring. Untied it is gone at once.
+            error = exc.with_traceback(exc.__traceback__ and exc.__traceback__.tb_next)
         self._outcome = Outcome(started_s, time.monotonic(), value, error)
 
     def _end(self, to_caller: Mailbox, on_end: Call) -> None:

@@ -1,5 +1,7 @@
-"""Connections that were paused because their provider refused the account: the refusal is confirmed by a status check, and
-the check is made again, in growing pauses, until it proves that the cause is gone; then the connection is resumed.
+"""Connections that were paused because their provider refused the account.
+
+The refusal is confirmed by a status check, and the check is made again, in growing pauses, until it proves that the
+cause is gone; then the connection is resumed.
 
 An operator's pause is nobody's business here. What a check cannot prove (a quota, where only a real call shows it; a
 retired API) waits for an operator, or for other settings.

@@ -30,6 +30,7 @@ _CONNECTIONS: Final = 100_000
 """More than any worker has slots; None would mean the transport's own 100. The ledger limits calls, not this."""
 _KEEP_ALIVE_S: Final = 60.0
 _USER_AGENT: Final = "chatq"
+_NOTHING: Final = httpx.ByteStream(b"")
 _GZIP: Final = 16 + zlib.MAX_WBITS
 _UNPACKED_AT_ONCE: Final = 65_536
 _EVENT_STREAM: Final = "text/event-stream"
@@ -68,7 +69,7 @@ class HttpProviderClient:
             ) from None
 
     async def _exchange(self, request: Request, timeout: Timeout) -> Answer:
-        received = False
+        response: httpx.Response | None = None
         try:
             async with self._client.stream(
                 request.method,
@@ -77,17 +78,16 @@ class HttpProviderClient:
                 content=request.body,
                 timeout=httpx.Timeout(timeout.total, connect=timeout.connect, pool=None),
             ) as response:
-                received = True
                 if request.assembly is not None and _is_stream(response):
                     return await self._assembled(response, request.assembly())
                 return await self._whole(response)
-        except (httpx.ConnectError, httpx.ConnectTimeout) as error:
-            raise _not_connected(error, timeout) from None
-        except httpx.TimeoutException:
-            raise CallFailed("timeout", "The provider was silent for too long.") from None
         except httpx.HTTPError as error:
-            when = "in the middle of its answer" if received else "before it answered"
-            raise CallFailed("connect_error", f"The provider broke off {when}: {_reason(error)}.") from None
+            raise _failure(_untied(error), timeout, answered=response is not None) from None
+        finally:
+            # httpx ties response and stream into a ring, with the request and its prompt in it. Untied it is gone at
+            # once, not at some later collection of the garbage.
+            if response is not None:
+                response.stream = _NOTHING
 
     async def _whole(self, response: httpx.Response) -> Answer:
         unpacker, body = _Unpacker(response), bytearray()
@@ -193,6 +193,25 @@ class _Unpacker:
 
     def _bad(self, what: str) -> CallFailed:
         return bad_answer(_answer(self._response), what)
+
+
+def _untied(error: httpx.HTTPError) -> httpx.HTTPError:
+    """The error, parted like those behind it from its traceback, which makes a ring of aiohttp's stream and error."""
+    link: BaseException | None = error
+    while link is not None:
+        link.__traceback__ = None
+        link = link.__context__
+    return error
+
+
+def _failure(error: httpx.HTTPError, timeout: Timeout, *, answered: bool) -> CallFailed:
+    """What an error of the HTTP client means. `answered`: whether the head of an answer had come."""
+    if isinstance(error, httpx.ConnectError | httpx.ConnectTimeout):
+        return _not_connected(error, timeout)
+    if isinstance(error, httpx.TimeoutException):
+        return CallFailed("timeout", "The provider was silent for too long.")
+    when = "in the middle of its answer" if answered else "before it answered"
+    return CallFailed("connect_error", f"The provider broke off {when}: {_reason(error)}.")
 
 
 def _not_connected(error: httpx.TransportError, timeout: Timeout) -> CallFailed:

@@ -43,6 +43,7 @@ class _Prefixed:
 
     qos: Any
     keyprefix_fanout: str
+    _purge: Callable[[str], int]
 
     def basic_ack(self, delivery_tag: str, multiple: bool = False) -> None:
         # Messages of queues without acknowledgements were never noted down; Celery acknowledges them all the same.
@@ -52,6 +53,14 @@ class _Prefixed:
     def basic_reject(self, delivery_tag: str, requeue: bool = False) -> None:
         if delivery_tag in self.qos._delivered:
             super().basic_reject(delivery_tag, requeue)  # type: ignore[misc]
+
+    def queue_delete(
+        self, queue: str, if_unused: bool = False, if_empty: bool = False, **options: Any
+    ) -> None:
+        # kombu deletes what is bound to an exchange; our workers' queues are bound to none.
+        super().queue_delete(queue, if_unused, if_empty, **options)  # type: ignore[misc]
+        if not if_empty:
+            self._purge(queue)
 
     def _deliver_fanout_message(self, message: Any, exchange: str) -> Any:
         # kombu takes only a prefix of the form `/DB.` off a topic; with another it knows no such exchange, and the

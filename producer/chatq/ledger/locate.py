@@ -40,6 +40,8 @@ def broker_url(settings: Redis) -> str:
     """Celery's broker: `redis.broker_url`, else the ledger's own server."""
     from chatq.embedded import as_broker_url
 
-    if settings.broker_url is not None:
-        return settings.broker_url
-    return as_broker_url(locator(settings)())
+    url = as_broker_url(settings.broker_url or locator(settings)())
+    if url.startswith("rediss:") and "ssl_cert_reqs=" not in url:
+        # kombu would take any certificate; redis-py does not.
+        url += f"{'&' if '?' in url else '?'}ssl_cert_reqs=required"
+    return url

@@ -30,8 +30,10 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 from redis.retry import Retry
 
+from chatq.contract.addresses import without_password
 from chatq.contract.errors import ServerError, ServerFull, ServerRefused, ServerUnreachable, ServerUnsuitable
 from chatq.ledger.call import Call, source
+from chatq.ledger.sentinels import SCHEME, Sentinels
 
 T = TypeVar("T")
 
@@ -61,8 +63,24 @@ def client_options(url: str) -> dict[str, Any]:
     return options
 
 
+def _open(url: str) -> redis.Redis:
+    options = client_options(url)
+    if url.startswith(SCHEME):
+        return Sentinels.of(url).client(options)
+    return redis.Redis.from_url(url, **options)
+
+
+def _open_async(url: str) -> redis.asyncio.Redis:
+    options = client_options(url)
+    if url.startswith(SCHEME):
+        return Sentinels.of(url).async_client(options)
+    return redis.asyncio.Redis.from_url(url, **options)
+
+
 def shown(url: str) -> str:
     """A server URL without its password, for messages; options, which may hold another, are left out."""
+    if url.startswith(SCHEME):  # may name the password once for each sentinel
+        return without_password(url)
     parts = urlsplit(url)
     url = url.partition("?")[0]
     return url if parts.password is None else url.replace(f":{parts.password}@", ":***@", 1)
@@ -157,7 +175,7 @@ class Server:
         """The redis-py client, connected and checked at first use."""
         if self._client is None:
             self.url = self._locate()
-            client = redis.Redis.from_url(self.url, **client_options(self.url))
+            client = _open(self.url)
             try:
                 _check(client.info("server"), self.url)
             except (RedisError, ServerError) as error:
@@ -233,7 +251,7 @@ class AsyncServer:
         async with self._connecting:
             if self._client is None:
                 self.url = await asyncio.to_thread(self._locate)
-                client = redis.asyncio.Redis.from_url(self.url, **client_options(self.url))
+                client = _open_async(self.url)
                 try:
                     _check(await client.info("server"), self.url)
                 except (RedisError, ServerError) as error:
