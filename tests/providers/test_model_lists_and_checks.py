@@ -291,3 +291,10 @@ def test_what_a_check_is_refused_for_is_the_failure_that_it_says(source: str, st
 )
 def test_deepseeks_balance_is_beside_the_version(base: str | None, url: str) -> None:
     assert ADAPTERS["deepseek"].check_request(connection("deepseek", url=base), KEY).request.url == url
+
+
+@pytest.mark.parametrize("source", ["openai", "claude", "custom"])
+def test_a_list_that_is_too_long_is_read_as_far_as_it_is_kept(source: str) -> None:
+    rows = [{"id": f"model-{number}"} for number in range(100_000)]
+    ids = ADAPTERS[source].read_models(answer({"data": rows}), connection(source)).ids
+    assert (len(ids), ids[0], ids[-1]) == (10_000, "model-0", "model-9999")

@@ -29,6 +29,7 @@ from chatq_worker.model_remedy import nearest_models
 from chatq_worker.provider_client import ProviderClient
 from chatq_worker.providers import ADAPTERS, Answer, CheckKind, Request
 from chatq_worker.providers.custom import other_url
+from chatq_worker.providers.source_adapter import MOST_MODELS
 from chatq_worker.redaction import redacted
 
 logger = logging.getLogger(__name__)
@@ -41,7 +42,6 @@ FRESH_S: Final = 60.0
 """A worker that starts does not check again what was found good so recently."""
 MODELS_FRESH_S: Final = 600.0
 MOST_PAGES: Final = 50
-MOST_MODELS: Final = 10_000
 LISTING_S: Final = 20.0
 """No further page of a model list is asked for when the first was asked for so long ago."""
 _AT_ONCE: Final = 5
@@ -267,7 +267,7 @@ class StatusChecker:
         adapter = ADAPTERS[connection.source]
         models: list[str] = []
         for _ in range(most):
-            if (page is None and not first) or len(models) > MOST_MODELS or time.monotonic() > deadline:
+            if (page is None and not first) or len(models) >= MOST_MODELS or time.monotonic() > deadline:
                 break
             first = False
             request = adapter.models_request(connection, key, page)
