@@ -30,6 +30,13 @@ class _JsonFormatter(logging.Formatter):
         return json.dumps(line, ensure_ascii=False)
 
 
+def _without_traceback_unless_a_fault(record: logging.LogRecord) -> bool:
+    """A server that is away for a moment is a warning of kombu's and Celery's: a line, without their insides."""
+    if record.levelno < logging.ERROR:
+        record.exc_info = None
+    return True
+
+
 def set_up(*, level: str, form: str) -> None:
     """Configure logging of this process. `form`: auto, text or json."""
     handler = logging.StreamHandler(sys.stderr)
@@ -37,6 +44,8 @@ def set_up(*, level: str, form: str) -> None:
         handler.setFormatter(_JsonFormatter())
     else:
         handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)-7s %(message)s", "%H:%M:%S"))
+    if level != "debug":
+        handler.addFilter(_without_traceback_unless_a_fault)
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
     if level != "debug":
         for name in _QUIET:
