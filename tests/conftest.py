@@ -1,4 +1,4 @@
-"""For every test folder: one real server for the session, and how many examples hypothesis tries."""
+"""For every test folder: one real server for the session, how many examples hypothesis tries, what runs first."""
 
 from __future__ import annotations
 
@@ -24,6 +24,14 @@ settings.register_profile(
     suppress_health_check=[HealthCheck.too_slow],
 )
 settings.load_profile("chatq")
+
+_WAITS = {"deploy", "embedded", "flower", "integration", "readme", "sources", "worker"}
+"""Folders of tests that start processes and wait for them."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What takes long comes first: at the end it would keep one process busy and the others idle."""
+    items.sort(key=lambda item: item.path.parent.name not in _WAITS)
 
 
 @pytest.fixture(scope="session")
