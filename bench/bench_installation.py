@@ -18,8 +18,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Self
 
-from chatq import ChatQueue
+from chatq import ChatQueue, WaitTimeout
 from chatq.embedded import stop
+from chatq.embedded.program import find_program
 from chatq_sandbox.process import SimulatorProcess
 
 START_S = 30.0
@@ -64,9 +65,13 @@ def installation(
                     stderr=log,
                 )
                 try:
-                    first = queue.wait(queue.enqueue("sim", "job:warm-up").id, START_S)
-                    if first.result is None:
-                        raise RuntimeError(f"the first job failed: {first.error}")
+                    first = queue.enqueue("sim", "job:warm-up")
+                    try:
+                        record = queue.wait(first.id, START_S)
+                    except WaitTimeout:
+                        raise RuntimeError(f"the worker: {(folder / 'worker.log').read_text()}") from None
+                    if record.result is None:
+                        raise RuntimeError(f"the first job failed: {record.error}")
                     simulator.control("POST", "reset")
                     yield queue, simulator, worker.pid
                 finally:
@@ -90,5 +95,6 @@ def circumstances() -> dict[str, str]:
         "command": " ".join(["python", *sys.argv]),
         "machine": f"{os.cpu_count()} x {model}, load {os.getloadavg()[0]:.1f}",
         "python": platform.python_version(),
+        "server": str(find_program(Path(tempfile.gettempdir(), "chatq-bench-of-nobody")).edition),
         "date": f"{datetime.now(UTC):%Y-%m-%d}",
     }

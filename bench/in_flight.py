@@ -51,6 +51,7 @@ def measure(jobs: int, latency_s: float) -> dict[str, Any]:
         "all_in_flight_after_s": round(in_flight_s, 2) if together else None,
         "enqueued_in_s": round(enqueued_s, 2),
         "ended_in_s": round(ended_s, 2),
+        "ended_to_latency": round(ended_s / latency_s, 2),
         "succeeded": right,
         "own_answers": len(numbers),
         "failed": failed,

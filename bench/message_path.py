@@ -6,7 +6,7 @@ Every round makes a bare loop, a worker, and one on stock kombu (`CHATQ_INTERNAL
 the same kind of simulator, one after the other. Prints JSON: for each latency the CPU time a job and the jobs a second
 of the median round, and their ratios to the bare loop of the same round. CPU time is the operating system's account of
 the process; the simulator's and the server's are not in it. A worker that has not done its jobs in time is judged by
-those that it has done.
+those that it has done, and the exit code is 1.
 """
 
 from __future__ import annotations
@@ -42,6 +42,7 @@ class Round:
 
     cpu_us_a_job: float
     jobs_a_second: float
+    done: int
 
 
 def prompt(number: int, latency_s: float) -> str:
@@ -65,7 +66,8 @@ async def calls(url: str, jobs: int, latency_s: float, flight: int) -> Round:
 
         cpu_s, started_s = time.process_time(), time.perf_counter()
         await asyncio.gather(*(call(number) for number in range(jobs)))
-        return Round((time.process_time() - cpu_s) / jobs * 1e6, jobs / (time.perf_counter() - started_s))
+        cpu_s, elapsed_s = time.process_time() - cpu_s, time.perf_counter() - started_s
+        return Round(cpu_s / jobs * 1e6, jobs / elapsed_s, jobs)
 
 
 def in_bare_loop(url: str, jobs: int, latency_s: float, flight: int) -> Round:
@@ -91,7 +93,7 @@ def by_worker(jobs: int, latency_s: float, flight: int, transport: str) -> Round
             time.sleep(0.05)
             done, elapsed_s = queue.batch(batch.id).counts.succeeded, time.perf_counter() - started_s
         cpu_s = Usage.of(worker).cpu_s - before.cpu_s
-    return Round(cpu_s / max(1, done) * 1e6, done / elapsed_s)
+    return Round(cpu_s / max(1, done) * 1e6, done / elapsed_s, done)
 
 
 def measure(jobs: int, rounds: int, latency_s: float, flight: int) -> dict[str, Any]:
@@ -110,6 +112,7 @@ def measure(jobs: int, rounds: int, latency_s: float, flight: int) -> dict[str, 
         name: {
             "cpu_us_a_job": round(statistics.median(one.cpu_us_a_job for one in each)),
             "jobs_a_second": round(statistics.median(one.jobs_a_second for one in each)),
+            "not_done_in_time": sum(jobs - one.done for one in each),
             "cpu_to_bare_loop": spread(
                 [one.cpu_us_a_job / base.cpu_us_a_job for one, base in zip(each, bare, strict=True)]
             ),
@@ -144,7 +147,7 @@ def main() -> int:
             {"jobs": arguments.jobs, "flight": arguments.flight, **figures, **circumstances()}, indent=2
         )
     )
-    return 0
+    return 1 if any(one["not_done_in_time"] for each in figures.values() for one in each.values()) else 0
 
 
 if __name__ == "__main__":

@@ -61,7 +61,7 @@ def test_a_coroutine_task_made_by_the_decorator_is_refused() -> None:
     app = Celery("test", set_as_current=False)
     with pytest.raises(TypeError, match=r"Write a class and app\.register_task\(\)"):
 
-        @app.task(base=CoroutineTask, lazy=False)
+        @app.task(base=CoroutineTask, lazy=False, shared=False)
         def complete() -> None: ...
 
 
