@@ -230,6 +230,19 @@ def _merged(sets: Stored) -> dict[str, float]:
 
 def _lane(model: Model, lane: dict[str, Any]) -> tuple[int, ...]:
     """What is kept of a lane. A cool-down that is over is as good as none."""
-    names = ("clock", "inflight", "oks", "fails", "failed", "opened", "tries", "window", "cool")
+    names = (
+        "clock",
+        "inflight",
+        "oks",
+        "fails",
+        "failed",
+        "opened",
+        "tries",
+        "window",
+        "probes",
+        "ramp",
+        "out",
+        "cool",
+    )
     *facts, cool = (int(lane.get(name) or 0) for name in names)
     return (*facts, cool if cool > model.now else 0)

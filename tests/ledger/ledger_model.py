@@ -16,7 +16,6 @@ from ledger_places import (
     BEYOND_SLOTS,
     CLAIM_MS,
     DAY_MS,
-    LONG_COOL_MS,
     RECHECK_MS,
     ModelBatch,
     ModelJob,
@@ -112,9 +111,8 @@ class Model(Places):
                 self.asked[name] = lane.cool
             self.hungry.pop(name, None)
             return "breaker" if lane.why == "breaker" else "cooling", lane.cool - self.now, []
-        if lane.why:
-            lane.why = ""
-            self._divert(name)
+        if lane.out:
+            self._review(name)
             lane = self.lane(name)
         gone: list[tuple[str, str]] = []
         reason, wait = "", RECHECK_MS
@@ -154,6 +152,8 @@ class Model(Places):
                     gone.append((job.id, worker))
         if gone and (buckets or day_limit is not None):
             limits.keep(buckets, self.now)
+        if gone and lane.window is not None:
+            self._review(name)
         if reason == "empty":
             self._tidy(name)
             return reason, RECHECK_MS, gone
@@ -188,8 +188,9 @@ class Model(Places):
         lane.clock = max(lane.clock, lane.tags[flow])
         job.place, job.worker, job.lane, job.due = "claim", worker, name, self.now + CLAIM_MS
         job.via = self.diverted.get(flow, "")
-        job.probe = lane.window is not None
-        lane.probes += job.probe
+        if lane.window is not None:
+            job.probe = lane.ramp
+            lane.probes += 1
         if self.line(flow):
             lane.tags[flow] = int(f"{lane.clock + max(1, job.cost / 1.3 ** (int(flow[0]) - 5)):.0f}")
         else:
@@ -213,8 +214,10 @@ class Model(Places):
         waiting = heard + CLAIM_MS > self.now and _fence(job.token) > furthest
         return heard + CLAIM_MS if waiting else None
 
-    def begin(self, job: ModelJob) -> int:
-        """Gives the ms to let pass before the call."""
+    def begin(self, job: ModelJob) -> int | None:
+        """Gives the ms to let pass before the call; None when it goes back because of what was learned meanwhile."""
+        if self.lane(job.lane).cool > self.now or self.connection(job.server).paused:
+            return self._give_back(job)
         self._hold(job)
         if job.reserved is None:
             return 0
@@ -234,8 +237,11 @@ class Model(Places):
             if job.place == "claim":
                 self._hold(job)
             self._settle_limits(job, settlement)
-            if not self._note(job, settlement):
+            own, behind = self._note(job, settlement)
+            if not own:
                 state, counted, back = "queued", False, True
+                if behind:
+                    job.number = next(self.numbers)
                 if settlement.outcome != "transient" or self.lane(lane).cool > self.now:
                     wait_ms = 0
             if settlement.attempt:
@@ -286,45 +292,53 @@ class Model(Places):
             limits.keep(buckets, self.now)
         return None
 
-    def _note(self, job: ModelJob, settlement: Settlement) -> bool:
-        """What a call tells of its lane and connection; whether the attempt is the job's own."""
-        outcome, name = settlement.outcome, job.lane
-        lane, server = self.lane(name), self.connection(job.server)
+    def _note(self, job: ModelJob, settlement: Settlement) -> tuple[bool, bool]:
+        """What a call tells of its lane and connection; whether the attempt is the job's own, and if not, whether it
+        goes behind."""
+        outcome = settlement.outcome
+        lane, server = self.lane(job.lane), self.connection(job.server)
         if outcome == "":
-            return True
+            return True, False
         if outcome == "transient":
-            return self._note_failure(job, lane)
-        if outcome == "ok":
-            lane.oks += 1
-        was_open = lane.opened is not None
+            return self._note_failure(job, lane), True
+        lane.oks += outcome == "ok"
         lane.fails = lane.failed = lane.kept = lane.tries = 0
         lane.opened = None
-        if was_open:
-            self._divert(name)
-        if outcome == "ok":
-            if lane.window is not None:
-                lane.window = lane.window * 2 if lane.window <= 512 else None
-                lane.probes = lane.probes if lane.window else 0
-            if not server.works:
-                server.works, server.misses = True, 0
-        elif outcome == "limited":
+        if outcome in {"ok", "request"} and lane.window is not None:
+            lane.window = lane.window * 2 if lane.window <= 512 else None
+            lane.probes = lane.probes if lane.window else 0
+            self._review(job.lane)
+        if outcome == "ok" and not server.works:
+            server.works, server.misses = True, 0
+        if outcome == "limited":
             return self._note_limited(job, lane, settlement.cool_ms)
-        elif outcome == "account":
-            if server.proven is not None and job.refused is not None and server.proven > job.refused:
-                return True
-            job.refused = self.now
-            if job.begun >= server.resumed:
-                self._pause(job.server, by_operator=False)
+        if outcome == "account":
+            return self._note_refused(job), False
+        return outcome != "missing" or self._note_missing(job), False
+
+    def _note_refused(self, job: ModelJob) -> bool:
+        server = self.connection(job.server)
+        if server.proven is not None and job.refused is not None and server.proven > job.refused:
+            return True
+        job.refused = self.now
+        if job.begun >= server.resumed:
+            self._pause(job.server, by_operator=False)
+        return False
+
+    def _note_missing(self, job: ModelJob) -> bool:
+        server = self.connection(job.server)
+        if server.works:
+            return True
+        if job.begun < server.resumed:
             return False
-        elif outcome == "missing" and not server.works:
-            server.misses += 1
-            if server.misses >= 5:
-                self._pause(job.server, by_operator=False)
-                return False
-        return True
+        server.misses += 1
+        if server.misses < 5:
+            return True
+        self._pause(job.server, by_operator=False)
+        return False
 
     def _note_failure(self, job: ModelJob, lane: ModelLane) -> bool:
-        """The provider failed; a job loses no second attempt to what fails others too."""
+        """The provider failed; a job loses no second attempt to what fails others too, and none as a probe."""
         lane.fails += 1
         first = job.streak != lane.oks
         others = lane.failed >= 2 or bool(lane.tags) or lane.inflight > 1
@@ -332,18 +346,18 @@ class Model(Places):
             lane.failed += 1
             job.streak = lane.oks
         lane.kept = self.now + 120_000
-        if lane.fails >= 5 and lane.opened is None:
-            lane.opened, lane.tries = self.now, 0
-            self._break(job.lane, 1000)
-        elif lane.opened is not None and job.begun >= lane.opened:
+        probe = lane.opened is not None and job.begun >= lane.opened
+        if probe:
             lane.tries += 1
             self._break(job.lane, min(30_000, 1000 * 2**lane.tries))
-        return first or not others
+        elif lane.fails >= 5 and lane.opened is None:
+            lane.opened, lane.tries = self.now, 0
+            self._break(job.lane, 1000)
+        return (first and not probe) or not others
 
     def _break(self, name: str, cool_ms: int) -> None:
         self._cool_down(name, cool_ms, "breaker")
-        self.lane(name).window, self.lane(name).probes = 1, 0
-        self._divert(name)
+        self._ramp_up(name)
 
     def _cool_down(self, name: str, cool_ms: int, why: str) -> None:
         lane = self.lane(name)
@@ -351,16 +365,14 @@ class Model(Places):
             lane.cool, lane.why = self.now + cool_ms, why
             self._tidy(name)
 
-    def _note_limited(self, job: ModelJob, lane: ModelLane, cool_ms: int) -> bool:
-        again = job.limited is not None and lane.oks > job.limited
-        job.limited = lane.oks
+    def _note_limited(self, job: ModelJob, lane: ModelLane, cool_ms: int) -> tuple[bool, bool]:
+        before, job.limited = job.limited, lane.oks
         limits, buckets = self.lane_limits(job.lane), self.buckets(job.lane)
         source = limits.requests_limit(self.rules, account_of(job.lane), self.now)[1]
         limits.slow_down(buckets, source, job.begun, self.now + cool_ms, self.now)
         self._cool_down(job.lane, cool_ms, "limited")
-        if cool_ms > LONG_COOL_MS:
-            self._divert(job.lane)
-        return again
+        self._review(job.lane)
+        return before is not None and lane.oks > before, before == lane.oks
 
     # Pausing
 
@@ -383,9 +395,9 @@ class Model(Places):
         flows = self.all_flows()
         self._move_flows(flows)
         for flow in flows:
-            lane = self.lane_now(flow)
-            if lane is not None and flow.split("\x1f")[1] == name:
-                self.lane(lane).window, self.lane(lane).probes = 1, 0
+            _, connection, model, _ = flow.split("\x1f")
+            if connection == name and self.lane_now(flow) is not None:
+                self._ramp_up(self.lane_of(name, model))
         return True
 
     # Cancelling

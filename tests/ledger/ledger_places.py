@@ -46,8 +46,8 @@ class ModelJob:
     """What each attempt ended with: an error code, or `ok`."""
     reserved: Amounts | None = None
     """What it holds of its lane's allowances."""
-    probe: bool = False
-    """Whether it was let go as one of the few of a lane that sets in again."""
+    probe: int = 0
+    """The time of setting in again, of its lane, in which it was let go as one of few; 0: in none."""
     via: str = ""
     """The fallback that makes its call."""
     streak: int | None = None
@@ -99,6 +99,8 @@ class ModelLane:
     tries: int = 0
     window: int | None = None
     probes: int = 0
+    ramp: int = 0
+    out: bool = False
     tags: dict[str, int] = field(default_factory=dict)
     """Virtual start tag of each flow that has jobs."""
 
@@ -193,8 +195,9 @@ class Places:
 
     def is_out(self, name: str) -> bool:
         lane = self.lane(name)
-        cooling = lane.cool > self.now
-        return cooling and (lane.cool > self.now + LONG_COOL_MS or lane.opened is not None)
+        if lane.cool > self.now:
+            return lane.opened is not None or lane.out or lane.cool > self.now + LONG_COOL_MS
+        return lane.window == 1 and lane.probes > 0
 
     def lane_for(self, flow: str) -> tuple[str, str] | None:
         """Where a flow is to be served now: lane and connection; None when it is to be parked."""
@@ -208,6 +211,11 @@ class Places:
             if not self.connection(name).paused and not self.is_out(lane):
                 return lane, name
         return None if paused else (home, connection)
+
+    def place_now(self, flow: str) -> tuple[str, str] | None:
+        """Where a flow is served now; None when it is parked or has no jobs."""
+        name = self.lane_now(flow)
+        return None if name is None else (name, self.diverted.get(flow, flow.split("\x1f")[1]))
 
     def lane_now(self, flow: str) -> str | None:
         return next((name for name, lane in self.lanes.items() if flow in lane.tags), None)
@@ -260,8 +268,8 @@ class Places:
 
     def _move_flows(self, flows: list[str]) -> None:
         for flow in sorted(flows):
-            name, place = self.lane_now(flow), self.lane_for(flow)
-            if (name or flow in self.parked) and (place and place[0]) != name:
+            place = self.place_now(flow)
+            if (place or flow in self.parked) and self.lane_for(flow) != place:
                 self._take_flow(flow)
                 self._put_flow(flow)
 
@@ -269,9 +277,18 @@ class Places:
         """Every flow that is served anywhere, or parked."""
         return [*self.parked, *(flow for lane in self.lanes.values() for flow in lane.tags)]
 
-    def _divert(self, name: str) -> None:
-        away = [flow for flow in self.diverted if self.lane_of(*flow.split("\x1f")[1:3]) == name]
-        self._move_flows([*self.lane(name).tags, *away])
+    def _review(self, name: str) -> None:
+        """Notes whether a lane is out of action now; moves flows when that is new."""
+        lane, out = self.lane(name), self.is_out(name)
+        if out != lane.out:
+            lane.out = out
+            self._move_flows(list(lane.tags) if out else self.all_flows())
+
+    def _ramp_up(self, name: str) -> None:
+        lane = self.lane(name)
+        lane.window, lane.probes = 1, 0
+        lane.ramp += 1
+        self._review(name)
 
     def _place_later(self, job: ModelJob, due: int) -> None:
         job.place, job.due = "later", due
@@ -286,8 +303,9 @@ class Places:
             self._refund(job, was_sent=False)
         job.place = ""
         lane = self.lane(job.lane)
-        if job.probe:
-            lane.probes = max(0, lane.probes - 1)
+        if job.probe and job.probe == lane.ramp:
+            lane.probes -= 1
+            self._review(job.lane)
         lane.inflight -= 1
         if lane.inflight == 0:
             self._tidy(job.lane)
@@ -299,9 +317,12 @@ class Places:
             return
         self.hungry.pop(name, None)
         self.asked.pop(name, None)
-        kept = max(lane.cool, lane.kept)
-        if kept > self.now:
-            self.asked[name] = kept
+        if lane.cool > self.now:
+            self.asked[name] = lane.cool
+        elif lane.out and not self.is_out(name):
+            self.asked[name] = self.now
+        elif lane.kept > self.now:
+            self.asked[name] = lane.kept
         elif not lane.inflight:
             del self.lanes[name]
 
@@ -345,7 +366,7 @@ class Places:
 
     def _wait_again(self, job: ModelJob, state: str, wait_ms: int = 0) -> None:
         job.token = job.worker = job.lane = job.via = ""
-        job.reserved, job.probe = None, False
+        job.reserved, job.probe = None, 0
         if self._is_cancelled(job):
             return self._finish(job, "cancelled")
         self._count(job, state)

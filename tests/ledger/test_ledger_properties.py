@@ -102,6 +102,15 @@ RULES: list[dict[str, Any]] = [
         "concurrency:@pool": 2,
         "on_worker_lost:beta": "fail",
     },
+    {
+        "account:alpha": "shared",
+        "account:beta": "shared",
+        "account:gamma": "gamma",
+        "model:beta": "m",
+        "model:gamma": "m",
+        "fallback:alpha": "beta gamma",
+        "fallback:beta": "gamma",
+    },
 ]
 JOBS = st.fixed_dictionaries(
     {"connection": CONNECTIONS},
@@ -276,12 +285,13 @@ class LedgerMachine(RuleBasedStateMachine):
         begun = self.driver.run(self.ledger.begin(item.job_id, token, worker))
         self.model.note_message(worker, token)
         mine = job is not None and job.token == item.token and job.place in {"claim", "held"} and not wrong
-        assert (begun is not None) == mine
+        wait_ms = self.model.begin(job) if mine and job is not None and job.place == "claim" else 0
+        assert (begun is not None) == (mine and wait_ms is not None)
         if job is not None and begun is not None:
             assert begun.request == job.entry.request
             model = self.model.rules.get(f"model:{job.via}") if job.via else job.entry.model
             assert (begun.connection, begun.model, begun.counted) == (job.server, model, job.counted)
-            assert begun.wait_ms == (self.model.begin(job) if job.place == "claim" else 0)
+            assert begun.wait_ms == wait_ms
         self.compare()
 
     @precondition(lambda self: self.tokens)

@@ -2,7 +2,8 @@
 -- From here on the call may have been sent: an attempt whose worker dies now is `maybe_charged`.
 --
 -- ARGV[1]  job id      ARGV[2]  token      ARGV[3]  worker
--- Returns false when the job is not this token's any more (drop the message), else
+-- Returns false when the job is not this token's any more, or goes back because its lane cools down or its connection is
+-- paused by now (drop the message), else
 -- {request, connection that makes the call, model, attempts counted so far, ms since the first call, those of cool-downs
 -- and pauses taken off, ms to let pass before the call}.
 -- Asking again with the same token gives the same answer: the reply of the first may have been lost.
@@ -16,11 +17,17 @@ if not job or job.token ~= ARGV[2] or job.worker ~= ARGV[3] then return false en
 if job.place ~= 'claim' and job.place ~= 'held' then return false end
 local wait = 0
 if job.place == 'claim' then
+  -- What was learned since it was admitted holds for it too.
+  if tonumber(call('HGET', key('lane', job.lane), 'cool') or '0') > now
+    or call('HEXISTS', PAUSED, server_for(job)) == 1 then
+    give_back(job)
+    return false
+  end
   hold(job)
   wait = pace(job)
 end
 local rest = call('HMGET', key('job', job.id), 'request', 'model')
 local model = job.via and call('HGET', RULES, 'model:' .. job.via) or rest[2]
-local blocked = math.max(0, blocked_ms(job, job.lane) - tonumber(job.blocked or '0'))
+local blocked = math.max(0, blocked_ms(job) - tonumber(job.blocked or '0'))
 return {rest[1], server_for(job), model, job.counted or '0', int(math.max(0, now - tonumber(job.started) - blocked)),
   int(wait)}

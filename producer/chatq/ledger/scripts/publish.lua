@@ -12,19 +12,21 @@ local settings = P .. ':settings'
 if call('HGET', settings, 'digest') == ARGV[1] then return 0 end
 local flows, places = all_flows(), {}
 table.sort(flows)
-for i, flow in ipairs(flows) do places[i] = lane_now(flow) or '' end
+for i, flow in ipairs(flows) do places[i] = {lane_now(flow)} end
 call('DEL', RULES)
 for i = 3, #ARGV, 2 do
   call('HSET', RULES, ARGV[i], ARGV[i + 1])
   -- What failed before may have been mended.
   local connection = string.match(ARGV[i], '^account:(.*)')
   if connection then call('HDEL', key('connection', connection), 'works', 'misses') end
+  if string.find(ARGV[i], '^fallback:') then call('HSET', RULES, 'fallbacks', '1') end
 end
 call('HSET', settings, 'digest', ARGV[1], 'settings', ARGV[2])
 call('HINCRBY', settings, 'version', 1)
 for i, flow in ipairs(flows) do
-  if (lane_for(flow) or '') ~= places[i] then
-    take_flow(flow, places[i] ~= '' and places[i] or nil)
+  local lane, server = lane_for(flow)
+  if lane ~= places[i][1] or server ~= places[i][2] then
+    take_flow(flow, places[i][1])
     put_flow(flow)
   end
 end

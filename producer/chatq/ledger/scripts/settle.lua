@@ -39,9 +39,14 @@ local due = ARGV[8] ~= '' and now + tonumber(ARGV[8]) or nil
 if not unbegun then
   local answered = outcome ~= '' and outcome ~= 'transient' and outcome ~= 'limited'
   settle_limits(job, ARGV[10], ARGV[11], answered)
-  if not note_outcome(job, outcome, tonumber(ARGV[9] ~= '' and ARGV[9] or '0'), ARGV[12]) then
+  local own, behind = note_outcome(job, outcome, tonumber(ARGV[9] ~= '' and ARGV[9] or '0'), ARGV[12])
+  if not own then
     state, counts = 'queued', false
-    -- Behind a breaker, a cool-down or a pause the line itself waits; the job keeps its place there.
+    if behind then
+      job.seq = int(number_in_line(1))
+      call('HSET', key('job', job.id), 'seq', job.seq)
+    end
+    -- Behind a breaker, a cool-down or a pause the line itself waits, and the job in it.
     if outcome ~= 'transient' or tonumber(call('HGET', key('lane', lane), 'cool') or '0') > now then due = nil end
   end
   if ARGV[4] ~= '' then add_attempt(job, ARGV[4], counts) end

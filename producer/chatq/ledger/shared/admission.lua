@@ -33,17 +33,17 @@ end
 -- Start-time fair queueing: the flow with the lowest tag goes first, and is charged cost/weight.
 local function admit(lane, max, nonce, admitted)
   local k, flows = key('lane', lane), key('flows', lane)
-  local state = call('HMGET', k, 'clock', 'inflight', 'cool', 'why', 'window', 'probes')
+  local function read() return call('HMGET', k, 'clock', 'inflight', 'cool', 'why', 'window', 'probes', 'ramp', 'out') end
+  local state = read()
   local cool = tonumber(state[3] or '0')
   if cool > now then
     call('ZADD', LANES, 'XX', int(cool), lane)
     call('ZREM', HUNGRY, lane)
     return state[4] == 'breaker' and 'breaker' or 'cooling', cool - now
   end
-  if state[4] then
-    call('HDEL', k, 'why')
-    divert(lane)
-    state[1] = call('HGET', k, 'clock')
+  if state[8] then
+    review(lane)
+    state = read()
   end
   local clock, inflight = tonumber(state[1] or '0'), tonumber(state[2] or '0')
   local window, probes = tonumber(state[5] or nil), tonumber(state[6] or '0')
@@ -116,7 +116,7 @@ local function admit(lane, max, nonce, admitted)
         set('reserved', int(reserved.input_tokens) .. ':' .. int(reserved.tokens - reserved.input_tokens))
       end
       if window then
-        set('probe', '1')
+        set('probe', state[7])
         probes = probes + 1
       end
       call('HSET', k_job, unpack(fields))
@@ -130,7 +130,10 @@ local function admit(lane, max, nonce, admitted)
   if taken > 0 then
     call('HSET', k, 'clock', int(clock), 'inflight', int(inflight))
     if limited then save_limits(limits) end
-    if window then call('HSET', k, 'probes', int(probes)) end
+    if window then
+      call('HSET', k, 'probes', int(probes))
+      review(lane)
+    end
   end
   if reason == 'empty' then
     tidy_lane(lane)

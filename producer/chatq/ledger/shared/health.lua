@@ -8,7 +8,9 @@
 --   fails, failed, kept   failures of the provider since the last success, the jobs that lost an attempt to them, and
 --                until when they are remembered
 --   opened, tries         when the breaker opened, and its probes that failed since
---   window, probes        after a breaker or a pause: how many calls may be in flight, twice as many after each success
+--   window, probes, ramp  after a breaker or a pause: how many calls may be in flight, twice as many after each that was
+--                answered; how many are; and which such time it is: calls of earlier ones are none of these
+--   out          '1': others serve its jobs, where there are fallbacks
 -- In the connection's hash: works ('1': a call succeeded since the settings changed), misses (404s in a row before that),
 -- resumed, proven (the moments of the last resume, and of the last one that a check's proof brought), paused_at,
 -- paused_ms (of pauses that are over).
@@ -32,12 +34,20 @@ local function cool_down(lane, until_, why)
 end
 
 -- Lets calls of a lane set in one by one.
-local function ramp_up(lane) call('HSET', key('lane', lane), 'window', '1', 'probes', '0') end
+local function ramp_up(lane)
+  local k = key('lane', lane)
+  call('HINCRBY', k, 'ramp', 1)
+  call('HSET', k, 'window', '1', 'probes', '0')
+  review(lane)
+end
 
--- The time since a job's first call that no cool-down or pause took.
-local function blocked_ms(job, lane)
-  local paused = call('HGET', key('connection', job.connection), 'paused_ms')
-  return tonumber(call('HGET', key('lane', lane), 'blocked') or '0') + tonumber(paused or '0')
+-- How long the lane of a job's own connection has cooled down so far, and the connection was paused: of the time since
+-- its first call, the job is not charged with what came on top meanwhile.
+local function blocked_ms(job)
+  local _, connection, model = flow_parts(job.flow)
+  local paused = call('HMGET', key('connection', connection), 'paused_ms', 'paused_at')
+  local blocked = call('HGET', key('lane', lane_of(connection, model)), 'blocked')
+  return tonumber(blocked or '0') + tonumber(paused[1] or '0') + now - tonumber(paused[2] or int(now))
 end
 
 -- Pauses a connection. `reason`: JSON members code, message and remedy. An operator's pause stays an operator's.
@@ -68,71 +78,70 @@ local function resume(connection, proof)
   local flows = all_flows()
   move_flows(flows)
   for _, flow in ipairs(flows) do
-    local _, name = flow_parts(flow)
-    local lane = name == connection and lane_now(flow)
-    if lane then ramp_up(lane) end
+    local _, name, model = flow_parts(flow)
+    if name == connection and lane_now(flow) then ramp_up(lane_of(name, model)) end
   end
   return true
 end
 
 -- The provider answered, and be it with a refusal: it is there.
 local function note_alive(lane, state)
-  if not state.fails then return end
-  call('HDEL', key('lane', lane), 'fails', 'failed', 'opened', 'tries', 'kept')
-  if state.opened then divert(lane) end
+  if state.fails then call('HDEL', key('lane', lane), 'fails', 'failed', 'opened', 'tries', 'kept') end
+end
+
+-- It answered as one that serves this account.
+local function note_served(lane, state)
+  note_alive(lane, state)
+  if not state.window then return end
+  local k, window = key('lane', lane), tonumber(state.window) * 2
+  if window > FULL_WINDOW then call('HDEL', k, 'window', 'probes') else call('HSET', k, 'window', int(window)) end
+  review(lane)
 end
 
 local function note_success(job, lane, state)
-  local k = key('lane', lane)
-  call('HINCRBY', k, 'oks', 1)
-  note_alive(lane, state)
-  if state.window then
-    local window = tonumber(state.window) * 2
-    if window > FULL_WINDOW then call('HDEL', k, 'window', 'probes') else call('HSET', k, 'window', int(window)) end
-  end
+  call('HINCRBY', key('lane', lane), 'oks', 1)
+  note_served(lane, state)
   local connection = key('connection', server_for(job))
   if call('HSETNX', connection, 'works', '1') == 1 then call('HDEL', connection, 'misses') end
 end
 
 -- The provider failed. Whether the attempt is the job's loss: while others fail or wait, a job loses no second one to
--- the same trouble. A job that is alone in its lane cannot be told from the trouble, and goes by its own policy.
+-- the same trouble, and none as a breaker's probe; it then goes behind, for another may get through. A job that is alone
+-- in its lane cannot be told from the trouble, and goes by its own policy.
 local function note_failure(job, lane, state)
   local k = key('lane', lane)
   local oks, failed = state.oks or '0', tonumber(state.failed or '0')
   local fails = tonumber(state.fails or '0') + 1
   local first = job.streak ~= oks
-  local others = failed >= 2 or call('EXISTS', key('flows', lane)) == 1 or tonumber(state.inflight or '0') > 0
+  local others = failed >= 2 or call('EXISTS', key('flows', lane)) == 1 or tonumber(state.inflight) > 1
   if first then
     failed = failed + 1
     call('HSET', key('job', job.id), 'streak', oks)
   end
   call('HSET', k, 'fails', int(fails), 'failed', int(failed), 'kept', int(now + REMEMBERED_MS))
   local opened = state.opened and tonumber(state.opened)
-  if fails >= BREAK_AFTER and not opened then
-    call('HSET', k, 'opened', int(now), 'tries', '0')
-    cool_down(lane, now + FIRST_PROBE_MS, 'breaker')
-    ramp_up(lane)
-    divert(lane)
-  elseif opened and tonumber(job.begun) >= opened then
-    local tries = tonumber(state.tries) + 1
+  local probe = opened and tonumber(job.begun) >= opened
+  if probe or (fails >= BREAK_AFTER and not opened) then
+    local tries = probe and tonumber(state.tries) + 1 or 0
+    if not probe then call('HSET', k, 'opened', int(now)) end
     call('HSET', k, 'tries', int(tries))
     cool_down(lane, now + math.min(LAST_PROBE_MS, FIRST_PROBE_MS * 2 ^ tries), 'breaker')
     ramp_up(lane)
-    divert(lane)
   end
-  return first or not others
+  return (first and not probe) or not others, true
 end
 
 -- The provider refused for a limit. Whether it is the job's loss: the second time in a row, while others got through.
+-- When nobody did, it goes behind, for another may.
 local function note_limited(job, lane, state, cool_ms)
   local oks = tonumber(state.oks or '0')
-  local again = job.limited and oks > tonumber(job.limited)
+  local before = job.limited and tonumber(job.limited)
   call('HSET', key('job', job.id), 'limited', int(oks))
   local cool = now + cool_ms
   slow_down(lane, tonumber(job.begun), cool)
   cool_down(lane, cool, 'limited')
-  if cool_ms > LONG_COOL_MS then divert(lane) end
-  return again
+  review(lane)
+  return before and oks > before, before == oks
 end
 
 -- The provider refused the account. The connection pauses, and jobs wait; unless a check has proven the account since
@@ -151,14 +160,17 @@ end
 local function note_missing(job, reason)
   local server = server_for(job)
   local k = key('connection', server)
-  if call('HEXISTS', k, 'works') == 1 then return true end
+  local c = call('HMGET', k, 'works', 'resumed')
+  if c[1] then return true end
+  if tonumber(job.begun) < tonumber(c[2] or '0') then return false end
   if call('HINCRBY', k, 'misses', 1) < MISSES then return true end
   pause(server, reason, false)
   return false
 end
 
 -- What a call that ended tells. `outcome`: 'ok', 'limited', 'transient', 'account', 'missing', 'request', or empty when it
--- tells nothing. Returns whether the attempt is the job's own: if not, the job waits again as if it had not been tried.
+-- tells nothing. Returns whether the attempt is the job's own: if not, the job waits again as if it had not been tried;
+-- then, whether it goes behind the others of its flow.
 local function note_outcome(job, outcome, cool_ms, reason)
   if outcome == '' then return true end
   local lane = job.lane
@@ -170,9 +182,12 @@ local function note_outcome(job, outcome, cool_ms, reason)
     return true
   end
   if outcome == 'transient' then return note_failure(job, lane, state) end
+  if outcome == 'request' then
+    note_served(lane, state)
+    return true
+  end
   note_alive(lane, state)
   if outcome == 'limited' then return note_limited(job, lane, state, cool_ms) end
   if outcome == 'account' then return note_refused(job, reason) end
-  if outcome == 'missing' then return note_missing(job, reason) end
-  return true
+  return note_missing(job, reason)
 end

@@ -47,8 +47,9 @@ local function release(job)
     if job.cancel then call('SREM', key('stop', job.worker), job.id) end
   end
   call('ZADD', ROOM, 'XX', 'INCR', 1, job.worker)
-  if job.probe and tonumber(call('HGET', key('lane', job.lane), 'probes') or '0') > 0 then
+  if job.probe and job.probe == call('HGET', key('lane', job.lane), 'ramp') then
     call('HINCRBY', key('lane', job.lane), 'probes', -1)
+    review(job.lane)
   end
   if call('HINCRBY', key('lane', job.lane), 'inflight', -1) <= 0 then tidy_lane(job.lane) end
 end
@@ -98,7 +99,7 @@ local function hold(job)
   local fields = {'place', 'held', 'state', 'running', 'begun', int(now)}
   job.place, job.state, job.begun = 'held', 'running', int(now)
   if not job.started then
-    job.started, job.blocked = int(now), int(blocked_ms(job, job.lane))
+    job.started, job.blocked = int(now), int(blocked_ms(job))
     for _, part in ipairs({'started', job.started, 'blocked', job.blocked}) do fields[#fields + 1] = part end
   end
   call('HSET', key('job', job.id), unpack(fields))

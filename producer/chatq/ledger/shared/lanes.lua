@@ -29,28 +29,36 @@ local function flow_parts(flow)
   return tonumber(fields[1]), fields[2], fields[3], string.sub(flow, from)
 end
 
+-- Whether jobs of the lane are better served elsewhere: it cools down for long, or its breaker is open, or the one call
+-- that is to prove it after a breaker or a pause is under way. A cool-down that was long is so to its end.
+local function is_out(lane)
+  local state = call('HMGET', key('lane', lane), 'cool', 'opened', 'out', 'window', 'probes')
+  local cool = tonumber(state[1] or '0')
+  if cool > now then return (state[2] or state[3]) ~= false or cool > now + LONG_COOL_MS end
+  return state[4] == '1' and tonumber(state[5] or '0') > 0
+end
+
 -- Looks after a lane that may have nothing to do any more: without flows nobody need ask for it, and without
 -- flows, calls in flight, a cool-down and failures to remember it is forgotten. (Not by a key's own time to live: a job
 -- that came meanwhile would lose the lane's clock, and the count of calls in flight, with it.)
 local function tidy_lane(lane)
   if call('EXISTS', key('flows', lane)) == 1 then return end
   call('ZREM', HUNGRY, lane)
-  local state = call('HMGET', key('lane', lane), 'inflight', 'cool', 'kept')
-  local kept = math.max(tonumber(state[2] or '0'), tonumber(state[3] or '0'))
-  if kept > now then
-    call('ZADD', LANES, int(kept), lane)
-  elseif tonumber(state[1] or '0') > 0 then
-    call('ZREM', LANES, lane)
+  local state = call('HMGET', key('lane', lane), 'inflight', 'cool', 'kept', 'out')
+  local cool, kept, due = tonumber(state[2] or '0'), tonumber(state[3] or '0'), nil
+  if cool > now then
+    due = cool
+  elseif state[4] and not is_out(lane) then
+    due = now    -- its flows are to come home
+  elseif kept > now then
+    due = kept
+  end
+  if due then
+    call('ZADD', LANES, int(due), lane)
   else
     call('ZREM', LANES, lane)
-    call('DEL', key('lane', lane))
+    if tonumber(state[1] or '0') <= 0 then call('DEL', key('lane', lane)) end
   end
-end
-
-local function is_out(lane)
-  local state = call('HMGET', key('lane', lane), 'cool', 'opened')
-  local cool = tonumber(state[1] or '0')
-  return cool > now + LONG_COOL_MS or (state[2] and cool > now)
 end
 
 -- The connection that serves a flow of `connection` now: itself, or the first of its fallbacks that can; nil when it is
@@ -78,12 +86,12 @@ local function lane_for(flow)
   return lane, server, connection
 end
 
--- Where a flow is: its lane, or nil when it is parked or has no jobs.
+-- Where a flow is: its lane, and the connection that serves it there; nil when it is parked or has no jobs.
 local function lane_now(flow)
   local _, connection, model = flow_parts(flow)
   local server = call('HGET', DIVERTED, flow)
   local lane = server and lane_of_fallback(server) or lane_of(connection, model)
-  return call('ZSCORE', key('flows', lane), flow) and lane or nil
+  if call('ZSCORE', key('flows', lane), flow) then return lane, server or connection end
 end
 
 local function take_flow(flow, lane)
@@ -95,7 +103,7 @@ local function take_flow(flow, lane)
 end
 
 -- Takes away a flow that has no jobs in line any more, or none that may go.
-local function close_flow(flow) take_flow(flow, lane_now(flow)) end
+local function close_flow(flow) take_flow(flow, (lane_now(flow))) end
 
 -- Puts a flow that has jobs where it is to be served; one that was empty enters at the lane's clock. Of those that
 -- enter at the same moment the highest priority goes first: the tokens between them weigh nothing else.
@@ -126,10 +134,13 @@ end
 local function move_flows(flows)
   table.sort(flows)
   for _, flow in ipairs(flows) do
-    local lane = lane_now(flow)
-    if (lane or call('SISMEMBER', PARKED, flow) == 1) and lane_for(flow) ~= lane then
-      take_flow(flow, lane)
-      put_flow(flow)
+    local lane, server = lane_now(flow)
+    if lane or call('SISMEMBER', PARKED, flow) == 1 then
+      local to, by = lane_for(flow)
+      if to ~= lane or by ~= server then
+        take_flow(flow, lane)
+        put_flow(flow)
+      end
     end
   end
 end
@@ -143,15 +154,14 @@ local function all_flows()
   return flows
 end
 
--- A lane has gone out of action, or has come back: flows that others can serve go to them, or come home.
-local function divert(lane)
-  local flows = call('ZRANGE', key('flows', lane), 0, -1)
-  local away = call('HGETALL', DIVERTED)
-  for i = 1, #away, 2 do
-    local _, connection, model = flow_parts(away[i])
-    if lane_of(connection, model) == lane then flows[#flows + 1] = away[i] end
-  end
-  move_flows(flows)
+-- Looks whether a lane went out of action or came back; then flows go where they are to be served by now. What waited for
+-- one that comes back may be anywhere.
+local function review(lane)
+  local k, out = key('lane', lane), is_out(lane)
+  if out == (call('HEXISTS', k, 'out') == 1) then return end
+  if out then call('HSET', k, 'out', '1') else call('HDEL', k, 'out') end
+  if call('HEXISTS', RULES, 'fallbacks') == 0 then return end
+  move_flows(out and call('ZRANGE', key('flows', lane), 0, -1) or all_flows())
 end
 
 -- The last of `count` new numbers. Jobs wait by them, and lanes for a slot: many of either come within a millisecond.
