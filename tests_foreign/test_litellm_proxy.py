@@ -104,14 +104,21 @@ def test_a_check_with_a_wrong_key_says_unauthorized(installation: Installation) 
     assert WRONG_KEY not in outcome.model_dump_json()
 
 
-def test_a_job_with_a_wrong_key_fails_in_the_proxys_words(installation: Installation) -> None:
-    record = installation.run("wrong-key", "Hi")
-    assert record.state == "failed"
-    assert record.error is not None
-    assert (record.error.code, record.error.http_status) == ("unauthorized", 400)
-    assert record.error.provider_message == "No connected db."
-    assert "master key" in record.error.remedy
-    assert WRONG_KEY not in record.model_dump_json()
+def test_a_job_with_a_wrong_key_waits_for_a_connection_that_paused_in_the_proxys_words(
+    installation: Installation,
+) -> None:
+    job = installation.queue.enqueue("wrong-key", "Hi")
+    pause = until(
+        lambda: installation.queue.overview()["connections"]["wrong-key"]["paused"], "wrong-key to pause"
+    )
+    record = installation.queue.get(job.id)
+    assert record.state == "queued"
+    [attempt] = record.attempts
+    assert (attempt.error_code, attempt.http_status, attempt.counted) == ("unauthorized", 400, False)
+    assert pause["code"] == "unauthorized"
+    assert "No connected db." in pause["message"]
+    assert "master key" in pause["remedy"]
+    assert WRONG_KEY not in record.model_dump_json() + repr(pause)
 
 
 def test_a_model_that_the_proxy_has_not_fails_the_job_in_the_proxys_words(installation: Installation) -> None:

@@ -10,6 +10,7 @@ from chatq.contract.errors import (
     BacklogFull,
     BatchInterrupted,
     ChatQueueError,
+    ConnectionPaused,
     InvalidJob,
     JobConflict,
     JobNotFinal,
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from chatq.client import AsyncChatQueue, ChatQueue
     from chatq.contract.record import Batch, JobError, JobRecord, Result
     from chatq.contract.status import StatusOutcome, StatusState
+    from chatq.contract.why import Why
 
 __all__ = [
     "AsyncChatQueue",
@@ -40,6 +42,7 @@ __all__ = [
     "ChatQueue",
     "ChatQueueError",
     "ConfigError",
+    "ConnectionPaused",
     "InvalidJob",
     "JobConflict",
     "JobError",
@@ -60,6 +63,7 @@ __all__ = [
     "UnknownConnection",
     "UnknownJob",
     "WaitTimeout",
+    "Why",
 ]
 
 # Imported when they are asked for: with pydantic and redis-py they take ten times as long as all the rest, and
@@ -73,6 +77,7 @@ _HOMES = {
     "Result": "chatq.contract.record",
     "StatusOutcome": "chatq.contract.status",
     "StatusState": "chatq.contract.status",
+    "Why": "chatq.contract.why",
 }
 
 

@@ -8,18 +8,21 @@ from __future__ import annotations
 from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Final, Self
 
 from chatq.contract.errors import BatchInterrupted, ChatQueueError
 from chatq.contract.job import Job
 from chatq.contract.record import Batch, JobRecord
 from chatq.contract.settings import Settings
 from chatq.contract.status import ModelList, StatusOutcome
+from chatq.contract.why import Why
 from chatq.core import CHUNK_BYTES, CHUNK_JOBS, Core
 from chatq.ledger.ledger import Entry
 from chatq.ledger.locate import locator, redis_py_url
 from chatq.ledger.server import AsyncServer, Locate, Server
 from chatq.steps import drive, drive_async
+
+PAUSED_BY_HAND: Final = "Paused by hand."
 
 JobLike = Job | Mapping[str, Any] | str
 """A job, its mapping, or (where a connection is given beside it) just its prompt."""
@@ -109,9 +112,14 @@ class ChatQueue:
         """The record of a job as it is now; never blocks. Raises `UnknownJob`."""
         return drive(self._core.get(job_id), self._server)
 
-    def wait(self, job_id: str, timeout: float | None = None) -> JobRecord:
-        """The final record of a job. Raises `UnknownJob`, and `WaitTimeout` after `timeout` seconds."""
-        return drive(self._core.wait(job_id, timeout), self._server)
+    def wait(self, job_id: str, timeout: float | None = None, *, through_pauses: bool = True) -> JobRecord:
+        """The final record of a job. Raises `UnknownJob`, and `WaitTimeout` after `timeout` seconds: it says why the
+        job waits. `through_pauses=False`: a job that waits for a paused connection raises `ConnectionPaused`."""
+        return drive(self._core.wait(job_id, timeout, through_pauses=through_pauses), self._server)
+
+    def why(self, job_id: str) -> Why:
+        """Why a job does not run now, and when it will. Raises `UnknownJob`."""
+        return drive(self._core.why(job_id), self._server)
 
     def cancel(self, job_id: str) -> JobRecord:
         """Cancel a job. One that waits is final at once; one that runs when its worker has stopped it."""
@@ -191,8 +199,19 @@ class ChatQueue:
         return drive(self._core.model_list(connection, timeout), self._server)
 
     def test_message(self, connection: str, timeout: float = 120) -> JobRecord:
-        """Send one short message as a job like any other, and return its final record. Raises as `wait`."""
+        """Send one short message as a job like any other, and return its final record. Raises as `wait`, and
+        `ConnectionPaused`: then the message was cancelled."""
         return drive(self._core.test_message(connection, timeout), self._server)
+
+    def pause(self, connection: str, message: str = PAUSED_BY_HAND) -> None:
+        """Pause a connection: its jobs wait until it is resumed, calls in flight go on. `message`: why, for whoever
+        asks. Raises `UnknownConnection`."""
+        drive(self._core.pause(connection, message), self._server)
+
+    def resume(self, connection: str) -> bool:
+        """End the pause of a connection, whatever it was paused for; its calls then set in one by one. False when it
+        was not paused. Raises `UnknownConnection`."""
+        return drive(self._core.resume(connection), self._server)
 
     def settings(self) -> Settings:
         """The settings that hold here: those of config.yaml, or those that the workers published."""
@@ -249,9 +268,17 @@ class AsyncChatQueue:
         """As `ChatQueue.get`."""
         return await drive_async(self._core.get(job_id), self._server)
 
-    async def wait(self, job_id: str, timeout: float | None = None) -> JobRecord:
+    async def wait(
+        self, job_id: str, timeout: float | None = None, *, through_pauses: bool = True
+    ) -> JobRecord:
         """As `ChatQueue.wait`."""
-        return await drive_async(self._core.wait(job_id, timeout), self._server)
+        return await drive_async(
+            self._core.wait(job_id, timeout, through_pauses=through_pauses), self._server
+        )
+
+    async def why(self, job_id: str) -> Why:
+        """As `ChatQueue.why`."""
+        return await drive_async(self._core.why(job_id), self._server)
 
     async def cancel(self, job_id: str) -> JobRecord:
         """As `ChatQueue.cancel`."""
@@ -328,6 +355,14 @@ class AsyncChatQueue:
     async def test_message(self, connection: str, timeout: float = 120) -> JobRecord:
         """As `ChatQueue.test_message`."""
         return await drive_async(self._core.test_message(connection, timeout), self._server)
+
+    async def pause(self, connection: str, message: str = PAUSED_BY_HAND) -> None:
+        """As `ChatQueue.pause`."""
+        await drive_async(self._core.pause(connection, message), self._server)
+
+    async def resume(self, connection: str) -> bool:
+        """As `ChatQueue.resume`."""
+        return await drive_async(self._core.resume(connection), self._server)
 
     async def settings(self) -> Settings:
         """As `ChatQueue.settings`."""

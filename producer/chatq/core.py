@@ -14,6 +14,7 @@ from chatq.contract.check import check, unknown_connection
 from chatq.contract.errors import (
     BacklogFull,
     ChatQueueError,
+    ConnectionPaused,
     JobConflict,
     JobNotFinal,
     NoWorker,
@@ -23,10 +24,11 @@ from chatq.contract.errors import (
     WaitTimeout,
 )
 from chatq.contract.job import Job
-from chatq.contract.record import Batch, JobRecord
+from chatq.contract.record import Batch, JobRecord, rfc3339
 from chatq.contract.settings import Settings
 from chatq.contract.states import State
 from chatq.contract.status import ModelList, StatusOutcome, StatusState
+from chatq.contract.why import START_A_WORKER, Why, explained
 from chatq.ledger.ledger import Enqueued, Entry, Ledger, Overview
 from chatq.steps import Hear, Pause, Steps
 
@@ -126,8 +128,16 @@ class Core:
             raise unknown_job(job_id)
         return JobRecord.model_validate_json(record)
 
-    def wait(self, job_id: str, timeout: float | None) -> Steps[JobRecord]:
-        """The final record of a job. Raises `UnknownJob`, `WaitTimeout` after `timeout` seconds."""
+    def why(self, job_id: str) -> Steps[Why]:
+        """Why a job does not run now. Raises `UnknownJob`."""
+        facts = yield self.ledger.why(job_id)
+        if facts is None:
+            raise unknown_job(job_id)
+        return explained(job_id, facts)
+
+    def wait(self, job_id: str, timeout: float | None, *, through_pauses: bool = True) -> Steps[JobRecord]:
+        """The final record of a job. Raises `UnknownJob`, `WaitTimeout` after `timeout` seconds; without
+        `through_pauses`, `ConnectionPaused` when the job is seen to wait for a paused connection."""
         deadline = None if timeout is None else time.monotonic() + timeout
         channel = self.ledger.keys.done(job_id)
         yield Hear(channel, 0)
@@ -137,11 +147,21 @@ class Core:
                 return record
             left = POLL_S if deadline is None else min(POLL_S, deadline - time.monotonic())
             if left <= 0:
+                why = yield from self.why(job_id)
                 raise WaitTimeout(
-                    f"Job {job_id} is {record.state} after {timeout:g} s.",
-                    remedy="It goes on; wait or get it again, or ask `chatq status` whether workers are alive.",
+                    f"Job {job_id} is {record.state} after {timeout:g} s. {one_line(why.message)}",
+                    remedy=f"{why.remedy or 'It goes on.'} Wait or get it again; or ask: chatq why {job_id}",
                 )
-            yield Hear(channel, left)
+            heard = yield Hear(channel, left)
+            if not heard and not through_pauses:
+                yield from self._not_behind_a_pause(job_id)
+
+    def _not_behind_a_pause(self, job_id: str) -> Steps[None]:
+        """Raises `ConnectionPaused` when the job waits for a paused connection."""
+        why = yield from self.why(job_id)
+        if why.reason == "paused":
+            message = f"Job {job_id} waits. {one_line(why.message)}"
+            raise ConnectionPaused(message, remedy=why.remedy or "", connection=why.connection)
 
     def cancel(self, job_id: str) -> Steps[JobRecord]:
         """Cancel a job; its record now. A running one is final when its worker has stopped it.
@@ -236,11 +256,7 @@ class Core:
 
     def _ask(self, kind: str, connection: str, timeout: float) -> Steps[bytes]:
         """The answer of a worker. Raises `UnknownConnection`, `NoWorker`, `WaitTimeout` after `timeout` seconds."""
-        settings = yield from self.settings()
-        if connection not in settings.connections:
-            settings = yield from self.settings(fresh=True)
-        if connection not in settings.connections:
-            raise unknown_connection(connection, settings)
+        yield from self._known(connection)
         question_id = new_job_id()
         question = orjson.dumps({"id": question_id, "kind": kind, "connection": connection})
         channel = self.ledger.keys.answered(question_id)
@@ -253,7 +269,7 @@ class Core:
                 if not (yield self.ledger.ask(question)):
                     raise NoWorker(
                         f"No worker is alive that could be asked about connection {connection}.",
-                        remedy="Start one: chatq worker (or chatq up).",
+                        remedy=START_A_WORKER,
                     )
                 ask_again_at = time.monotonic() + ASK_AGAIN_S
             answer = yield self.ledger.answered(question_id)
@@ -303,7 +319,11 @@ class Core:
         return ModelList(tuple(answer["models"]), datetime.fromisoformat(answer["fetched_at"]))
 
     def test_message(self, connection: str, timeout: float) -> Steps[JobRecord]:
-        """Send one short message down the path of every job; the final record. Raises as `enqueue` and `wait`."""
+        """Send one short message down the path of every job; the final record.
+
+        Raises as `enqueue` and `wait`; and `ConnectionPaused`, when the message was cancelled because it would wait for
+        a paused connection.
+        """
         job = Job(
             connection=connection,
             prompt=TEST_PROMPT,
@@ -312,12 +332,41 @@ class Core:
             metadata={"made_by": "test message"},
         )
         record = yield from self.enqueue(job)
+        try:
+            return (yield from self.wait(record.id, timeout, through_pauses=False))
+        except ConnectionPaused as paused:
+            record = yield from self.cancel(record.id)
+            if record.state is State.CANCELLED:
+                raise ConnectionPaused(
+                    f"{paused.message} The test message was cancelled.",
+                    remedy=paused.remedy,
+                    connection=connection,
+                ) from None
         return (yield from self.wait(record.id, timeout))
+
+    def _known(self, connection: str) -> Steps[None]:
+        """Raises `UnknownConnection` unless the settings, ours or the latest published, have the connection."""
+        settings = yield from self.settings()
+        if connection not in settings.connections:
+            settings = yield from self.settings(fresh=True)
+        if connection not in settings.connections:
+            raise unknown_connection(connection, settings)
+
+    def pause(self, connection: str, message: str) -> Steps[None]:
+        """Pause a connection until it is resumed. Raises `UnknownConnection`."""
+        yield from self._known(connection)
+        yield self.ledger.pause(connection, message=message)
+
+    def resume(self, connection: str) -> Steps[bool]:
+        """Resume a connection; False when it was not paused. Raises `UnknownConnection`."""
+        yield from self._known(connection)
+        return bool((yield self.ledger.resume(connection)))
 
     # The whole
 
     def overview(self) -> Steps[dict[str, Any]]:
-        """The status of the whole, as the interface says."""
+        """The status of the whole, as the interface says. Beyond that, of each connection: `next_probe_at` (of an open
+        breaker) and `served_by` (itself, or the fallback that stands in; None when it is paused and none does)."""
         settings = yield from self.settings()
         names = list(settings.connections)
         overview: Overview = yield self.ledger.overview(names)
@@ -329,21 +378,32 @@ class Core:
         return {
             "workers": len(overview.workers),
             "slots": sum(worker.slots for worker in overview.workers),
-            "running": sum(running for _, running in overview.connections.values()),
-            "waiting": sum(queued for queued, _ in overview.connections.values()),
+            "running": sum(facts.running for facts in overview.connections.values()),
+            "waiting": sum(facts.queued for facts in overview.connections.values()),
             "connections": {
                 name: {
                     "source": settings.connections[name].source,
-                    "waiting": overview.connections[name][0],
-                    "running": overview.connections[name][1],
-                    "paused": None,
-                    "cooling_until": overview.cooling.get(name),
-                    "breaker": "closed",
+                    "waiting": facts.queued,
+                    "running": facts.running,
+                    "paused": None if facts.pause is None else orjson.loads(facts.pause),
+                    "cooling_until": _moment(facts.cooling_until_ms),
+                    "breaker": facts.breaker,
+                    "next_probe_at": _moment(facts.next_probe_ms),
+                    "served_by": facts.served_by,
                     "status": states[name],
                 }
-                for name in names
+                for name, facts in overview.connections.items()
             },
         }
+
+
+def _moment(ms: int | None) -> str | None:
+    return None if ms is None else rfc3339(datetime.fromtimestamp(ms / 1000, UTC))
+
+
+def one_line(sentences: str) -> str:
+    """Sentences that stand one a line."""
+    return sentences.replace("\n", " ")
 
 
 def new_job_id() -> str:

@@ -49,11 +49,18 @@ def installation(gzip_bomb: str, tmp_path_factory: pytest.TempPathFactory) -> It
         },
         "strict": {"source": "custom", "url": "simulator", "model": "demo", "post_processing": "strict"},
         "cooling": {"source": "custom", "url": "simulator", "model": "demo", "limits": {"scope": "cooling"}},
-        "bad-key": {
-            "source": "openai", "url": "simulator", "model": "gpt-5-mini", "api_key": "env:TEST_WRONG_KEY",
+        **{
+            name: {"source": "openai", "url": "simulator", "model": "gpt-5-mini", "api_key": f"env:{key}"}
+            for name, key in {
+                "bad-key": "TEST_WRONG_KEY",
+                "bad-key-again": "TEST_WRONG_KEY",
+                "no-key": "TEST_NO_SUCH_KEY",
+                "no-key-for-commands": "TEST_NO_SUCH_KEY",
+            }.items()
         },
-        "no-key": {
-            "source": "openai", "url": "simulator", "model": "gpt-5-mini", "api_key": "env:TEST_NO_SUCH_KEY",
+        **{
+            name: {"source": "custom", "url": "simulator", "model": "demo", "limits": {"scope": name}}
+            for name in ("no-money", "no-money-for-a-while", "halted")
         },
         "nobody-there": {
             "source": "custom", "url": "http://127.0.0.1:9", "model": "demo", "retry": {"max_attempts": 1},

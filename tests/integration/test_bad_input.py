@@ -86,7 +86,12 @@ def jobs_of(installation: Installation) -> set[str]:
         (["result", "no-such-job"], 1, "no job 'no-such-job'"),
         (["cancel", "batch_0"], 1, "no batch 'batch_0'"),
         (["worker", "--pool", "prefork"], 2, "unrecognized arguments: --pool prefork"),
-        (["submit", "no-key", "job:cli-no-key Say hi", "--wait"], 1, "Set TEST_NO_SUCH_KEY"),
+        (["submit", "no-key-for-commands", "job:cli-no-key Say hi", "--wait"], 1, "Set TEST_NO_SUCH_KEY"),
+        (["why", "no-such-job"], 1, "no job 'no-such-job'"),
+        (["connections", "pause", "smi"], 2, 'did you mean "sim"?'),
+        (["connections", "resume", "smi"], 2, 'did you mean "sim"?'),
+        (["connections", "pause"], 2, "name a connection"),
+        (["connections", "resume"], 2, "name a connection"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else None,
 )

@@ -81,13 +81,19 @@ def test_no_key_is_ever_written_anywhere_and_no_prompt_into_a_message_or_a_log(
     said: tuple[Installation, list[str]],
 ) -> None:
     installation, commands = said
+    refused = installation.queue.enqueue("wrong", f"job:wrong-key {PROMPT}")
+    until(
+        lambda: installation.queue.overview()["connections"]["wrong"]["paused"], "the wrong key to be refused"
+    )
     jobs = [
         installation.run("openai", f"job:good-key {PROMPT}"),
-        installation.run("wrong", f"job:wrong-key {PROMPT}"),
+        installation.queue.get(refused.id),
         installation.run("openai", f"job:retried {PROMPT} [sim: server_error first 1]"),
         installation.run("openai", f"job:odd-answer {PROMPT} [sim: html_page 200 first 1]"),
     ]
-    assert [job.state for job in jobs] == ["succeeded", "failed", "succeeded", "succeeded"]
+    assert [job.state for job in jobs] == ["succeeded", "queued", "succeeded", "succeeded"]
+    overview, why = installation.queue.overview(), installation.queue.why(refused.id)
+    assert overview["connections"]["wrong"]["paused"]["code"] == why.paused.code == "unauthorized"  # type: ignore[union-attr]
     assert [attempt["headers"]["authorization"] for attempt in requests(installation, "good-key")] == [
         f"***{OPENAI_KEY[-4:]}"
     ]
@@ -96,7 +102,14 @@ def test_no_key_is_ever_written_anywhere_and_no_prompt_into_a_message_or_a_log(
     assert worker.wait() == 0
 
     written = "\n".join(
-        [*commands, *everything(installation), worker.log, *(job.model_dump_json() for job in jobs)]
+        [
+            *commands,
+            *everything(installation),
+            worker.log,
+            *(job.model_dump_json() for job in jobs),
+            repr(overview),
+            why.model_dump_json(),
+        ]
     )
     for key in (OPENAI_KEY, WRONG_KEY):
         for start in range(3, len(key) - 8):

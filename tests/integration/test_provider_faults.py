@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
-from installation import WAIT_S, WRONG_KEY, Installation
+from installation import WAIT_S, WRONG_KEY, Installation, until
 
 from chatq import JobRecord
 
@@ -16,6 +17,15 @@ def failed(record: JobRecord, code: str) -> JobRecord:
     assert record.error is not None, record
     assert (record.state, record.error.code) == ("failed", code)
     return record
+
+
+def paused(installation: Installation, connection: str, prompt: str) -> tuple[JobRecord, dict[str, Any]]:
+    """The record of a job for which its connection paused, and why. No other test uses the connection."""
+    job = installation.queue.enqueue(connection, prompt)
+    pause = until(
+        lambda: installation.queue.overview()["connections"][connection]["paused"], f"{connection} to pause"
+    )
+    return installation.queue.get(job.id), pause
 
 
 def test_a_429_costs_no_attempt_and_the_job_goes_when_the_lane_has_cooled_down(
@@ -59,24 +69,55 @@ def test_a_job_fails_when_its_attempts_are_used_up(installation: Installation) -
     assert record.error.retryable
 
 
-def test_a_refused_key_fails_the_job_with_the_providers_words_and_without_the_key(
+def test_a_refused_key_pauses_its_connection_with_the_providers_words_and_without_the_key(
     installation: Installation,
 ) -> None:
-    record = failed(installation.run("bad-key", "job:refused-key Say hi"), "unauthorized")
-    assert record.error is not None
-    assert record.error.http_status == 401
-    assert (record.error.provider_message or "").startswith("Incorrect API key provided: [key]")
-    assert "api_key" in record.error.remedy
-    text = record.model_dump_json()
-    assert not any(WRONG_KEY[start : start + 6] in text for start in range(3, len(WRONG_KEY) - 5))
+    record, pause = paused(installation, "bad-key", "job:refused-key Say hi")
+    assert record.state == "queued"
+    [attempt] = record.attempts
+    assert (attempt.http_status, attempt.error_code, attempt.counted) == (401, "unauthorized", False)
+    assert pause["code"] == "unauthorized"
+    assert "Incorrect API key provided: [key]" in pause["message"]
+    assert "api_key" in pause["remedy"]
+    told = record.model_dump_json() + repr(pause) + installation.queue.why(record.id).model_dump_json()
+    assert not any(WRONG_KEY[start : start + 6] in told for start in range(3, len(WRONG_KEY) - 5))
 
 
-def test_a_key_that_is_not_set_fails_the_job_without_a_call(installation: Installation) -> None:
-    record = failed(installation.run("no-key", "job:no-key Say hi"), "key_missing")
-    assert record.attempts == []
-    assert record.error is not None
-    assert "TEST_NO_SUCH_KEY" in record.error.message
+def test_jobs_behind_a_refused_key_are_not_called(installation: Installation) -> None:
+    record, _ = paused(installation, "bad-key-again", "job:before-the-pause Say hi")
+    behind = installation.queue.enqueue("bad-key-again", "job:behind-the-pause Say hi")
+    assert installation.queue.why(behind.id).reason == "paused"
+    assert installation.run("sim", "job:beside-the-pause Say hi").state == "succeeded"
+    assert installation.simulator.counts("behind-the-pause")["received"] == 0
+    assert {installation.queue.cancel(waiting.id).state for waiting in (record, behind)} == {"cancelled"}
+
+
+def test_a_key_that_is_not_set_pauses_its_connection_without_a_call(installation: Installation) -> None:
+    record, pause = paused(installation, "no-key", "job:no-key Say hi")
+    assert (record.state, record.attempts) == ("queued", [])
+    assert pause["code"] == "key_missing"
+    assert "TEST_NO_SUCH_KEY" in pause["message"]
+    assert "Set TEST_NO_SUCH_KEY" in pause["remedy"]
     assert installation.simulator.counts("no-key")["received"] == 0
+
+
+def test_an_account_without_money_pauses_its_connection(installation: Installation) -> None:
+    record, pause = paused(installation, "no-money", "job:no-money [sim: quota_exhausted first 1]")
+    assert record.state == "queued"
+    [attempt] = record.attempts
+    assert (attempt.error_code, attempt.counted, attempt.maybe_charged) == ("quota_exhausted", False, False)
+    assert pause["code"] == "quota_exhausted"
+    assert pause["remedy"]
+
+
+def test_after_a_resume_the_job_that_was_refused_succeeds(installation: Installation) -> None:
+    name = "no-money-for-a-while"
+    refused, _ = paused(installation, name, "job:money-again [sim: quota_exhausted first 1]")
+    assert installation.queue.resume(name)
+    record = installation.queue.wait(refused.id, WAIT_S)
+    assert record.state == "succeeded"
+    assert [attempt.counted for attempt in record.attempts] == [False, True]
+    assert installation.queue.overview()["connections"][name]["paused"] is None
 
 
 def test_a_silent_provider_is_given_up_after_the_timeout(installation: Installation) -> None:
@@ -120,7 +161,6 @@ def test_a_provider_that_cannot_be_reached_uses_an_attempt_and_the_reason_is_sai
         ("error_in_200", "server_error"),
         ("overloaded", "server_error"),
         ("redirect", "redirected"),
-        ("quota_exhausted", "quota_exhausted"),
     ],
 )
 def test_a_spoilt_answer_fails_its_job_with(installation: Installation, fault: str, code: str) -> None:
@@ -131,6 +171,8 @@ def test_a_spoilt_answer_fails_its_job_with(installation: Installation, fault: s
     assert (attempt.error_code, attempt.maybe_charged) == (code, False)
     assert record.error is not None
     assert record.error.remedy
+    # And the lane goes on; without a success between them, failures in a row open its breaker.
+    assert installation.run("once", f"job:after-{name} Say hi").state == "succeeded"
 
 
 def test_an_answer_larger_than_allowed_is_not_taken_in(installation: Installation) -> None:

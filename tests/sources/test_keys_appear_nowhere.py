@@ -54,6 +54,8 @@ class Aftermath(NamedTuple):
     flower: str
     told: str
     """What the caller's commands and errors said."""
+    pauses: str
+    """Why connections are paused, and why jobs wait for them."""
 
 
 class Wire:
@@ -177,8 +179,9 @@ def aftermath(tmp_path_factory: pytest.TempPathFactory, odd: OddProvider) -> Ite
             installation.release_answers()
             told = [queue.check(name).model_dump_json() for name in others]
             told += [json.dumps(queue.models(name)) for name in ("openai", "wrong-claude")]
-            commands = ("list", "check echo", "test echo", "check echo-headers", "test echo-headers")
-            for ended in (installation.command("connections", *words.split()) for words in commands):
+            actions = ("list", "check echo", "test echo", "check echo-headers", "test echo-headers")
+            commands = ["status", f"why {jobs[-1].id}", *(f"connections {action}" for action in actions)]
+            for ended in (installation.command(*words.split()) for words in commands):
                 told.append(ended.stdout + ended.stderr)
             assert queue.wait(held.id, WAIT_S).state == "succeeded"
             pages = [flower.page(f"/api/task/info/{job.id}") for job in (*jobs[:3], *jobs[-4:])]
@@ -193,6 +196,7 @@ def aftermath(tmp_path_factory: pytest.TempPathFactory, odd: OddProvider) -> Ite
                 wire.until_quiet("the end of the wire"),
                 "\n".join(pages),
                 "\n".join(told),
+                "\n".join([repr(queue.overview()), *(queue.why(job.id).model_dump_json() for job in jobs)]),
             )
         finally:
             flower.end()
@@ -216,13 +220,19 @@ def test_the_keys_were_really_used(aftermath: Aftermath, odd: OddProvider) -> No
     assert states[: len(NAMES)] == ["succeeded"] * len(NAMES)
     assert '"code":"internal"' in aftermath.records
     assert '"code":"timeout"' in aftermath.records
-    assert "[key]" in aftermath.records
+    assert states[len(NAMES) : 2 * len(NAMES)] == ["queued"] * len(NAMES)
+    assert aftermath.records.count('"error_code":"unauthorized","counted":false') >= len(NAMES)
+    assert "[key]" in aftermath.pauses
     assert "Team [header] may not, with [header]: [key] is unknown" in aftermath.records
     assert "Team [header] may not, with [header]: [key] is unknown" in aftermath.told
 
 
 def test_no_key_is_in_a_record_or_an_error(aftermath: Aftermath) -> None:
     assert betrayed(aftermath.records) == []
+
+
+def test_no_key_is_in_what_is_said_of_a_pause(aftermath: Aftermath) -> None:
+    assert betrayed(aftermath.pauses) == []
 
 
 def test_no_key_is_told_to_the_caller_but_the_ends_of_long_ones(aftermath: Aftermath) -> None:

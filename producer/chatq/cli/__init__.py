@@ -59,6 +59,8 @@ def _parser() -> argparse.ArgumentParser:
     result.add_argument(
         "--timeout", type=_seconds, metavar="S", help="with --wait: seconds (default: no end)"
     )
+    why = command("why", "jobs", "why a job does not run, and when it will")
+    why.add_argument("job", metavar="JOB")
     cancel = command("cancel", "jobs", "cancel a job, or a batch")
     cancel.add_argument("job", metavar="JOB|BATCH")
 
@@ -69,10 +71,14 @@ def _parser() -> argparse.ArgumentParser:
     )
     render.add_argument("--stdin", action="store_true", help=argparse.SUPPRESS)
 
-    connections = command("connections", "connections", "list, check, or try connections")
-    connections.add_argument("action", choices=["list", "check", "models", "test"])
+    connections = command(
+        "connections", "connections", "list, check, try, limits, pause or resume connections"
+    )
+    actions = ["list", "check", "models", "test", "pause", "resume"]
+    connections.add_argument("action", choices=actions)
     connections.add_argument("connection", metavar="CONNECTION", nargs="?", help="default: all of them")
     connections.add_argument("--timeout", type=_seconds, default=60.0, metavar="S", help="default: 60 s")
+    connections.add_argument("--message", metavar="TEXT", help="with pause: why, for whoever asks")
 
     command("status", "status", "workers, connections, backlog at a glance")
     command("doctor", "doctor", "what is wrong with this installation, and the remedy")

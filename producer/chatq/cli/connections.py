@@ -1,4 +1,4 @@
-"""`chatq connections list|check|models|test`: is a connection set up right?"""
+"""`chatq connections ACTION`: is a connection set up right, and may it work?"""
 
 from __future__ import annotations
 
@@ -24,6 +24,8 @@ def connections(arguments: argparse.Namespace) -> int:
         "check": _check,
         "models": _models,
         "test": _test,
+        "pause": _pause,
+        "resume": _resume,
     }
     with ChatQueue(arguments.config) as queue:
         for notice in queue.settings().notices:
@@ -33,6 +35,13 @@ def connections(arguments: argparse.Namespace) -> int:
 
 def _names(queue: ChatQueue, arguments: argparse.Namespace) -> Sequence[str]:
     return [arguments.connection] if arguments.connection else list(queue.settings().connections)
+
+
+def _named(arguments: argparse.Namespace) -> bool:
+    """Whether a connection was named; says so when not."""
+    if arguments.connection is None:
+        print(f"chatq connections {arguments.action}: name a connection.", file=sys.stderr)
+    return arguments.connection is not None
 
 
 def _list(queue: ChatQueue, arguments: argparse.Namespace) -> int:
@@ -65,6 +74,14 @@ def _check(queue: ChatQueue, arguments: argparse.Namespace) -> int:
         outcome = queue.check(name, arguments.timeout)
         print(outcome.model_dump_json() if arguments.json else _told(outcome), flush=True)
         fine = fine and outcome.state in _FINE
+        pause = queue.overview()["connections"][name]["paused"]
+        if pause is not None:
+            # The check went past the pause; jobs do not.
+            print(
+                f"note: {name} is paused: {pause['message']}\n"
+                f"  Its jobs wait. Resume it: chatq connections resume {name}",
+                file=sys.stderr,
+            )
     return 0 if fine else 1
 
 
@@ -78,8 +95,7 @@ def _told(outcome: StatusOutcome) -> str:
 
 def _models(queue: ChatQueue, arguments: argparse.Namespace) -> int:
     """The models of one connection, an id on each line."""
-    if arguments.connection is None:
-        print("chatq connections models: name a connection.", file=sys.stderr)
+    if not _named(arguments):
         return 2
     models, fetched_at = queue.model_list(arguments.connection, arguments.timeout)
     print(json.dumps(models) if arguments.json else "\n".join(models))
@@ -96,8 +112,7 @@ def _models(queue: ChatQueue, arguments: argparse.Namespace) -> int:
 
 def _test(queue: ChatQueue, arguments: argparse.Namespace) -> int:
     """Send one short message; exit code 1 for a failure, and for an empty answer."""
-    if arguments.connection is None:
-        print("chatq connections test: name a connection.", file=sys.stderr)
+    if not _named(arguments):
         return 2
     record = queue.test_message(arguments.connection, arguments.timeout)
     if arguments.json:
@@ -115,3 +130,27 @@ def _test(queue: ChatQueue, arguments: argparse.Namespace) -> int:
         words = f"\n  {record.error.provider_message}" if record.error.provider_message else ""
         print(f"{record.state}: {record.error.message}{words}\n{record.error.remedy}", file=sys.stderr)
     return 0 if record.result is not None and record.result.text.strip() else 1
+
+
+def _pause(queue: ChatQueue, arguments: argparse.Namespace) -> int:
+    """Pause one connection."""
+    if not _named(arguments):
+        return 2
+    queue.pause(arguments.connection, **({"message": arguments.message} if arguments.message else {}))
+    if arguments.json:
+        print(json.dumps({"connection": arguments.connection, "paused": True}))
+    else:
+        print(f"{arguments.connection} is paused. Resume it: chatq connections resume {arguments.connection}")
+    return 0
+
+
+def _resume(queue: ChatQueue, arguments: argparse.Namespace) -> int:
+    """Resume one connection."""
+    if not _named(arguments):
+        return 2
+    resumed = queue.resume(arguments.connection)
+    if arguments.json:
+        print(json.dumps({"connection": arguments.connection, "paused": False, "resumed": resumed}))
+    else:
+        print(f"{arguments.connection} {'is resumed' if resumed else 'was not paused'}.")
+    return 0

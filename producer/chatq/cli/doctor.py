@@ -171,7 +171,7 @@ def _memory(client: redis.Redis) -> Iterator[Finding]:
 
 def _workers(settings: Settings, server: Server) -> Iterator[Finding]:
     overview = server.run(Ledger(settings.redis.key_prefix).overview(list(settings.connections)))
-    waiting = sum(queued for queued, _ in overview.connections.values())
+    waiting = sum(facts.queued for facts in overview.connections.values())
     if not overview.workers:
         yield Finding(
             "wrong" if waiting else "note",

@@ -1,4 +1,4 @@
-"""`chatq submit`, `result`, `cancel`: one job."""
+"""`chatq submit`, `result`, `why`, `cancel`: one job."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from chatq.client import ChatQueue
-from chatq.contract.errors import InvalidJob
+from chatq.contract.errors import ConnectionPaused, InvalidJob
 from chatq.contract.job import Job
 from chatq.contract.record import JobRecord
 from chatq.contract.states import State
@@ -24,14 +24,41 @@ def submit(arguments: argparse.Namespace) -> int:
             _print(record, as_json=arguments.json, brief=record.id)
             return 0
         print(f"job {record.id} is enqueued; waiting", file=sys.stderr)
-        return _show(queue.wait(record.id, arguments.timeout), as_json=arguments.json)
+        return _show(_wait(queue, record.id, arguments), as_json=arguments.json)
 
 
 def result(arguments: argparse.Namespace) -> int:
     """Print the answer of a final job, the state of another."""
     with ChatQueue(arguments.config) as queue:
-        record = queue.wait(arguments.job, arguments.timeout) if arguments.wait else queue.get(arguments.job)
+        record = _wait(queue, arguments.job, arguments) if arguments.wait else queue.get(arguments.job)
         return _show(record, as_json=arguments.json)
+
+
+def _wait(queue: ChatQueue, job_id: str, arguments: argparse.Namespace) -> JobRecord:
+    """The final record of a job. A paused connection does not keep a terminal: the job stays in line without us."""
+    try:
+        return queue.wait(job_id, arguments.timeout, through_pauses=False)
+    except ConnectionPaused as paused:
+        if arguments.json:
+            print(queue.get(job_id).model_dump_json())
+        raise ConnectionPaused(
+            paused.message,
+            remedy=f"{paused.remedy}\nThe job stays in line; come back with: chatq result {job_id} --wait",
+            connection=paused.connection,
+        ) from None
+
+
+def why(arguments: argparse.Namespace) -> int:
+    """Say why a job does not run. With --json the keys of `contract/why.py`."""
+    with ChatQueue(arguments.config) as queue:
+        answer = queue.why(arguments.job)
+    if arguments.json:
+        print(answer.model_dump_json())
+    else:
+        print(answer.message)
+        if answer.remedy is not None:
+            print(answer.remedy)
+    return 0
 
 
 def cancel(arguments: argparse.Namespace) -> int:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import argparse
 import json
+from typing import Any
 
 from chatq.cli.table import print_table
 from chatq.client import ChatQueue
+from chatq.contract.why import ConnectionPause, pause_remedy
 
 
 def status(arguments: argparse.Namespace) -> int:
@@ -24,14 +26,26 @@ def status(arguments: argparse.Namespace) -> int:
     if not workers and overview["waiting"]:
         print("No worker is alive: the jobs wait. Start one: chatq worker")
     rows = [
-        (name, facts["source"], str(facts["waiting"]), str(facts["running"]), _condition(facts))
+        (name, facts["source"], str(facts["waiting"]), str(facts["running"]), _condition(name, facts))
         for name, facts in overview["connections"].items()
     ]
     print_table(("CONNECTION", "SOURCE", "WAITING", "RUNNING", "CONDITION"), rows)
+    for name, facts in overview["connections"].items():
+        if facts["paused"] is not None:
+            pause = ConnectionPause(**facts["paused"])
+            print(f"\n{name} is paused since {facts['paused']['since']}: {pause.message}")
+            print(f"  {pause_remedy(name, pause)}")
     return 0
 
 
-def _condition(facts: dict[str, object]) -> str:
+def _condition(name: str, facts: dict[str, Any]) -> str:
+    """The worst first, and who stands in."""
+    served_by = facts["served_by"]
+    stands_in = f"; {served_by} stands in" if served_by not in {None, name} else ""
+    if facts["paused"] is not None:
+        return f"paused: {facts['paused']['code']}{stands_in}"
+    if facts["breaker"] == "open":
+        return f"failing; next try at {facts['next_probe_at']}{stands_in}"
     if facts["cooling_until"]:
-        return f"cooling until {facts['cooling_until']}"
-    return "ready"
+        return f"cooling until {facts['cooling_until']}{stands_in}"
+    return "failing; being tried" if facts["breaker"] == "half_open" else "ready"

@@ -13,6 +13,7 @@
     ├── BatchInterrupted                the caller's iterable raised; .batch_id was cancelled
     ├── WaitTimeout (also TimeoutError) the job goes on; only the wait ended
     ├── NoWorker                        asked of a worker, and none is alive
+    ├── ConnectionPaused                the job waits behind a pause; .connection, and .remedy says how it comes back
     └── ServerError                     Redis (or the embedded server)
         ├── ServerUnreachable
         ├── ServerRefused               wrong password, no permission
@@ -124,6 +125,17 @@ class NoWorker(ChatQueueError):
 
     code = "no_worker"
     retryable = True
+
+
+class ConnectionPaused(ChatQueueError):
+    """A job was waited for whose connection is paused, and no fallback stands in."""
+
+    code = "paused"
+    retryable = True
+
+    def __init__(self, message: str, *, remedy: str, connection: str) -> None:
+        super().__init__(message, remedy=remedy)
+        self.connection = connection
 
 
 class ServerError(ChatQueueError):

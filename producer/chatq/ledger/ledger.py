@@ -156,12 +156,25 @@ class WorkerFacts:
 
 
 @dataclass(frozen=True, slots=True)
+class ConnectionFacts:
+    """What goes on at a connection. `pause`: why it is paused, JSON. `served_by`: itself, or the fallback that stands
+    in; None when it is paused and none does. Moments in ms."""
+
+    queued: int
+    running: int
+    pause: bytes | None
+    cooling_until_ms: int | None
+    breaker: str
+    next_probe_ms: int | None
+    served_by: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class Overview:
-    """Live workers, and (queued, running) for each connection asked for."""
+    """Live workers, and the connections that were asked for."""
 
     workers: Sequence[WorkerFacts]
-    connections: Mapping[str, tuple[int, int]]
-    cooling: Mapping[str, str] = field(default_factory=dict)
+    connections: Mapping[str, ConnectionFacts]
 
 
 def flow_of(job: Job, model: str, batch_id: str) -> str:
@@ -172,6 +185,12 @@ def flow_of(job: Job, model: str, batch_id: str) -> str:
 
 def _text(value: bytes | str | int) -> str:
     return value.decode() if isinstance(value, bytes) else str(value)
+
+
+def _named(flat: Sequence[bytes | str | int]) -> dict[str, str]:
+    """Names and values that stand one after the other."""
+    texts = [_text(part) for part in flat]
+    return dict(zip(texts[::2], texts[1::2], strict=True))
 
 
 def _admitted(parts: Sequence[bytes]) -> list[Admitted]:
@@ -224,6 +243,10 @@ class Ledger:
     def read(self, job_ids: Sequence[str]) -> Call[list[bytes | None]]:
         """The records of jobs as JSON; None where there is none."""
         return self._call("read", *job_ids, decode=lambda reply: [item or None for item in reply])
+
+    def why(self, job_id: str) -> Call[dict[str, str] | None]:
+        """Why a job does not run: names and values, see `why.lua`. None when there is no such job."""
+        return self._call("why", job_id, decode=lambda reply: _named(reply) if reply else None)
 
     def cancel(self, job_id: str) -> Call[str]:
         """'unknown', 'cancelled', 'stopping', or the final state that the job already has."""
@@ -454,6 +477,17 @@ def _overview(reply: Any, connections: Sequence[str]) -> Overview:
         )
         for i in range(2, 2 + 5 * count, 5)
     ]
-    numbers = [int(item) for item in reply[2 + 5 * count :]]
-    counts = {name: (numbers[2 * i], numbers[2 * i + 1]) for i, name in enumerate(connections)}
-    return Overview(workers, counts)
+    rest = iter(reply[2 + 5 * count :])
+    facts = {
+        name: ConnectionFacts(
+            queued=int(next(rest)),
+            running=int(next(rest)),
+            pause=next(rest) or None,
+            cooling_until_ms=int(next(rest) or 0) or None,
+            breaker=_text(next(rest)),
+            next_probe_ms=int(next(rest) or 0) or None,
+            served_by=_text(next(rest)) or None,
+        )
+        for name in connections
+    }
+    return Overview(workers, facts)

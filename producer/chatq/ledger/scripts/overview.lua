@@ -2,7 +2,10 @@
 --
 -- ARGV[1..]  connections
 -- Returns {now in ms, number of workers, then for each: id, facts (JSON), slots, held, ms until its lease ends,
--- then for each connection: queued, running}.
+-- then for each connection: queued, running, why it is paused (JSON, or empty), ms until which its provider asked to wait
+-- (or empty), breaker ('closed', 'open', 'half_open': the time for a probe has come), ms of the next probe of an open one (or
+-- empty), the connection that serves its jobs (empty: none, it is paused)}.
+-- A connection has a lane for each model: what is told is the worst of those that its account uses now.
 -- Atomic, so that the numbers are of one moment.
 
 local reply = {int(now)}
@@ -15,9 +18,28 @@ for i = 1, #workers, 2 do
     reply[#reply + 1] = value
   end
 end
+
+-- A lane that cools down or remembers failures is among LANES: see `tidy_lane`.
+local accounts = {}
+for _, lane in ipairs(call('ZRANGE', LANES, 0, -1)) do
+  local condition = condition_of(lane)
+  local account = account_of(lane)
+  local worst = accounts[account] or {cool = 0, breaker = 'closed', probe = 0}
+  accounts[account] = worst
+  worst.cool = math.max(worst.cool, condition.cool)
+  if condition.breaker == 'open' or worst.breaker == 'closed' then worst.breaker = condition.breaker end
+  worst.probe = math.max(worst.probe, condition.probe)
+end
+
+local function moment_or_none(ms) return ms > 0 and int(ms) or '' end
+
 for _, connection in ipairs(ARGV) do
   local c = call('HMGET', key('connection', connection), 'queued', 'running')
-  reply[#reply + 1] = c[1] or '0'
-  reply[#reply + 1] = c[2] or '0'
+  local lane = lane_of_fallback(connection)
+  local worst = accounts[account_of(lane)] or {cool = 0, breaker = 'closed', probe = 0}
+  for _, value in ipairs({c[1] or '0', c[2] or '0', call('HGET', PAUSED, connection) or '', moment_or_none(worst.cool),
+    worst.breaker, moment_or_none(worst.probe), server_of(connection, lane) or ''}) do
+    reply[#reply + 1] = value
+  end
 end
 return reply

@@ -1,6 +1,9 @@
 
 -- Admission: who goes now.
 
+-- The share of a flow's turns: one step of priority is WEIGHT_STEP more.
+local function weight_of(flow) return WEIGHT_STEP ^ (tonumber(string.sub(flow, 1, 1)) - 5) end
+
 -- Fails the first job of a flow, which asks for more than its lane may ever have.
 local function finish_too_large(flow, id, need, limit)
   local job = load(id)
@@ -27,124 +30,133 @@ local function need_within(limits, facts, door)
   return need
 end
 
+-- A lane as admission finds it, limits included. `admit` counts on in it as jobs go: `taken` and `refused`, up to `most`;
+-- `room`: what the worker that got the last job has left; `behind`: workers that have more room than the next, and have not
+-- begun what they were given.
+local function read_lane(name, most)
+  local state = call('HMGET', key('lane', name), 'clock', 'inflight', 'cool', 'why', 'window', 'probes', 'ramp', 'out')
+  local limits = read_limits(name)
+  return {name = name, flows = key('flows', name), clock = tonumber(state[1] or '0'), inflight = tonumber(state[2] or '0'),
+    cool = tonumber(state[3] or '0'), why = state[4] or nil, window = tonumber(state[5] or nil),
+    probes = tonumber(state[6] or '0'), ramp = state[7] or nil, out = state[8] or nil, limits = limits, limited = are_limited(limits),
+    diverted = call('EXISTS', DIVERTED) == 1, doors = {}, most = most, taken = 0, refused = 0, room = 0, behind = 0}
+end
+
+-- What a job asks of the lane's allowances, as `need_within`. `facts`: its cost, connection, size and cap.
+local function need_in_lane(lane, facts, server)
+  local name = server or facts[2]
+  if lane.doors[name] == nil then lane.doors[name] = call('HEXISTS', RULES, 'door:' .. name) == 1 end
+  return need_within(lane.limits, facts, lane.doors[name])
+end
+
+-- What stands in the way of a lane's next job: why, and the ms until a try is worth it. nil when nothing does; third then
+-- the job: {flow, tag, line, id, facts, server, worker, claims, reserved, too_large, limit}.
+-- The one place that says so: for `admit`, which lets jobs go, and for those who ask why one does not. It writes nothing.
+local function in_the_way(lane)
+  if lane.cool > now then return lane.why == 'breaker' and 'breaker' or 'cooling', lane.cool - now end
+  local first = call('ZRANGE', lane.flows, 0, 0, 'WITHSCORES')
+  if not first[1] then return 'empty', RECHECK_MS end
+  local concurrency = lane.limits.concurrency
+  if concurrency and lane.inflight >= concurrency then return 'concurrency', RECHECK_MS end
+  if lane.window and lane.probes >= lane.window then return 'ramp', RECHECK_MS end
+  local enough = lane.taken + lane.refused >= lane.most
+  if enough and (lane.room > 0 or lane.refused > 0) then return 'more', 0 end
+  local roomy, claims
+  while true do
+    roomy = call('ZREVRANGE', ROOM, lane.behind, lane.behind, 'WITHSCORES')
+    if not roomy[1] then break end
+    claims = key('claims', roomy[1])
+    if call('ZCARD', claims) < CLAIMS_PER_WORKER then break end
+    lane.behind = lane.behind + 1
+  end
+  local full = not roomy[1] or (tonumber(roomy[2]) <= 0 and lane.inflight >= BEYOND_SLOTS)
+  if full and lane.behind > 0 then return 'claims', BEGIN_RECHECK_MS end
+  if full then return roomy[1] and 'slots' or 'no_worker', RECHECK_MS end
+  local flow = first[1]
+  local line = key(LINES, flow)
+  local id = call('ZRANGE', line, 0, 0)[1]
+  local facts = call('HMGET', key('job', id), 'cost', 'connection', 'size', 'cap')
+  local server = lane.diverted and call('HGET', DIVERTED, flow) or nil
+  local reserved, too_large, limit = nil, nil, nil
+  if lane.limited then
+    reserved, too_large, limit = need_in_lane(lane, facts, server)
+    if not too_large then
+      local wait, kind = wait_for(lane.limits, reserved)
+      if wait > 0 then return kind, math.ceil(wait) end
+    end
+  end
+  -- Asked only now, so that a lane that took its turn and lacks a slot for the next is known to lack it.
+  if enough then return 'more', 0 end
+  return nil, RECHECK_MS, {flow = flow, tag = tonumber(first[2]), line = line, id = id, facts = facts, server = server,
+    worker = roomy[1], claims = claims, reserved = reserved, too_large = too_large, limit = limit}
+end
+
 -- Admits up to `max` jobs of a lane. Each gets a worker, a claim and a token, and what it asks of the lane's allowances.
 -- Returns the admitted as a flat list of (id, connection, token, worker), then why no more may go now, and the ms until a
 -- try is worth it.
 -- Start-time fair queueing: the flow with the lowest tag goes first, and is charged cost/weight.
-local function admit(lane, max, nonce, admitted)
-  local k, flows = key('lane', lane), key('flows', lane)
-  local function read() return call('HMGET', k, 'clock', 'inflight', 'cool', 'why', 'window', 'probes', 'ramp', 'out') end
-  local state = read()
-  local cool = tonumber(state[3] or '0')
-  if cool > now then
-    call('ZADD', LANES, 'XX', int(cool), lane)
-    call('ZREM', HUNGRY, lane)
-    return state[4] == 'breaker' and 'breaker' or 'cooling', cool - now
+local function admit(name, max, nonce, admitted)
+  local k = key('lane', name)
+  local lane = read_lane(name, max)
+  if lane.out and lane.cool <= now then
+    review(name)
+    lane = read_lane(name, max)
   end
-  if state[8] then
-    review(lane)
-    state = read()
-  end
-  local clock, inflight = tonumber(state[1] or '0'), tonumber(state[2] or '0')
-  local window, probes = tonumber(state[5] or nil), tonumber(state[6] or '0')
-  local limits = read_limits(lane)
-  local limited = are_limited(limits)
-  local diverted = call('EXISTS', DIVERTED) == 1
-  local doors = {}
-  local reason, wait = nil, RECHECK_MS
-  local taken, refused = 0, 0
-  local left = 0    -- room of the worker that got the last job
-  local behind = 0  -- workers that have more room than the next, and have not begun what they were given
+  local reason, wait, job
   while true do
-    local first = call('ZRANGE', flows, 0, 0, 'WITHSCORES')
-    if not first[1] then reason = 'empty' break end
-    if limits.concurrency and inflight >= limits.concurrency then reason = 'concurrency' break end
-    if window and probes >= window then reason = 'ramp' break end
-    if taken + refused >= max and (left > 0 or refused > 0) then reason, wait = 'more', 0 break end
-    local roomy, claims
-    while true do
-      roomy = call('ZREVRANGE', ROOM, behind, behind, 'WITHSCORES')
-      if not roomy[1] then break end
-      claims = key('claims', roomy[1])
-      if call('ZCARD', claims) < CLAIMS_PER_WORKER then break end
-      behind = behind + 1
-    end
-    local full = not roomy[1] or (tonumber(roomy[2]) <= 0 and inflight >= BEYOND_SLOTS)
-    if full and behind > 0 then reason, wait = 'claims', BEGIN_RECHECK_MS break end
-    if full then reason = roomy[1] and 'slots' or 'no_worker' break end
-    local flow = first[1]
-    local line = key(LINES, flow)
-    local id = call('ZRANGE', line, 0, 0)[1]
-    local k_job = key('job', id)
-    local facts = call('HMGET', k_job, 'cost', 'connection', 'size', 'cap')
-    local server = diverted and call('HGET', DIVERTED, flow) or nil
-    local reserved, too_large, limit = nil, nil, nil
-    if limited then
-      local name = server or facts[2]
-      if doors[name] == nil then doors[name] = call('HEXISTS', RULES, 'door:' .. name) == 1 end
-      reserved, too_large, limit = need_within(limits, facts, doors[name])
-      if not too_large then
-        wait, reason = wait_for(limits, reserved)
-        if wait > 0 then
-          wait = math.ceil(wait)
-          break
-        end
-        wait = RECHECK_MS
-      end
-    end
-    -- Asked only now, so that a lane that took its turn and lacks a slot for the next is known to lack it.
-    if taken + refused >= max then reason, wait = 'more', 0 break end
-    if too_large then
-      finish_too_large(flow, id, too_large, limit)
-      refused = refused + 1
+    reason, wait, job = in_the_way(lane)
+    if reason then break end
+    if job.too_large then
+      finish_too_large(job.flow, job.id, job.too_large, job.limit)
+      lane.refused = lane.refused + 1
     else
-      call('ZREM', line, id)
-      clock = math.max(clock, tonumber(first[2]))
-      if call('EXISTS', line) == 0 then
-        call('ZREM', flows, flow)
-        if server then call('HDEL', DIVERTED, flow) end
+      call('ZREM', job.line, job.id)
+      lane.clock = math.max(lane.clock, job.tag)
+      if call('EXISTS', job.line) == 0 then
+        call('ZREM', lane.flows, job.flow)
+        if job.server then call('HDEL', DIVERTED, job.flow) end
       else
-        local weight = WEIGHT_STEP ^ (tonumber(string.sub(flow, 1, 1)) - 5)
-        call('ZADD', flows, int(clock + math.max(1, tonumber(facts[1]) / weight)), flow)
+        call('ZADD', lane.flows, int(lane.clock + math.max(1, tonumber(job.facts[1]) / weight_of(job.flow))), job.flow)
       end
       local token = int(call('INCR', P .. ':fence')) .. '-' .. nonce
-      local fields = {'place', 'claim', 'token', token, 'worker', roomy[1], 'lane', lane}
-      local function set(name, value) fields[#fields + 1], fields[#fields + 2] = name, value end
-      if server then set('via', server) end
-      if limited then
-        take(limits, reserved)
-        set('reserved', int(reserved.input_tokens) .. ':' .. int(reserved.tokens - reserved.input_tokens))
+      local fields = {'place', 'claim', 'token', token, 'worker', job.worker, 'lane', name}
+      local function set(field, value) fields[#fields + 1], fields[#fields + 2] = field, value end
+      if job.server then set('via', job.server) end
+      if lane.limited then
+        take(lane.limits, job.reserved)
+        set('reserved', int(job.reserved.input_tokens) .. ':' .. int(job.reserved.tokens - job.reserved.input_tokens))
       end
-      if window then
-        set('probe', state[7])
-        probes = probes + 1
+      if lane.window then
+        set('probe', lane.ramp)
+        lane.probes = lane.probes + 1
       end
-      call('HSET', k_job, unpack(fields))
-      call('ZADD', claims, int(now + CLAIM_MS), id)
-      left = tonumber(call('ZINCRBY', ROOM, -1, roomy[1]))
-      inflight, taken = inflight + 1, taken + 1
+      call('HSET', key('job', job.id), unpack(fields))
+      call('ZADD', job.claims, int(now + CLAIM_MS), job.id)
+      lane.room = tonumber(call('ZINCRBY', ROOM, -1, job.worker))
+      lane.inflight, lane.taken = lane.inflight + 1, lane.taken + 1
       local n = #admitted
-      admitted[n + 1], admitted[n + 2], admitted[n + 3], admitted[n + 4] = id, server or facts[2], token, roomy[1]
+      admitted[n + 1], admitted[n + 2], admitted[n + 3], admitted[n + 4] = job.id, job.server or job.facts[2], token,
+        job.worker
     end
   end
-  if taken > 0 then
-    call('HSET', k, 'clock', int(clock), 'inflight', int(inflight))
-    if limited then save_limits(limits) end
-    if window then
-      call('HSET', k, 'probes', int(probes))
-      review(lane)
+  if lane.taken > 0 then
+    call('HSET', k, 'clock', int(lane.clock), 'inflight', int(lane.inflight))
+    if lane.limited then save_limits(lane.limits) end
+    if lane.window then
+      call('HSET', k, 'probes', int(lane.probes))
+      review(name)
     end
   end
   if reason == 'empty' then
-    tidy_lane(lane)
+    tidy_lane(name)
     return reason, wait
   end
-  call('ZADD', LANES, 'XX', int(now + wait), lane)
+  call('ZADD', LANES, 'XX', int(now + wait), name)
   -- Lanes that only lack a slot take turns at the slots that become free.
   if reason ~= 'slots' then
-    call('ZREM', HUNGRY, lane)
-  elseif not call('ZSCORE', HUNGRY, lane) then
-    call('ZADD', HUNGRY, number_in_line(1), lane)
+    call('ZREM', HUNGRY, name)
+  elseif not call('ZSCORE', HUNGRY, name) then
+    call('ZADD', HUNGRY, number_in_line(1), name)
   end
   return reason, wait
 end

@@ -33,6 +33,16 @@ local function cool_down(lane, until_, why)
   tidy_lane(lane)
 end
 
+-- How a lane is: {cool = the ms until which its provider asked to wait, breaker = 'closed' | 'open' | 'half_open' (the time
+-- for a probe has come), probe = the ms of an open one's next probe}; 0: none.
+local function condition_of(lane)
+  local state = call('HMGET', key('lane', lane), 'cool', 'why', 'opened')
+  local cool = tonumber(state[1] or '0')
+  local cools, opened = cool > now, state[3]
+  return {cool = cools and state[2] ~= 'breaker' and cool or 0, probe = cools and opened and cool or 0,
+    breaker = opened and (cools and 'open' or 'half_open') or 'closed'}
+end
+
 -- Lets calls of a lane set in one by one.
 local function ramp_up(lane)
   local k = key('lane', lane)

@@ -1,0 +1,259 @@
+"""Why a job does not run: the answer to `ChatQueue.why` and `chatq why`, and its words.
+
+What stands in a job's way is found by the ledger (`ledger/scripts/why.lua`) with the very conditions by which it lets
+jobs go; here it is put into words, with what to do.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any, Final
+
+import orjson
+from pydantic import BaseModel, ConfigDict, Field
+
+from chatq.contract.record import JobRecord, Moment, rfc3339
+from chatq.contract.states import State
+
+
+class ConnectionPause(BaseModel):
+    """Why a connection is paused: `code` is `operator`, or that of the failure; and since when."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+
+    code: str
+    message: str
+    remedy: str = ""
+    since: Moment
+
+
+class Ahead(BaseModel):
+    """What goes before a job in its lane. Tokens, and what is of other flows, are estimates."""
+
+    model_config = ConfigDict(frozen=True)
+
+    jobs: int
+    """Of its own flow: the same connection, model, priority, and batch or tenant."""
+    tokens: int
+    other_jobs: int
+    """Of other flows, that have their turns before its own comes."""
+    other_tokens: int
+
+
+class Why(BaseModel):
+    """Why a job does not run now. As JSON it has every key, null where there is nothing."""
+
+    model_config = ConfigDict(frozen=True)
+
+    job: str
+    connection: str
+    model: str
+    """The one it asks for; of a final job the one that answered, empty when none did."""
+    state: State
+    reason: str
+    """One of
+
+    - `final`, `running`, `starting` (a worker has it, and begins in a moment), `cancelled` (with its batch);
+    - `paused`, `batch_paused`;
+    - `not_before`, `retry` (it waits until a moment: its own, or that of its next try);
+    - `cooling` (the provider said when to come back), `breaker` (it failed too often in a row), `ramp` (after a breaker
+      or a pause, calls set in one by one);
+    - `requests`, `tokens`, `input_tokens`, `output_tokens`, `requests_day`, `concurrency`: a limit;
+    - `slots` (all are taken), `claims` (workers have not begun what they were given), `no_worker`;
+    - `line` (its turn comes after others), `due` (nothing: it goes at the next admission).
+
+    From `cooling` on it is what stands in the way of the next job of its lane, which may be another: see `ahead`.
+    """
+    message: str
+    """The whole answer, in sentences, one a line."""
+    remedy: str | None = None
+    """What to do; None when there is nothing to do but wait."""
+    until: Moment | None = None
+    """When what the reason says will be over, where it is known."""
+    worker: str | None = None
+    """The worker that has it."""
+    since: Moment | None = None
+    """When its call began."""
+    attempts: int = 0
+    """Calls that were or may have been sent so far."""
+    limit: float | None = None
+    """The number of the limit that is the reason; a minute's, but for `requests_day` and `concurrency`."""
+    limit_from: str | None = None
+    """`set` (by config.yaml), `learned` (from answers), or `found` (by trying)."""
+    in_flight: int | None = None
+    """Calls of its lane in flight."""
+    ahead: Ahead | None = None
+    """None when it is not in line."""
+    served_by: str | None = None
+    """The fallback that stands in for its connection."""
+    paused: ConnectionPause | None = None
+    """Why its own connection is paused, also where a fallback stands in."""
+    batch: str | None = None
+    expires_at: Moment | None = None
+    workers: int | None = None
+    """Workers alive; None of a final job."""
+    expected_at: Moment | None = None
+    """When it will start, by what goes before it and the limits; None when that cannot be said."""
+    no_estimate: str | None = Field(default=None)
+    """Why it cannot be said; None when `expected_at` says it, or it has started."""
+
+
+FROM: Final = {"set": "set in config.yaml", "learned": "learned from answers", "found": "found by trying"}
+KINDS: Final = {
+    "requests": "requests a minute",
+    "tokens": "tokens a minute",
+    "input_tokens": "input tokens a minute",
+    "output_tokens": "output tokens a minute",
+    "requests_day": "requests a day",
+}
+START_A_WORKER: Final = "Start a worker: chatq worker (or chatq up)."
+_NO_ESTIMATE: Final = {
+    "paused": "nobody knows when the connection is resumed",
+    "batch_paused": "nobody knows when the batch is resumed",
+    "breaker": "nobody knows when the provider is back",
+    "ramp": "it depends on how long the calls in flight take",
+    "calls": "it depends on how long the calls before it take",
+    "concurrency": "it depends on how long the calls in flight take",
+    "slots": "it depends on how long the calls in flight take",
+    "no_worker": "nobody knows when a worker starts",
+}
+
+
+def explained(job_id: str, facts: Mapping[str, Any]) -> Why:
+    """What the ledger found, in words. `facts`: names and values as `why.lua` lists them; numbers may be text."""
+    if "record" in facts:
+        return _final(JobRecord.model_validate_json(facts["record"]))
+
+    def moment(name: str) -> datetime | None:
+        value = facts.get(name)
+        return None if value is None else datetime.fromtimestamp(float(value) / 1000, UTC)
+
+    def number(name: str) -> int:
+        return int(facts.get(name, 0))
+
+    ahead = None
+    if "own_jobs" in facts:
+        names = ("own_jobs", "own_tokens", "other_jobs", "other_tokens")
+        ahead = Ahead(**dict(zip(Ahead.model_fields, map(number, names), strict=True)))
+    why = Why(
+        job=job_id,
+        connection=facts["connection"],
+        model=facts["model"],
+        state=State(facts["state"]),
+        reason=facts["reason"],
+        message="",
+        until=moment("until"),
+        worker=facts.get("worker"),
+        since=moment("since"),
+        attempts=number("made"),
+        limit=None if "limit" not in facts else float(facts["limit"]),
+        limit_from=facts.get("limit_from"),
+        in_flight=None if "inflight" not in facts else number("inflight"),
+        ahead=ahead,
+        served_by=facts.get("server"),
+        paused=None if "pause" not in facts else ConnectionPause(**orjson.loads(facts["pause"])),
+        batch=facts.get("batch"),
+        expires_at=moment("expires"),
+        workers=number("workers"),
+        expected_at=moment("starts"),
+        no_estimate=_NO_ESTIMATE.get(facts.get("no_estimate", "")),
+    )
+    said = [_reason(why, stopping="stopping" in facts), *_around(why)]
+    return why.model_copy(update={"message": "\n".join(said), "remedy": _remedy(why)})
+
+
+def _final(record: JobRecord) -> Why:
+    error = record.error
+    return Why(
+        job=record.id,
+        connection=record.connection,
+        model="" if record.result is None else record.result.model,
+        state=record.state,
+        reason="final",
+        message=f"It is {record.state}{'.' if error is None else f': {error.message}'}",
+        remedy=None if error is None else error.remedy,
+        attempts=len(record.attempts),
+        batch=record.batch,
+    )
+
+
+def reads(number: float) -> str:
+    """A limit as a person writes it."""
+    return f"{round(number, 1):,.1f}".removesuffix(".0")
+
+
+def _reason(why: Why, *, stopping: bool) -> str:
+    until = "" if why.until is None else rfc3339(why.until)
+    if why.reason == "paused" and why.paused is not None:
+        return (
+            f"Connection {why.connection} is paused since {rfc3339(why.paused.since)}: {why.paused.message}"
+        )
+    if why.reason in KINDS and why.limit is not None:
+        source = FROM.get(why.limit_from or "", "")
+        return (
+            f"The limit of {reads(why.limit)} {KINDS[why.reason]} ({source}) is reached; "
+            f"the next may go at {until}."
+        )
+    limit = math.ceil(why.limit or 0)
+    sentences = {
+        "running": f"It runs on worker {why.worker} since {'' if why.since is None else rfc3339(why.since)}, "
+        f"attempt {why.attempts + 1}{'; it was asked to stop' if stopping else ''}.",
+        "starting": f"Worker {why.worker} has it, and begins in a moment.",
+        "cancelled": f"Batch {why.batch} was cancelled, and this job will be in a moment.",
+        "batch_paused": f"Batch {why.batch} is paused.",
+        "not_before": f"It may not start before {until}.",
+        "retry": f"It is tried again at {until}; calls so far: {why.attempts}.",
+        "cooling": f"The provider asked to wait: nothing is called before {until}.",
+        "breaker": f"The provider failed too often in a row; the next call that tries it goes at {until}.",
+        "ramp": f"Calls set in one by one after a pause or failures: {limit} may be in flight now.",
+        "concurrency": f"{limit} calls are in flight, as many as limits.concurrency allows.",
+        "slots": "All slots of the workers are taken.",
+        "claims": "The workers have not begun yet what they were given.",
+        "no_worker": "No worker takes jobs.",
+        "line": "It waits for its turn.",
+        "due": "Nothing stands in its way: it goes in a moment.",
+    }
+    return sentences.get(why.reason, f"It waits: {why.reason}.")
+
+
+def _around(why: Why) -> list[str]:
+    """What else is to be said."""
+    said = []
+    if why.served_by is not None:
+        out = "is paused" if why.paused is not None else "is out of action"
+        said.append(f"{why.served_by} stands in for {why.connection}, which {out}.")
+    if why.ahead is not None and why.ahead.jobs + why.ahead.other_jobs:
+        ahead = why.ahead
+        said.append(
+            f"Before it go {ahead.jobs:,} jobs (about {ahead.tokens:,} tokens) of its own kind, and about "
+            f"{ahead.other_jobs:,} ({ahead.other_tokens:,} tokens) of others."
+        )
+    if not why.workers and why.reason not in {"running", "no_worker"}:
+        said.append("No worker is alive.")
+    if why.expected_at is not None:
+        said.append(f"Expected to start at {rfc3339(why.expected_at)}, if limits alone decide.")
+    elif why.no_estimate is not None:
+        said.append(f"When it starts cannot be said: {why.no_estimate}.")
+    if why.expires_at is not None and why.state is not State.RUNNING:
+        said.append(f"It expires at {rfc3339(why.expires_at)}.")
+    return said
+
+
+def _remedy(why: Why) -> str | None:
+    if why.reason == "paused" and why.paused is not None:
+        return pause_remedy(why.connection, why.paused)
+    if why.reason == "batch_paused":
+        return f"Resume it: chatq batch resume {why.batch}"
+    if not why.workers and why.reason != "running":
+        return START_A_WORKER
+    return None
+
+
+def pause_remedy(connection: str, pause: ConnectionPause) -> str:
+    """How a paused connection comes back."""
+    resume = f"chatq connections resume {connection}"
+    if resume in pause.remedy:
+        return pause.remedy
+    return f"{pause.remedy} It is resumed when a check proves that, or by: {resume}".lstrip()

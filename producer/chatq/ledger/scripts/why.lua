@@ -1,0 +1,187 @@
+-- Why a job does not run, what stands before it, and when it may go. Changes nothing.
+--
+-- ARGV[1]  job id
+-- Returns false when there is no such job, else a flat list of names and values. Of a final job: record (JSON). Else
+--   connection, model, state, made (attempts), workers (alive), reason:
+--     'running', 'starting' (given to a worker), 'cancelled' (the sweep of its batch has not come by),
+--     'paused', 'batch_paused', 'not_before', 'retry', 'due' (it goes at the next admission), 'line' (others go first), or
+--     what stands in the way of its lane's next job: see `in_the_way`
+-- and where it applies:
+--   worker, since (ms: begun), stopping ('1'), until (ms: when the reason ends), expires (ms), batch
+--   pause (JSON: why its own connection is paused), server (the fallback that stands in)
+--   limit, limit_from ('set', 'learned', 'found'), inflight
+--   own_jobs, own_tokens, other_jobs, other_tokens   what goes before it: of its flow, of the lane's other flows
+--   starts (ms: when it will start, if limits alone decide), else no_estimate: why that cannot be said
+-- A line may have a million jobs: what is before it is counted by rank, and weighed by a sample.
+-- Atomic, so that reason, place and estimate are of one moment.
+
+local SAMPLE, MOST_FLOWS = 8, 100
+
+local reply = {}
+local function tell(name, value)
+  if value then reply[#reply + 1], reply[#reply + 2] = name, type(value) == 'number' and int(value) or value end
+end
+
+local job = load(ARGV[1])
+if not job then return false end
+
+-- What the first `jobs` of a flow ask on average. nil: it has none.
+local function mean_of(lane, flow, server, jobs)
+  local line = key(LINES, flow)
+  local sum, seen = {cost = 0}, 0
+  for i = 0, math.min(SAMPLE, jobs) - 1 do
+    local id = call('ZRANGE', line, int(math.floor(i * jobs / SAMPLE)), int(math.floor(i * jobs / SAMPLE)))[1]
+    local facts = id and call('HMGET', key('job', id), 'cost', 'connection', 'size', 'cap')
+    if facts and facts[1] then
+      seen = seen + 1
+      sum.cost = sum.cost + tonumber(facts[1])
+      for kind, cost in pairs(lane.limited and need_in_lane(lane, facts, server) or {}) do
+        sum[kind] = (sum[kind] or 0) + cost
+      end
+    end
+  end
+  if seen == 0 then return nil end
+  for kind, total in pairs(sum) do sum[kind] = total / seen end
+  return sum
+end
+
+-- What goes before the job: {own_jobs, own_tokens, other_jobs, other_tokens, needs = of each allowance}.
+local function before(lane, server)
+  local ahead = {own_jobs = 0, own_tokens = 0, other_jobs = 0, other_tokens = 0, needs = {}}
+  local function add(whose, jobs, mean)
+    ahead[whose .. '_jobs'] = ahead[whose .. '_jobs'] + jobs
+    ahead[whose .. '_tokens'] = ahead[whose .. '_tokens'] + jobs * mean.cost
+    for _, bucket in ipairs(lane.limits.buckets) do
+      ahead.needs[bucket.kind] = (ahead.needs[bucket.kind] or 0) + jobs * mean[bucket.kind]
+    end
+  end
+  local rank = call('ZCOUNT', key(LINES, job.flow), '-inf', '(' .. job.seq)
+  local mean = mean_of(lane, job.flow, server, rank)
+  if mean then add('own', rank, mean) end
+  -- Its flow's tag when its turn comes: flows with lower tags go first, as often as they stay lower.
+  local tag = math.max(lane.clock, tonumber(call('ZSCORE', lane.flows, job.flow) or '0'))
+    + ahead.own_tokens / weight_of(job.flow)
+  local flows = call('ZRANGEBYSCORE', lane.flows, '-inf', int(tag), 'WITHSCORES', 'LIMIT', 0, MOST_FLOWS)
+  local scale = #flows < 2 * MOST_FLOWS and 1 or call('ZCOUNT', lane.flows, '-inf', int(tag)) / MOST_FLOWS
+  for i = 1, #flows, 2 do
+    local flow = flows[i]
+    if flow ~= job.flow then
+      local waiting = call('ZCARD', key(LINES, flow))
+      mean = mean_of(lane, flow, lane.diverted and call('HGET', DIVERTED, flow) or nil, waiting)
+      if mean then
+        local turns = (tag - tonumber(flows[i + 1])) * weight_of(flow) / math.max(1, mean.cost)
+        turns = math.ceil(turns) + ((turns == math.ceil(turns) and flow < job.flow) and 1 or 0)
+        add('other', math.min(waiting, turns) * scale, mean)
+      end
+    end
+  end
+  return ahead
+end
+
+-- The moment until which limits hold the job back, and which; nil when the lane has none.
+local function held_until(lane, ahead, need)
+  local at, by = nil, nil
+  for _, bucket in ipairs(lane.limits.buckets) do
+    local then_ = {full = math.max(bucket.full, now) + (ahead.needs[bucket.kind] or 0) * bucket.interval,
+      burst = bucket.burst, interval = bucket.interval}
+    local moment = now + wait_of(then_, 'full', need[bucket.kind])
+    if not at or moment > at then at, by = moment, bucket.kind end
+  end
+  local a_day = lane.limits.day_limit
+  if a_day and a_day > 0 then
+    local over = ahead.own_jobs + ahead.other_jobs + 1 - (a_day - tonumber(lane.limits.state['day.used']))
+    local moment = over > 0 and (math.floor(now / DAY_MS) + math.ceil(over / a_day)) * DAY_MS or now
+    if not at or moment > at then at, by = moment, 'requests_day' end
+  end
+  return at, by
+end
+
+local TIMED = {cooling = true, breaker = true, requests = true, tokens = true, input_tokens = true, output_tokens = true,
+  requests_day = true}
+-- These end when a call does, or when somebody does something.
+local NOBODY_KNOWS = {concurrency = true, slots = true, ramp = true, no_worker = true}
+
+-- Says where the job stands in a lane, and when it will go.
+local function tell_place(name, server, earliest)
+  local lane = read_lane(name, math.huge)
+  local reason, wait, next_job = in_the_way(lane)
+  local facts = {job.cost, job.connection, job.size, job.cap}
+  local need = lane.limited and need_in_lane(lane, facts, server) or {}
+  local ahead = before(lane, server)
+  local jobs = ahead.own_jobs + ahead.other_jobs
+  if not earliest then
+    if not reason then reason = next_job.id == job.id and 'due' or 'line' end
+    tell('reason', reason)
+    if TIMED[reason] then tell('until', now + wait) end
+    local bucket = bucket_of(lane.limits, reason)
+    if bucket then
+      local stated = call('HEXISTS', RULES, reason .. '_per_minute:' .. account_of(name)) == 1
+      tell('limit', milliseconds(bucket.limit))
+      tell('limit_from', stated and 'set' or reason == 'requests' and lane.limits.tried and 'found' or 'learned')
+    elseif reason == 'requests_day' then
+      tell('limit', lane.limits.day_limit)
+      tell('limit_from', call('HEXISTS', RULES, 'requests_per_day:' .. account_of(name)) == 1 and 'set' or 'learned')
+    elseif reason == 'concurrency' then
+      tell('limit', lane.limits.concurrency)
+    elseif reason == 'ramp' then
+      tell('limit', lane.window)
+    end
+  end
+  tell('inflight', lane.inflight)
+  for _, what in ipairs({'own_jobs', 'own_tokens', 'other_jobs', 'other_tokens'}) do tell(what, math.ceil(ahead[what])) end
+  local at, by = held_until(lane, ahead, need)
+  local doubt = NOBODY_KNOWS[reason] and reason or reason == 'breaker' and jobs > 0 and 'breaker'
+  if not doubt and not at and jobs > 0 then
+    local most = call('ZREVRANGE', ROOM, 0, 0, 'WITHSCORES')[2]
+    local room = math.min(tonumber(most or '0'), (lane.limits.concurrency or math.huge) - lane.inflight)
+    if jobs >= room then doubt = 'calls' end
+  end
+  if doubt then return tell('no_estimate', doubt) end
+  local starts = math.max(now, at or 0, lane.cool, earliest or 0)
+  tell('starts', math.ceil(starts))
+end
+
+local function tell_waiting()
+  if is_cancelled(job) then return tell('reason', 'cancelled') end
+  local later = job.place == 'later' and tonumber(call('ZSCORE', LATER, job.id))
+  local lane, server, connection
+  if later then
+    lane, server, connection = lane_for(job.flow)
+  else
+    lane = lane_now(job.flow)
+    server = lane and call('HGET', DIVERTED, job.flow) or nil
+  end
+  if not lane then
+    local batch_paused = job.batch and call('HEXISTS', key('batch', job.batch), 'paused') == 1
+    local reason = batch_paused and 'batch_paused' or 'paused'
+    tell('reason', reason)
+    return tell('no_estimate', reason)
+  end
+  if server == connection then server = nil end
+  tell('server', server)
+  if later then
+    tell('reason', tonumber(job.made or '0') > 0 and 'retry' or 'not_before')
+    tell('until', later)
+  end
+  tell_place(lane, server, later)
+end
+
+if job.place == 'end' then return {'record', call('GET', key('result', job.id))} end
+tell('connection', job.connection)
+tell('model', call('HGET', key('job', job.id), 'model') or '')
+tell('state', job.state)
+tell('made', tonumber(job.made or '0'))
+tell('workers', call('ZCARD', WORKERS))
+tell('batch', job.batch)
+tell('expires', job.expires)
+tell('pause', call('HGET', PAUSED, job.connection))
+if job.place == 'held' or job.place == 'claim' then
+  tell('reason', job.place == 'held' and 'running' or 'starting')
+  tell('worker', job.worker)
+  tell('since', job.begun)
+  tell('stopping', job.cancel)
+  tell('server', job.via)
+else
+  tell_waiting()
+end
+return reply
