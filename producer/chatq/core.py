@@ -331,6 +331,8 @@ class Core:
             "slots": sum(worker.slots for worker in overview.workers),
             "running": sum(running for _, running in overview.connections.values()),
             "waiting": sum(queued for queued, _ in overview.connections.values()),
+            "config_problems": overview.told("config_problems"),
+            "needs_restart": overview.told("needs_restart"),
             "connections": {
                 name: {
                     "source": settings.connections[name].source,

@@ -163,6 +163,10 @@ class Overview:
     connections: Mapping[str, tuple[int, int]]
     cooling: Mapping[str, str] = field(default_factory=dict)
 
+    def told(self, fact: str) -> list[str]:
+        """What workers list as this fact about themselves, each item once."""
+        return list(dict.fromkeys(item for worker in self.workers for item in worker.facts.get(fact, ())))
+
 
 def flow_of(job: Job, model: str, batch_id: str) -> str:
     """The flow that a job is served in. The scripts read its first three fields."""
