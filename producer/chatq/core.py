@@ -380,6 +380,8 @@ class Core:
             "slots": sum(worker.slots for worker in overview.workers),
             "running": sum(facts.running for facts in overview.connections.values()),
             "waiting": sum(facts.queued for facts in overview.connections.values()),
+            "config_problems": overview.told("config_problems"),
+            "needs_restart": overview.told("needs_restart"),
             "connections": {
                 name: {
                     "source": settings.connections[name].source,

@@ -556,7 +556,10 @@ class Model(Places):
                 connection.works, connection.misses = False, 0
         self._move_flows(self.all_flows())
         for name in list(self.asked):
-            self._tidy(name)
+            if self.lane(name).tags:
+                self.asked[name] = self.now
+            else:
+                self._tidy(name)
         return True
 
 

@@ -157,7 +157,7 @@ class Places:
     """By lane; kept when the lane is forgotten."""
     connections: dict[str, ModelConnection] = field(default_factory=dict)
     parked: set[str] = field(default_factory=set)
-    """Flows that have jobs, whose connection is paused, and for which no fallback stands in."""
+    """Flows that have jobs, whose connection is paused or not configured, and for which no fallback stands in."""
     diverted: dict[str, str] = field(default_factory=dict)
     """Flows that a fallback serves."""
     leader: tuple[str, int] | None = None
@@ -202,6 +202,8 @@ class Places:
     def lane_for(self, flow: str) -> tuple[str, str] | None:
         """Where a flow is to be served now: lane and connection; None when it is to be parked."""
         _, connection, model, _ = flow.split("\x1f")
+        if "connections" in self.rules and f"account:{connection}" not in self.rules:
+            return None
         paused = bool(self.connection(connection).paused)
         home = self.lane_of(connection, model)
         if not paused and not self.is_out(home):

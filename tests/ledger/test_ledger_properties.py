@@ -82,10 +82,12 @@ RULES: list[dict[str, Any]] = [
         "tokens_per_minute:beta": 6000,
         "door:beta": 1,
         "keep_ms": 3_600_000,
+        "connections": 2,
     },
     {
         "account:alpha": "shared",
         "account:beta": "shared",
+        "account:gamma": "gamma",
         "concurrency:shared": 3,
         "requests_per_day:shared": 4,
         "tokens_per_minute:gamma": 90_000,

@@ -51,7 +51,7 @@ def garbage_of(
     """What came of the calls, and what they left to the garbage collector."""
 
     async def run() -> tuple[set[str], Counter[str]]:
-        client = HttpProviderClient(answer_bytes=1 << 20)
+        client = HttpProviderClient(answer_bytes=lambda: 1 << 20)
         try:
             await _send(client, request, timeout)  # what is made once
             gc.collect()

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from chatq.contract.settings import Settings
-from chatq_worker.published import accounts, key_fact, published, rules
+from chatq_worker.published import accounts, digest_of, key_fact, published, rules
 
 
 def settings(**connections: dict[str, Any]) -> Settings:
@@ -65,3 +65,26 @@ def test_of_a_key_only_its_end_is_told_and_only_of_a_long_one(
 
 def test_a_connection_that_names_no_key_has_none() -> None:
     assert key_fact(settings(a={}).connections["a"]) == "none"
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"url": "http://other/v1"},
+        {"params": {"seed": 2}},
+        {"limits": {"concurrency": 3}},
+        {"model": "m2"},
+        {"exclude_body": ["a"]},
+    ],
+)
+def test_other_settings_have_another_digest(change: dict[str, Any]) -> None:
+    alike: dict[str, Any] = {"source": "custom", "url": "http://one/v1", "model": "m", "params": {"seed": 1}}
+    assert digest_of(settings(a=alike)) == digest_of(settings(a=alike))
+    assert digest_of(settings(a=alike)) != digest_of(settings(a={**alike, **change}))
+
+
+def test_nothing_of_headers_and_bodies_is_in_the_digest() -> None:
+    """People put keys there, and nothing made from a key is published."""
+    alike: dict[str, Any] = {"source": "custom", "url": "http://one/v1", "model": "m"}
+    secret = {**alike, "include_headers": {"x-token": "s3cret"}, "include_body": {"token": "s3cret"}}
+    assert digest_of(settings(a=alike)) == digest_of(settings(a=secret))

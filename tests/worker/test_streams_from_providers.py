@@ -108,7 +108,7 @@ def calls(scripts: Sequence[Script], *, total_s: float, silence_s: float, answer
         async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
             port = server.sockets[0].getsockname()[1]
             connection = Connection(source="claude", url=f"http://127.0.0.1:{port}")
-            client = HttpProviderClient(answer_bytes=answer_bytes, stream_silence_s=silence_s)
+            client = HttpProviderClient(answer_bytes=lambda: answer_bytes, stream_silence_s=silence_s)
             try:
                 request = ADAPTERS["claude"].request(CHAT, connection, "key").request
                 timeout = Timeout(connect=min(5, total_s), total=total_s)

@@ -23,13 +23,17 @@ def read_key(connection: Connection, environ: Mapping[str, str] = os.environ) ->
     if reference.kind == "env":
         key = environ.get(reference.name)
         if not key:
-            raise _missing(f"the environment variable {reference.name} is not set", f"Set {reference.name}")
+            raise _missing(
+                f"the environment variable {reference.name} is not set",
+                f"Set {reference.name}, then restart the workers",
+            )
     else:
         key = _read_file(Path(reference.name))
     key = key.strip()
     if not key or not key.isascii() or not key.isprintable() or " " in key:
         raise _missing(
-            f"{reference} holds no key of printable characters on one line", f"Correct {reference}"
+            f"{reference} holds no key of printable characters on one line",
+            f"Correct {reference}; a variable is read when a worker starts",
         )
     return key
 
@@ -49,6 +53,6 @@ def _missing(what: str, remedy: str) -> CallFailed:
     return CallFailed(
         "key_missing",
         f"The connection's key is missing: {what}.",
-        remedy=f"{remedy}, then restart the workers.",
+        remedy=f"{remedy}.",
         sent=False,
     )

@@ -19,7 +19,7 @@ from typing import Any, Final, TypeVar
 import orjson
 
 from chatq.contract.addresses import SIMULATOR
-from chatq.contract.connection import Connection, Retry
+from chatq.contract.connection import Connection
 from chatq.contract.errors import ServerError
 from chatq.contract.settings import Settings
 from chatq.contract.states import State
@@ -28,6 +28,7 @@ from chatq.ledger.server import AsyncServer
 from chatq_worker.api_keys import read_key
 from chatq_worker.failures import CallFailed
 from chatq_worker.limit_report import told_by, used_by_failure, used_by_success
+from chatq_worker.live_settings import LiveSettings
 from chatq_worker.mode_remedy import helpful_mode
 from chatq_worker.model_remedy import nearest_of_last_check
 from chatq_worker.preparation import prepare
@@ -41,8 +42,6 @@ logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-_DEFAULT_RETRY = Retry()
-
 _CANCELLED: Final[dict[str, Any]] = {
     "code": "cancelled",
     "message": "The job was cancelled while it ran.",
@@ -55,6 +54,9 @@ _STOPPED: Final[dict[str, Any]] = {
     "retryable": False,
     "remedy": "The connection says retry.on_worker_lost: fail. Enqueue the job again if paying twice is acceptable.",
 }
+
+_ELSEWHERE_S: Final = 1.0
+"""Before a job that this worker knows no connection of goes again: settings are taken up within about as long."""
 
 DROPPED = "dropped"
 """The message was late or double: the job is someone else's by now, or settled."""
@@ -82,7 +84,7 @@ class Completer:
         self,
         *,
         worker: str,
-        settings: Settings,
+        settings: LiveSettings,
         ledger: Ledger,
         server: AsyncServer,
         provider: ProviderClient,
@@ -118,11 +120,13 @@ class Completer:
         begun, stopped = await _to_the_end(self._begin(job_id, token))
         if begun is None:
             return Outcome(DROPPED)
-        attempt = _Attempt(job_id, token, begun)
+        attempt = _Attempt(job_id, token, begun, self._settings.current)
         if stopped:
             return await self._stopped(attempt, cancelled=was_cancelled_by_caller())
         try:
             completion = await self._call(attempt)
+        except _NotConfigured:
+            return await self._not_configured(attempt)
         except CallFailed as failure:
             return await self._failed(attempt, failure)
         except asyncio.CancelledError:
@@ -138,9 +142,16 @@ class Completer:
         return await self._server.run(self._ledger.begin(job_id, token, self._worker), patience_s=math.inf)
 
     async def _call(self, attempt: _Attempt) -> Completion:
-        """Post-process, translate, call, read. Raises `CallFailed`."""
-        connection = self._connection(attempt.connection_id)
+        """Post-process, translate, call, read. Raises `CallFailed`, `_NotConfigured`."""
+        connection = attempt.connection
         attempt.source = connection.source
+        if connection.url == SIMULATOR:
+            raise CallFailed(
+                "connect_error",
+                "The built-in simulator does not run.",
+                remedy="Start it together with a worker: chatq up.",
+                sent=False,
+            )
         adapter = ADAPTERS.get(connection.source)
         if adapter is None:
             raise CallFailed(
@@ -150,7 +161,7 @@ class Completer:
             attempt.request,
             connection,
             model=attempt.begun.model,
-            placeholder=self._settings.prompt_placeholder,
+            placeholder=attempt.settings.prompt_placeholder,
             fallback=attempt.connection_id != attempt.request["connection"],
         )
         attempt.key = read_key(connection)
@@ -167,24 +178,6 @@ class Completer:
         attempt.http_status = answer.status
         attempt.told = told_by(connection.source, answer.headers)
         return adapter.read(answer, chat, connection)
-
-    def _connection(self, connection_id: str) -> Connection:
-        connection = self._settings.connections.get(connection_id)
-        if connection is None:
-            raise CallFailed(
-                "invalid_request",
-                f"The worker's config.yaml has no connection {connection_id}.",
-                remedy="Add the connection to the worker's config.yaml, or enqueue on another.",
-                sent=False,
-            )
-        if connection.url == SIMULATOR:
-            raise CallFailed(
-                "connect_error",
-                "The built-in simulator does not run.",
-                remedy="Start it together with a worker: chatq up.",
-                sent=False,
-            )
-        return connection
 
     async def _succeeded(self, attempt: _Attempt, completion: Completion) -> Outcome:
         usage = completion.usage
@@ -210,12 +203,11 @@ class Completer:
         )
 
     async def _failed(self, attempt: _Attempt, failure: CallFailed) -> Outcome:
-        connection = self._settings.connections.get(attempt.connection_id)
-        headers = connection.include_headers if connection else {}
-        provider_message = redacted(failure.provider_message, attempt.key, headers)
+        connection = attempt.connection
+        provider_message = redacted(failure.provider_message, attempt.key, connection.include_headers)
         decision = decide(
             failure,
-            connection.retry if connection else _DEFAULT_RETRY,
+            connection.retry,
             counted_before=attempt.begun.counted,
             since_first_call_s=attempt.begun.since_first_call_ms / 1000,
             jitter=self._jitter,
@@ -269,7 +261,7 @@ class Completer:
         error = decision = None
         if cancelled:
             error, decision = _CANCELLED, Decision(State.CANCELLED, counted=False)
-        elif attempt.sent and self._connection(attempt.connection_id).retry.on_worker_lost == "fail":
+        elif attempt.sent and attempt.connection.retry.on_worker_lost == "fail":
             error, decision = _STOPPED, Decision(State.FAILED, counted=False)
         if error is not None and decision is not None:
             return await self._settle(
@@ -288,6 +280,15 @@ class Completer:
             maybe_charged=attempt.sent,
             used="" if attempt.sent else NOT_CALLED,
             reason="handed back: the worker stops",
+        )
+
+    async def _not_configured(self, attempt: _Attempt) -> Outcome:
+        """The leading worker has the connection, this one has not, or not yet: another may have the job."""
+        return await self._settle(
+            attempt,
+            Decision(State.QUEUED, counted=False, wait_s=_ELSEWHERE_S),
+            used=NOT_CALLED,
+            reason="handed on: this worker's config.yaml has no such connection",
         )
 
     async def _settle(
@@ -341,13 +342,18 @@ class Completer:
         return Outcome(state, tuple(settled.admitted), usage, reason, settled.paused)
 
 
-class _Attempt:
-    """One attempt at a job, as far as it has come."""
+class _NotConfigured(Exception):
+    """This worker's settings have no connection of the job's."""
 
-    def __init__(self, job_id: str, token: str, begun: Begun) -> None:
+
+class _Attempt:
+    """One attempt at a job, as far as it has come. It ends under the settings that it began with."""
+
+    def __init__(self, job_id: str, token: str, begun: Begun, settings: Settings) -> None:
         self.job_id = job_id
         self.token = token
         self.begun = begun
+        self.settings = settings
         self.connection_id = begun.connection
         self.source = ""
         self.request: dict[str, Any] = orjson.loads(begun.request)
@@ -358,6 +364,14 @@ class _Attempt:
         self.http_status: int | None = None
         self.told: Iterable[LimitTold] = ()
         self.warnings: list[str] = []
+
+    @property
+    def connection(self) -> Connection:
+        """The connection that makes the call. Raises `_NotConfigured`."""
+        found = self.settings.connections.get(self.connection_id)
+        if found is None:
+            raise _NotConfigured
+        return found
 
 
 def _remedy(failure: CallFailed, attempt: _Attempt) -> str:

@@ -38,7 +38,7 @@ class Clock:
         self,
         *,
         worker: str,
-        lease_s: float,
+        lease_s: Callable[[], float],
         ledger: Ledger,
         server: AsyncServer,
         publisher: Publisher,
@@ -102,7 +102,7 @@ class Clock:
                 await self._on_restart()
             self._run_id = run_id
         ticked = await self._server.run(
-            self._ledger.tick(self._worker, run_id, leader_s=LEADER_S, lease_s=self._lease_s)
+            self._ledger.tick(self._worker, run_id, leader_s=LEADER_S, lease_s=self._lease_s())
         )
         if not ticked.leads:
             self._leads = False

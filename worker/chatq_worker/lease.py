@@ -22,15 +22,16 @@ _RENEWALS_IN_A_LEASE: Final = 4
 
 
 class Lease:
-    """One worker's lease. `stop_jobs(ids)` and `lost()` are called on the loop."""
+    """One worker's lease. On the loop: `lease_s()` and `facts()` are asked at each renewal, and `stop_jobs(ids)` and
+    `lost()` are called."""
 
     def __init__(
         self,
         *,
         worker: str,
-        lease_s: float,
+        lease_s: Callable[[], float],
         slots: int,
-        facts: Mapping[str, Any],
+        facts: Callable[[], Mapping[str, Any]],
         ledger: Ledger,
         server: AsyncServer,
         stop_jobs: Callable[[Iterable[str]], None],
@@ -49,14 +50,15 @@ class Lease:
 
     async def renew(self) -> None:
         """Register, or extend the lease. Raises a `ServerError` when Redis did not answer."""
+        lease_s = self._lease_s()
         call = self._ledger.renew(
             self._worker,
-            lease_s=self._lease_s,
+            lease_s=lease_s,
             slots=self._slots,
-            facts=self._facts,
+            facts=self._facts(),
             registered=self._registered,
         )
-        renewed = await self._server.run(call, patience_s=self._lease_s)
+        renewed = await self._server.run(call, patience_s=lease_s)
         if renewed.status == "lost":
             logger.warning("the lease ran out; dropping what ran here and registering anew")
             self._registered = False
@@ -73,8 +75,8 @@ class Lease:
 
     async def keep(self) -> None:
         """Renew until cancelled."""
-        period_s = min(_PERIOD_S, self._lease_s / _RENEWALS_IN_A_LEASE)
         while True:
+            period_s = min(_PERIOD_S, self._lease_s() / _RENEWALS_IN_A_LEASE)
             try:
                 async with asyncio.timeout(period_s):
                     await self._soon.wait()

@@ -13,12 +13,14 @@ from celery import signals
 from celery.apps import worker as celery_worker
 from celery.platforms import SecurityWarning
 
+from chatq.contract.config_file import load_settings
 from chatq.contract.connection import Connection
 from chatq.contract.settings import Settings
 from chatq.ledger.locate import broker_url, locator
 from chatq.ledger.server import AsyncServer, Server
 from chatq_worker import logs
 from chatq_worker.app import make_app
+from chatq_worker.live_settings import LiveSettings
 from chatq_worker.service import WorkerService, new_worker_id
 
 SIMULATOR_VARIABLE: Final = "CHATQ_INTERNAL_SIMULATOR_URL"
@@ -53,7 +55,11 @@ def run_worker(settings: Settings, *, slots: int | None = None) -> int:
     worker_id = new_worker_id()
     app = make_app(prefix=settings.redis.key_prefix, broker_url=broker_url(settings.redis), worker=worker_id)
     app.loop_service = WorkerService(
-        worker=worker_id, settings=settings, app=app, server=AsyncServer(locate), slots=slots
+        worker=worker_id,
+        settings=LiveSettings(settings, lambda path: with_simulator(load_settings(path), os.environ)),
+        app=app,
+        server=AsyncServer(locate),
+        slots=slots,
     )
     _keep_celery_from_the_terminal()
     worker = app.Worker(

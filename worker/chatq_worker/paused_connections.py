@@ -16,10 +16,10 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from chatq.contract.errors import ServerError
-from chatq.contract.settings import Settings
 from chatq.contract.status import StatusOutcome, StatusState
 from chatq.ledger.ledger import Ledger
 from chatq.ledger.server import AsyncServer
+from chatq_worker.live_settings import LiveSettings
 from chatq_worker.providers import ADAPTERS, CheckKind
 from chatq_worker.status import StatusChecker
 
@@ -34,6 +34,7 @@ _BY_ANY_CHECK: Final = frozenset({"unauthorized", "key_missing"})
 """Causes that are gone when any check succeeds: it used the key."""
 _BY_A_CHECK_OF_MONEY: Final = frozenset({"quota_exhausted"})
 _GOOD: Final = frozenset({StatusState.OK, StatusState.NO_MODEL_LIST})
+_GOOD_WHEN_MENDED: Final = _GOOD | {StatusState.BYPASSED}
 
 
 def proves(cause: str, outcome: StatusOutcome, kind: CheckKind) -> bool:
@@ -49,7 +50,7 @@ class PausedConnections:
     def __init__(
         self,
         *,
-        settings: Settings,
+        settings: LiveSettings,
         ledger: Ledger,
         server: AsyncServer,
         checker: StatusChecker,
@@ -63,12 +64,25 @@ class PausedConnections:
         self._due: dict[str, tuple[float, float]] = {}
         self._under_way: dict[str, asyncio.Task[None]] = {}
 
-    def confirm(self, connection: str) -> None:
-        """Check a connection that was paused just now. On the worker's loop."""
-        if connection not in self._under_way:
-            task = asyncio.create_task(self._look_into(connection), name=f"chatq-confirm-{connection}")
-            self._under_way[connection] = task
-            task.add_done_callback(lambda _: self._under_way.pop(connection, None))
+    def confirm(self, connection: str, *, mended: bool = False) -> None:
+        """Check a connection that was paused just now, or whose settings are others now (`mended`).
+
+        On the worker's loop.
+        """
+        under_way = self._under_way.get(connection)
+        if under_way is not None:
+            if not mended:
+                return
+            under_way.cancel()  # it asks under settings that hold no more
+        task = asyncio.create_task(
+            self._look_into(connection, mended=mended), name=f"chatq-confirm-{connection}"
+        )
+        self._under_way[connection] = task
+        task.add_done_callback(lambda _: self._ended(connection, task))
+
+    def _ended(self, connection: str, task: asyncio.Task[None]) -> None:
+        if self._under_way.get(connection) is task:
+            del self._under_way[connection]
 
     async def watch(self) -> None:
         """Look at what is paused until cancelled."""
@@ -96,8 +110,8 @@ class PausedConnections:
                 at = now + pause_s
             self._due[name] = (at, pause_s)
 
-    async def _look_into(self, name: str) -> None:
-        connection = self._settings.connections.get(name)
+    async def _look_into(self, name: str, *, mended: bool) -> None:
+        connection = self._settings.current.connections.get(name)
         if connection is None:
             return
         try:
@@ -106,9 +120,9 @@ class PausedConnections:
             if reason is None:
                 return
             kind = ADAPTERS[connection.source].check_request(connection, None).kind
-            if proves(reason["code"], outcome, kind) and await self._server.run(
-                self._ledger.resume(name, proof=True)
-            ):
+            # Whatever the cause was, it was one of the settings before; jobs set in one by one, and may pause it again.
+            gone = outcome.state in _GOOD_WHEN_MENDED if mended else proves(reason["code"], outcome, kind)
+            if gone and await self._server.run(self._ledger.resume(name, proof=True)):
                 logger.info("connection %s: resumed, a check proved that the cause is gone", name)
             else:
                 logger.warning("connection %s is paused: %s", name, reason["message"])

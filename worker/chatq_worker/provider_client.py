@@ -13,7 +13,7 @@ import asyncio
 import os
 import ssl
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Final, Protocol
 
 import aiohttp
@@ -48,9 +48,11 @@ class ProviderClient(Protocol):
 
 
 class HttpProviderClient:
-    """One HTTP client for one event loop. `answer_bytes`: the largest answer accepted."""
+    """One HTTP client for one event loop. `answer_bytes()`: the largest answer accepted, asked at each call."""
 
-    def __init__(self, *, answer_bytes: int, stream_silence_s: float = STREAM_SILENCE_S) -> None:
+    def __init__(
+        self, *, answer_bytes: Callable[[], int], stream_silence_s: float = STREAM_SILENCE_S
+    ) -> None:
         self._answer_bytes = answer_bytes
         self._stream_silence_s = stream_silence_s
         limits = httpx.Limits(max_connections=_CONNECTIONS, keepalive_expiry=_KEEP_ALIVE_S)
@@ -79,8 +81,8 @@ class HttpProviderClient:
                 timeout=httpx.Timeout(timeout.total, connect=timeout.connect, pool=None),
             ) as response:
                 if request.assembly is not None and _is_stream(response):
-                    return await self._assembled(response, request.assembly())
-                return await self._whole(response)
+                    return await self._assembled(response, request.assembly(), self._answer_bytes())
+                return await _whole(response, self._answer_bytes())
         except httpx.HTTPError as error:
             raise _failure(_untied(error), timeout, answered=response is not None) from None
         finally:
@@ -89,28 +91,18 @@ class HttpProviderClient:
             if response is not None:
                 response.stream = _NOTHING
 
-    async def _whole(self, response: httpx.Response) -> Answer:
-        unpacker, body = _Unpacker(response), bytearray()
-        async for packed in response.aiter_raw():
-            for piece in unpacker.feed(packed):
-                body += piece
-                if len(body) > self._answer_bytes:
-                    raise self._too_large(response)
-        unpacker.end()
-        return _answer(response, bytes(body))
-
-    async def _assembled(self, response: httpx.Response, assembly: Assembly) -> Answer:
+    async def _assembled(self, response: httpx.Response, assembly: Assembly, most: int) -> Answer:
         """The answer that a stream makes. What may come after its last event is not waited for."""
         try:
-            await self._fill(assembly, response)
+            await self._fill(assembly, response, most)
             body = assembly.whole()
         except BrokenStream as broken:
             raise bad_answer(_answer(response), str(broken)) from None
-        if len(body) > self._answer_bytes:
-            raise self._too_large(response)
+        if len(body) > most:
+            raise _too_large(response, most)
         return _answer(response, body)
 
-    async def _fill(self, assembly: Assembly, response: httpx.Response) -> None:
+    async def _fill(self, assembly: Assembly, response: httpx.Response, most: int) -> None:
         """Give `assembly` the events, as long as what is kept of them, there and here, is not too much."""
         unpacker, parser, taken = _Unpacker(response), EventParser(), 0
         now = asyncio.get_running_loop().time
@@ -123,8 +115,8 @@ class HttpProviderClient:
                             return
                         taken += len(piece)
                         kept = parser.held + assembly.size
-                        if kept > self._answer_bytes or taken > _STREAM_BYTES * self._answer_bytes:
-                            raise self._too_large(response)
+                        if kept > most or taken > _STREAM_BYTES * most:
+                            raise _too_large(response, most)
         except TimeoutError:
             raise CallFailed(
                 "timeout",
@@ -134,16 +126,28 @@ class HttpProviderClient:
         unpacker.end()
         any(map(assembly.add, parser.end()))
 
-    def _too_large(self, response: httpx.Response) -> CallFailed:
-        return CallFailed(
-            "answer_too_large",
-            f"The provider's answer is larger than {self._answer_bytes:,} bytes (bounds.answer_bytes).",
-            http_status=response.status_code,
-        )
-
     async def close(self) -> None:
         """Close every connection."""
         await self._client.aclose()
+
+
+async def _whole(response: httpx.Response, most: int) -> Answer:
+    unpacker, body = _Unpacker(response), bytearray()
+    async for packed in response.aiter_raw():
+        for piece in unpacker.feed(packed):
+            body += piece
+            if len(body) > most:
+                raise _too_large(response, most)
+    unpacker.end()
+    return _answer(response, bytes(body))
+
+
+def _too_large(response: httpx.Response, most: int) -> CallFailed:
+    return CallFailed(
+        "answer_too_large",
+        f"The provider's answer is larger than {most:,} bytes (bounds.answer_bytes).",
+        http_status=response.status_code,
+    )
 
 
 def _is_stream(response: httpx.Response) -> bool:

@@ -34,8 +34,19 @@ def key_fact(connection: Connection) -> str:
 
 
 def digest_of(settings: Settings) -> str:
-    """A fingerprint of what is published; workers with different files are told apart by it."""
-    return hashlib.blake2b(published(settings), digest_size=8).hexdigest()
+    """A fingerprint of what matters of the settings; workers with different files are told apart by it.
+
+    Nothing made from a key is in it, nor from headers and bodies, where people put keys; and no key's place, which may
+    be another on each machine.
+    """
+    unpublished = {
+        name: [connection.url, connection.params, connection.auth_header, connection.exclude_body]
+        for name, connection in settings.connections.items()
+    }
+    parts = (rules(settings), unpublished)
+    return hashlib.blake2b(
+        published(settings) + orjson.dumps(parts, option=orjson.OPT_SORT_KEYS, default=dict), digest_size=8
+    ).hexdigest()
 
 
 def accounts(settings: Settings) -> dict[str, str]:
@@ -67,7 +78,10 @@ _LOWEST: Final = ("concurrency", "requests_per_minute", "tokens_per_minute", "re
 
 def rules(settings: Settings) -> dict[str, str | int]:
     """The numbers that scripts read: see `publish.lua`. Where connections of one account differ, the lowest holds."""
-    result: dict[str, str | int] = {"keep_ms": int(settings.results.keep * 1000)}
+    result: dict[str, str | int] = {
+        "keep_ms": int(settings.results.keep * 1000),
+        "connections": len(settings.connections),
+    }
     for name, account in accounts(settings).items():
         connection = settings.connections[name]
         charging = charging_of(connection.source, connection.model or "")

@@ -16,7 +16,6 @@ from celery import Celery, Task, signals
 from celery.app.task import Context
 
 from chatq.contract.errors import ServerError
-from chatq.contract.settings import Settings
 from chatq.contract.states import State
 from chatq.ledger.call import Call
 from chatq.ledger.ledger import Admitted, Ledger
@@ -25,6 +24,7 @@ from chatq_worker import transport
 from chatq_worker.completion import Completer
 from chatq_worker.dispatch import Clock
 from chatq_worker.lease import Lease
+from chatq_worker.live_settings import LOOK_S, LiveSettings
 from chatq_worker.paused_connections import PausedConnections
 from chatq_worker.pool import CoroutinePool
 from chatq_worker.provider_client import HttpProviderClient
@@ -52,14 +52,14 @@ class WorkerService:
     """The `LoopService` of a chatq worker."""
 
     def __init__(
-        self, *, worker: str, settings: Settings, app: Celery, server: AsyncServer, slots: int
+        self, *, worker: str, settings: LiveSettings, app: Celery, server: AsyncServer, slots: int
     ) -> None:
         self._worker = worker
         self._settings = settings
         self._app = app
         self._server = server
         self._slots = slots
-        self._ledger = Ledger(settings.redis.key_prefix)
+        self._ledger = Ledger(settings.current.redis.key_prefix)
         self._stops = StopReasons()
         self._publisher = make_publisher(
             app,
@@ -67,9 +67,12 @@ class WorkerService:
             COMPLETE,
             self._hand_back,
             server=server,
-            broker_url=settings.redis.broker_url,
+            broker_url=settings.current.redis.broker_url,
             stock=transport.is_stock(),
         )
+        self._version = version("chatq")
+        self._digest = digest_of(settings.current)
+        self._published = ""
         self._hurried = asyncio.Event()
         self._background: list[asyncio.Task[None]] = []
         self._small: set[asyncio.Task[object]] = set()
@@ -79,7 +82,9 @@ class WorkerService:
         self._pool = self._stops.pool = pool
         self._loop = asyncio.get_running_loop()
         await self._server.client()
-        self._provider = HttpProviderClient(answer_bytes=int(self._settings.bounds.answer_bytes))
+        self._provider = HttpProviderClient(
+            answer_bytes=lambda: int(self._settings.current.bounds.answer_bytes)
+        )
         checker = StatusChecker(
             settings=self._settings, ledger=self._ledger, server=self._server, provider=self._provider
         )
@@ -101,14 +106,9 @@ class WorkerService:
         register(self._app, Complete(self._completer, self._publisher, self._stops), Ask(checker))
         self._lease = Lease(
             worker=self._worker,
-            lease_s=self._settings.worker.lease,
+            lease_s=self._lease_s,
             slots=self._slots,
-            facts={
-                "version": version("chatq"),
-                "host": socket.gethostname(),
-                "pid": os.getpid(),
-                "settings": digest_of(self._settings),
-            },
+            facts=self._facts,
             ledger=self._ledger,
             server=self._server,
             stop_jobs=self._stop_jobs,
@@ -116,7 +116,7 @@ class WorkerService:
         )
         self._clock = Clock(
             worker=self._worker,
-            lease_s=self._settings.worker.lease,
+            lease_s=self._lease_s,
             ledger=self._ledger,
             server=self._server,
             publisher=self._publisher,
@@ -133,6 +133,7 @@ class WorkerService:
             asyncio.create_task(self._clock.listen(), name="chatq-listen"),
             asyncio.create_task(self._check_connections(checker), name="chatq-checks"),
             asyncio.create_task(self._paused.watch(), name="chatq-paused"),
+            asyncio.create_task(self._watch_settings(), name="chatq-settings"),
         ]
 
     async def _check_connections(self, checker: StatusChecker) -> None:
@@ -141,12 +142,41 @@ class WorkerService:
         except ServerError as error:
             logger.warning("the connections were not checked: %s", error.message)
 
+    def _lease_s(self) -> float:
+        return self._settings.current.worker.lease
+
+    def _facts(self) -> dict[str, Any]:
+        return {
+            "version": self._version,
+            "host": socket.gethostname(),
+            "pid": os.getpid(),
+            "settings": self._digest,
+            "config_problems": self._settings.problems,
+            "needs_restart": self._settings.kept,
+        }
+
     async def _publish_settings(self) -> None:
-        call = self._ledger.publish(
-            digest_of(self._settings), published(self._settings), rules(self._settings)
-        )
-        if await self._server.run(call):
+        settings, digest = self._settings.current, self._digest
+        if await self._server.run(self._ledger.publish(digest, published(settings), rules(settings))):
             logger.info("published the settings of this worker")
+        self._published = digest
+
+    async def _watch_settings(self) -> None:
+        """Take up what changes in config.yaml, until cancelled; the leading worker publishes it."""
+        while True:
+            await asyncio.sleep(LOOK_S)
+            change = await asyncio.to_thread(self._settings.look)
+            if change is not None:
+                self._digest = digest_of(self._settings.current)
+            if not self._clock.leads:
+                continue
+            if self._published != self._digest:
+                try:
+                    await self._publish_settings()
+                except ServerError as error:
+                    logger.warning("the settings were not published: %s", error.message)
+            for name in change.connections if change is not None else ():
+                self._paused.confirm(name, mended=True)
 
     async def _settle_again(self) -> None:
         self._publisher.publish(await self._completer.settle_again())
@@ -192,10 +222,9 @@ class WorkerService:
 
     async def drain(self) -> None:
         """Take no more; let calls end within `worker.grace`; hand the rest back in line at once."""
-        deadline = time.monotonic() + self._settings.worker.grace
-        logger.info(
-            "stopping: no new jobs; %d running have %g s", self._pool.running, self._settings.worker.grace
-        )
+        grace_s = self._settings.current.worker.grace
+        deadline = time.monotonic() + grace_s
+        logger.info("stopping: no new jobs; %d running have %g s", self._pool.running, grace_s)
         await self._leave_line(leave=False)
         while self._pool.running and time.monotonic() < deadline and not self._hurried.is_set():
             await self._wait_a_little(min(0.05, deadline - time.monotonic()))

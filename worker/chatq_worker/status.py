@@ -19,12 +19,12 @@ import orjson
 from chatq.contract.addresses import SIMULATOR
 from chatq.contract.connection import Connection, Timeout
 from chatq.contract.record import rfc3339
-from chatq.contract.settings import Settings
 from chatq.contract.status import StatusOutcome, StatusState
 from chatq.ledger.ledger import Ledger
 from chatq.ledger.server import AsyncServer
 from chatq_worker.api_keys import read_key
 from chatq_worker.failures import CODES, CallFailed
+from chatq_worker.live_settings import LiveSettings
 from chatq_worker.model_remedy import nearest_models
 from chatq_worker.provider_client import ProviderClient
 from chatq_worker.providers import ADAPTERS, Answer, CheckKind, Request
@@ -71,13 +71,13 @@ class StatusChecker:
     """Checks connections for one worker."""
 
     def __init__(
-        self, *, settings: Settings, ledger: Ledger, server: AsyncServer, provider: ProviderClient
+        self, *, settings: LiveSettings, ledger: Ledger, server: AsyncServer, provider: ProviderClient
     ) -> None:
         self._settings = settings
         self._ledger = ledger
         self._server = server
         self._provider = provider
-        self._lists: dict[str, tuple[float, str, list[str]]] = {}
+        self._lists: dict[str, tuple[float, str, list[str], Connection]] = {}
 
     async def answer(self, question_id: str, kind: str, name: str) -> StatusState | None:
         """Answer a question of a caller. Returns the state of a check, None for a model list."""
@@ -94,7 +94,7 @@ class StatusChecker:
 
     async def check_all(self) -> None:
         """Check every connection that was not found good a moment ago; what goes wrong is an outcome, not an error."""
-        connections = self._settings.connections
+        connections = self._settings.current.connections
         known = await self._server.run(self._ledger.statuses(list(connections)))
         limit = asyncio.Semaphore(_AT_ONCE)
 
@@ -117,7 +117,7 @@ class StatusChecker:
 
     async def check(self, name: str) -> StatusOutcome:
         """The outcome of a check of one connection, made now. Raises nothing that a provider can cause."""
-        connection = self._settings.connections.get(name)
+        connection = self._settings.current.connections.get(name)
         if connection is None:
             return _outcome(
                 name,
@@ -160,7 +160,7 @@ class StatusChecker:
                 latency_s=latency_s,
                 message="The source offers no list of models, but it answers.",
             )
-        self._remember(name, models)
+        self._remember(name, models, connection)
         return _outcome(
             name,
             connection.source,
@@ -234,10 +234,10 @@ class StatusChecker:
 
     async def _models(self, name: str) -> dict[str, Any]:
         """`{"models", "fetched_at"}`; pages are followed. Empty where there is no list, or it cannot be had now."""
+        connection = self._settings.current.connections.get(name)
         known = self._lists.get(name)
-        if known is not None and time.monotonic() - known[0] < MODELS_FRESH_S:
+        if known is not None and known[3] == connection and time.monotonic() - known[0] < MODELS_FRESH_S:
             return {"models": known[2], "fetched_at": known[1]}
-        connection = self._settings.connections.get(name)
         models: list[str] = []
         if connection is not None and connection.url != SIMULATOR:
             try:
@@ -247,7 +247,7 @@ class StatusChecker:
             except CallFailed as failure:
                 logger.info("connection %s: no model list: %s", name, failure.message)
             else:
-                self._remember(name, models)
+                self._remember(name, models, connection)
         return {"models": models, "fetched_at": rfc3339(datetime.now(UTC))}
 
     async def _fetch_models(self, connection: Connection, key: str | None, deadline: float) -> list[str]:
@@ -278,8 +278,8 @@ class StatusChecker:
             page = read.next_page
         return models
 
-    def _remember(self, name: str, models: Sequence[str]) -> None:
-        self._lists[name] = (time.monotonic(), rfc3339(datetime.now(UTC)), list(models))
+    def _remember(self, name: str, models: Sequence[str], connection: Connection) -> None:
+        self._lists[name] = (time.monotonic(), rfc3339(datetime.now(UTC)), list(models), connection)
 
 
 def _bounded(models: list[str]) -> list[str]:

@@ -52,7 +52,11 @@ def examine(config: Path | None) -> Iterator[Finding]:
         settings = load_settings(config)
     except ConfigError as error:
         for problem in error.problems:
-            yield Finding("wrong", str(problem), "Correct it; nothing starts before.")
+            yield Finding(
+                "wrong",
+                str(problem),
+                "Correct it; nothing starts before, and workers go on with what they have.",
+            )
         return
     yield Finding("ok", f"settings: {settings.source_path}, {len(settings.connections)} connections")
     for notice in settings.notices:
@@ -190,5 +194,16 @@ def _workers(settings: Settings, server: Server) -> Iterator[Finding]:
         yield Finding(
             "wrong",
             "workers: they run with different settings",
-            "Give all the same config.yaml, and restart those that have another.",
+            "Give all the same config.yaml; they take it up within seconds.",
+        )
+    for problem in overview.told("config_problems"):
+        yield Finding(
+            "wrong",
+            f"workers: they go on with older settings, because the file cannot be used: {problem}",
+            "Correct it; it is taken up within seconds.",
+        )
+    waits = overview.told("needs_restart")
+    if waits:
+        yield Finding(
+            "note", f"workers: changed, and not taken up: {', '.join(waits)}", "Restart the workers."
         )

@@ -25,6 +25,8 @@ def status(arguments: argparse.Namespace) -> int:
     )
     if not workers and overview["waiting"]:
         print("No worker is alive: the jobs wait. Start one: chatq worker")
+    for problem in overview["config_problems"]:
+        print(f"The workers go on with older settings: {problem}")
     rows = [
         (name, facts["source"], str(facts["waiting"]), str(facts["running"]), _condition(name, facts))
         for name, facts in overview["connections"].items()

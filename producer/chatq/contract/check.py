@@ -52,5 +52,5 @@ def unknown_connection(name: str, settings: Settings) -> UnknownConnection:
     meant = f'; did you mean "{near}"?' if near else "."
     return UnknownConnection(
         f'There is no connection "{name}"{meant} Known: {", ".join(settings.connections) or "none"}.',
-        remedy="Use one of these, or add it to config.yaml and restart the workers.",
+        remedy="Use one of these, or add it to config.yaml; workers take it up within seconds.",
     )

@@ -176,6 +176,10 @@ class Overview:
     workers: Sequence[WorkerFacts]
     connections: Mapping[str, ConnectionFacts]
 
+    def told(self, fact: str) -> list[str]:
+        """What workers list as this fact about themselves, each item once."""
+        return list(dict.fromkeys(item for worker in self.workers for item in worker.facts.get(fact, ())))
+
 
 def flow_of(job: Job, model: str, batch_id: str) -> str:
     """The flow that a job is served in. The scripts read its first three fields."""

@@ -4,9 +4,10 @@
 -- Rules, by account: `concurrency:`, `requests_per_minute:`, `tokens_per_minute:`, `requests_per_day:`, `tells_limits:`
 -- (its source's answers tell limits), `sliding:` (its limits are for any 60 s). By connection: `account:` (a name, or @scope), `model:` (its default), `fallback:`
 -- (connections, with spaces between), `door:` (its source counts the longest answer at the door), `on_worker_lost:`.
--- And `keep_ms`.
+-- And `keep_ms`, and `connections`, their number.
 -- Returns 1 when they were new, 0 when the same were published already.
--- Atomic, because flows whose lane is another by the new rules move there in the same moment.
+-- Atomic, because flows whose lane is another by the new rules move there in the same moment; those of a connection that
+-- is gone are parked until it is back.
 
 local settings = P .. ':settings'
 if call('HGET', settings, 'digest') == ARGV[1] then return 0 end
@@ -30,6 +31,9 @@ for i, flow in ipairs(flows) do
     put_flow(flow)
   end
 end
-for _, lane in ipairs(call('ZRANGE', LANES, 0, -1)) do tidy_lane(lane) end
+-- A lane may wait for a moment of the old limits.
+for _, lane in ipairs(call('ZRANGE', LANES, 0, -1)) do
+  if call('EXISTS', key('flows', lane)) == 1 then call('ZADD', LANES, int(now), lane) else tidy_lane(lane) end
+end
 call('PUBLISH', KICK, '')
 return 1

@@ -3,7 +3,7 @@
 --
 -- A flow that has jobs in line is in one of three places: among the flows of its own lane; among those of a fallback's
 -- lane, while its own connection is out of action (then `diverted` names the connection that serves it); or in `parked`,
--- while its connection or batch is paused and nobody stands in.
+-- while its connection or batch is paused and nobody stands in, or its connection was taken out of the settings.
 
 local PAUSED, PARKED, DIVERTED = P .. ':paused', P .. ':parked', P .. ':diverted'
 local LONG_COOL_MS = 60000      -- a lane that cools for longer is out of action
@@ -17,6 +17,11 @@ end
 
 local function lane_of_fallback(connection)
   return lane_of(connection, call('HGET', RULES, 'model:' .. connection) or '')
+end
+
+-- Whether the published settings have the connection; before the first were published nobody knows.
+local function is_configured(connection)
+  return call('HEXISTS', RULES, 'account:' .. connection) == 1 or call('HEXISTS', RULES, 'connections') == 0
 end
 
 local function flow_parts(flow)
@@ -79,6 +84,7 @@ local function lane_for(flow)
   local _, connection, model, group = flow_parts(flow)
   local batch = batch_of(group)
   if batch and call('HEXISTS', key('batch', batch), 'paused') == 1 then return nil end
+  if not is_configured(connection) then return nil end
   local lane = lane_of(connection, model)
   local server = server_of(connection, lane)
   if not server then return nil end
