@@ -237,6 +237,14 @@ class LedgerMachine(RuleBasedStateMachine):
         else:
             self.drain(worker, leave=what == "leave", most=most)
 
+    @rule(lane=LANES, most=st.integers(1, 5), times=st.integers(1, 4))
+    def lose_workers(self, lane: str, most: int, times: int) -> None:
+        """Workers die one after the other with what they were given."""
+        for _ in range(times):
+            self.renew("w3", 5)
+            self.start(lane, most)
+            self.drain("w3", leave=True)
+
     def renew(self, worker: str, slots: int, *, registered: bool = False) -> None:
         expected = self.model.renew(worker, 30_000, slots, registered=registered)
         call = self.ledger.renew(worker, lease_s=30, slots=slots, facts={}, registered=registered)

@@ -72,7 +72,7 @@ local function server_of(connection, lane)
   return not paused and connection or nil
 end
 
-local function batch_of(group) return string.match(group, '^batch:(.*)') end
+local function batch_of(group) return string.match(group, '^batch:([^\31]*)') end
 
 -- Where a flow is to be served now: lane and connection; nil when it is to be parked.
 local function lane_for(flow)
