@@ -1,4 +1,4 @@
-"""A provider that refuses for a limit and says when to come back: its lane cools down, its jobs keep their attempts."""
+"""A provider that refuses for a limit and says for how long: its lane cools down, its jobs keep their attempts."""
 
 from __future__ import annotations
 
