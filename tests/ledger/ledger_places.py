@@ -194,8 +194,8 @@ class Places:
     def buckets(self, name: str) -> list[Bucket]:
         return self.lane_limits(name).buckets(self.rules, account_of(name), self.now)
 
-    def lane_of_fallback(self, connection: str) -> str:
-        return self.lane_of(connection, self.rules.get(f"model:{connection}", ""))
+    def lane_of_fallback(self, connection: str, model: str) -> str:
+        return self.lane_of(connection, self.rules.get(f"model:{connection}", model))
 
     def is_out(self, name: str) -> bool:
         lane = self.lane(name)
@@ -211,7 +211,7 @@ class Places:
         if not paused and not self.is_out(home):
             return home, connection
         for name in self.rules.get(f"fallback:{connection}", "").split():
-            lane = self.lane_of_fallback(name)
+            lane = self.lane_of_fallback(name, model)
             if not self.connection(name).paused and not self.is_out(lane):
                 return lane, name
         return None if paused else (home, connection)

@@ -60,6 +60,15 @@ def test_the_first_fallback_serves_with_its_own_model(ledger: LedgerDriver) -> N
     assert (job.connection, begun.connection, begun.model) == ("beta", "beta", "b")
 
 
+def test_a_fallback_without_a_model_serves_with_that_of_the_job(ledger: LedgerDriver) -> None:
+    ledger.publish({name: value for name, value in RULES.items() if name != "model:beta"})
+    ledger.add(model="own")
+    ledger.pause()
+    [job] = ledger.admit("beta/own")
+    begun = ledger.begun(job)
+    assert (begun.connection, begun.model) == ("beta", "own")
+
+
 def test_the_record_says_which_connection_was_called_and_whose_the_job_is(ledger: LedgerDriver) -> None:
     job_id = ledger.add()
     ledger.limit(ledger.start()[0], 61)

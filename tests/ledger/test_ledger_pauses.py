@@ -1,4 +1,4 @@
-"""Connections that are paused, by an operator or because their provider refused the account, and how they are resumed."""
+"""Connections that are paused, by an operator or because the provider refused the account, and how that ends."""
 
 from __future__ import annotations
 

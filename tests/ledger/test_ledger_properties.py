@@ -297,7 +297,7 @@ class LedgerMachine(RuleBasedStateMachine):
         assert (begun is not None) == (mine and wait_ms is not None)
         if job is not None and begun is not None:
             assert begun.request == job.entry.request
-            model = self.model.rules.get(f"model:{job.via}") if job.via else job.entry.model
+            model = self.model.rules.get(f"model:{job.via}", job.entry.model) if job.via else job.entry.model
             assert (begun.connection, begun.model, begun.counted) == (job.server, model, job.counted)
             assert begun.wait_ms == wait_ms
         self.compare()

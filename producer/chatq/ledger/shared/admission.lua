@@ -39,8 +39,8 @@ local function read_lane(name, most)
   return {name = name, flows = key('flows', name), clock = tonumber(state[1] or '0'), inflight = tonumber(state[2] or '0'),
     cool = tonumber(state[3] or '0'), why = state[4] or nil, window = tonumber(state[5] or nil),
     probes = tonumber(state[6] or '0'), ramp = state[7] or nil, out = state[8] or nil, limits = limits,
-    limited = are_limited(limits), diverted = call('EXISTS', DIVERTED) == 1, doors = {}, most = most, taken = 0, refused = 0, room = 0, behind = 0,
-    aside = 0}
+    limited = are_limited(limits), diverted = call('EXISTS', DIVERTED) == 1, doors = {}, most = most, taken = 0,
+    refused = 0, room = 0, behind = 0, aside = 0}
 end
 
 -- What a job asks of the lane's allowances, as `need_within`. `facts`: its cost, connection, size and cap.
