@@ -6,7 +6,7 @@ from collections import Counter
 from typing import Any
 
 from ledger_model import Model
-from ledger_places import BEYOND_SLOTS, COUNTED
+from ledger_places import BEYOND_SLOTS, COUNTED, suspicion
 
 Stored = dict[str, Any]
 
@@ -48,6 +48,12 @@ def check_consistent(stored: Stored) -> None:
     for worker, room in stored.get("room", {}).items():
         taken = sum(job.get("worker") == worker for job in jobs.values())
         assert room == int(stored[f"worker:{worker}"]["slots"]) - taken, f"room of {worker}"
+    for name, worker_hash in family(stored, "worker").items():
+        theirs = [
+            job for job in jobs.values() if job.get("worker") == name and job["place"] in {"claim", "held"}
+        ]
+        expected = sum(suspicion(int(job.get("losses", 0))) for job in theirs)
+        assert int(worker_hash.get("suspects", 0)) == expected, f"suspects of {name}"
     beyond = sum(max(0, -room) for room in stored.get("room", {}).values())
     assert beyond <= sum(
         min(BEYOND_SLOTS, int(lane.get("inflight", 0))) for lane in family(stored, "lane").values()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
@@ -14,7 +15,7 @@ from chatq.contract.job import Job
 from chatq.contract.record import JobRecord
 from chatq.contract.states import State
 from chatq.ledger.call import Call, source
-from chatq.ledger.ledger import Admitted, Enqueued, Entry, Ledger, Settled, Ticked
+from chatq.ledger.ledger import Admitted, Begun, Enqueued, Entry, Ledger, Outcome, Settled, Ticked
 
 T = TypeVar("T")
 
@@ -129,6 +130,45 @@ class LedgerDriver:
         if state not in {"queued", "retrying"}:
             details.setdefault("ending", ANSWER if state == "succeeded" else FAILURE)
         return self.run(self.ledger.settle(job.job_id, job.token, State(state), **details))
+
+    def fail(self, job: Admitted, *, wait_s: float = 2) -> Settled:
+        """The provider failed."""
+        ended = attempt(code='"server_error"', status="500")
+        return self.settle(job, "retrying", outcome="transient", counted=True, wait_s=wait_s, attempt=ended)
+
+    def limit(self, job: Admitted, cool_s: float) -> Settled:
+        """The provider refused for a limit, and named the moment to come back."""
+        ended = attempt(code='"rate_limited"', status="429")
+        return self.settle(job, "retrying", cool_s=cool_s, counted=True, wait_s=0.5, attempt=ended)
+
+    def refuse(self, job: Admitted, *, outcome: Outcome = "account", code: str = "unauthorized") -> Settled:
+        """The provider refused the account, or (`missing`) knows no such thing."""
+        ended = attempt(code=f'"{code}"', status="401")
+        reason = f'"code":"{code}","message":"No.","remedy":"Mend it."'.encode()
+        return self.settle(job, "failed", outcome=outcome, attempt=ended, pause=reason)
+
+    def pause(self, connection: str = "alpha") -> None:
+        self.run(self.ledger.pause(connection, message="Later."))
+
+    def resume(self, connection: str = "alpha", *, proof: bool = False) -> bool:
+        return self.run(self.ledger.resume(connection, proof=proof))
+
+    def paused(self) -> dict[str, str]:
+        """The paused connections, each with the code of its reason."""
+        return {name: reason["code"] for name, reason in self.run(self.ledger.paused()).items()}
+
+    def publish(self, rules: Mapping[str, str | int]) -> None:
+        self.run(self.ledger.publish(str(rules), b"{}", rules))
+
+    def begun(self, job: Admitted) -> Begun:
+        """Begin a job; what its worker is told."""
+        begun = self.run(self.ledger.begin(job.job_id, job.token, job.worker))
+        assert begun is not None
+        return begun
+
+    def counted(self, job_id: str) -> int:
+        """How many attempts of a job counted."""
+        return sum(item.counted for item in self.record(job_id).attempts)
 
     def tick(self, worker: str = "w1", run_id: str = "run-1", most: int = 500) -> Ticked:
         return self.run(self.ledger.tick(worker, run_id, leader_s=LEADER_S, lease_s=LEASE_S, most=most))

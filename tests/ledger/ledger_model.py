@@ -17,11 +17,13 @@ from ledger_places import (
     CLAIM_MS,
     DAY_MS,
     RECHECK_MS,
+    SUSPECTS_PER_WORKER,
     ModelBatch,
     ModelJob,
     ModelLane,
     Places,
     account_of,
+    suspicion,
 )
 
 from chatq.ledger.ledger import Admitted, Entry, LimitTold, TokensUsed, flow_of
@@ -122,9 +124,10 @@ class Model(Places):
             limits.stated_day(self.rules, account),
         )
         while not reason:
-            worker = max(self.slots, key=lambda worker: (self.room(worker), worker), default=None)
-            if not lane.tags:
-                reason = "empty"
+            workers = sorted(self.slots, key=lambda worker: (self.room(worker), worker), reverse=True)
+            job, worker = self._next(lane, workers)
+            if job is None:
+                reason = "empty" if not lane.tags else "suspects" if workers else "no_worker"
             elif concurrency is not None and lane.inflight >= concurrency:
                 reason = "concurrency"
             elif lane.window is not None and lane.probes >= lane.window:
@@ -133,10 +136,9 @@ class Model(Places):
                 reason, wait = "more", 0
             elif worker is None:
                 reason = "no_worker"
-            elif self.room(worker) <= 0 and lane.inflight >= BEYOND_SLOTS:
+            elif self.room(workers[0]) <= 0 and lane.inflight >= BEYOND_SLOTS:
                 reason = "slots"
             else:
-                job = self.line(min(lane.tags, key=lambda flow: (lane.tags[flow], flow.encode())))[0]
                 need = self._need(job, name)
                 wait, kind = self._wait_for(buckets, need, day_limit, name)
                 if wait > 0:
@@ -164,6 +166,19 @@ class Model(Places):
         elif reason != "slots":
             self.hungry.pop(name, None)
         return reason, wait, gone
+
+    def _next(self, lane: ModelLane, workers: list[str]) -> tuple[ModelJob | None, str | None]:
+        """The job that goes next, and its worker. Workers come with most room first."""
+        for flow in sorted(lane.tags, key=lambda flow: (lane.tags[flow], flow.encode())):
+            job = self.line(flow)[0]
+            weight = suspicion(job.losses)
+            if not weight:
+                return job, next(iter(workers), None)
+            for worker in workers:
+                has_slot = self.room(worker) > 0 or lane.inflight < BEYOND_SLOTS
+                if has_slot and self.suspects(worker) + weight <= SUSPECTS_PER_WORKER:
+                    return job, worker
+        return None, None
 
     def _need(self, job: ModelJob, name: str) -> Amounts:
         server = self.diverted.get(job.flow, job.connection)
@@ -395,7 +410,7 @@ class Model(Places):
         flows = self.all_flows()
         self._move_flows(flows)
         for flow in flows:
-            _, connection, model, _ = flow.split("\x1f")
+            _, connection, model, *_ = flow.split("\x1f")
             if connection == name and self.lane_now(flow) is not None:
                 self._ramp_up(self.lane_of(name, model))
         return True

@@ -16,7 +16,7 @@ from chatq.ledger.ledger import Entry
 CLAIM_MS = 3000
 RECHECK_MS = 1000
 BEYOND_SLOTS = 8
-MAX_LOSSES = 5
+SUSPECT, ALONE, SUSPECTS_PER_WORKER = 2, 3, 30
 LONG_COOL_MS = 60_000
 DAY_MS = 86_400_000
 COUNTED = ("queued", "running", "succeeded", "failed", "cancelled", "expired")
@@ -172,6 +172,10 @@ class Places:
     def room(self, worker: str) -> int:
         return self.slots[worker] - sum(job.worker == worker for job in self.at("claim", "held"))
 
+    def suspects(self, worker: str) -> int:
+        """How much of the suspicion that a worker may have it has."""
+        return sum(suspicion(job.losses) for job in self.at("claim", "held") if job.worker == worker)
+
     def lane(self, name: str) -> ModelLane:
         return self.lanes.setdefault(name, ModelLane())
 
@@ -190,8 +194,8 @@ class Places:
     def buckets(self, name: str) -> list[Bucket]:
         return self.lane_limits(name).buckets(self.rules, account_of(name), self.now)
 
-    def lane_of_fallback(self, connection: str) -> str:
-        return self.lane_of(connection, self.rules.get(f"model:{connection}", ""))
+    def lane_of_fallback(self, connection: str, model: str) -> str:
+        return self.lane_of(connection, self.rules.get(f"model:{connection}", model))
 
     def is_out(self, name: str) -> bool:
         lane = self.lane(name)
@@ -201,7 +205,7 @@ class Places:
 
     def lane_for(self, flow: str) -> tuple[str, str] | None:
         """Where a flow is to be served now: lane and connection; None when it is to be parked."""
-        _, connection, model, _ = flow.split("\x1f")
+        _, connection, model, *_ = flow.split("\x1f")
         if "connections" in self.rules and f"account:{connection}" not in self.rules:
             return None
         paused = bool(self.connection(connection).paused)
@@ -209,7 +213,7 @@ class Places:
         if not paused and not self.is_out(home):
             return home, connection
         for name in self.rules.get(f"fallback:{connection}", "").split():
-            lane = self.lane_of_fallback(name)
+            lane = self.lane_of_fallback(name, model)
             if not self.connection(name).paused and not self.is_out(lane):
                 return lane, name
         return None if paused else (home, connection)
@@ -253,7 +257,7 @@ class Places:
             self.parked.add(flow)
             return
         name, server = place
-        priority, connection, _, _ = flow.split("\x1f")
+        priority, connection, *_ = flow.split("\x1f")
         lane = self.lane(name)
         lane.tags.setdefault(flow, lane.clock + 9 - int(priority))
         self.asked[name] = self.now
@@ -381,17 +385,26 @@ class Places:
     def _lose(self, job: ModelJob) -> None:
         self._release(job)
         job.attempts.append("worker_lost")
+        was_alone = job.losses >= ALONE
         job.losses += 1
         if self._is_cancelled(job):
             self._finish(job, "cancelled")
-        elif self.rules.get(f"on_worker_lost:{job.connection}") == "fail" or job.losses >= MAX_LOSSES:
+        elif self.rules.get(f"on_worker_lost:{job.connection}") == "fail" or was_alone:
             self._finish(job, "failed")
         else:
+            if job.losses == SUSPECT:
+                job.flow += "\x1flost"
+                if job.batch:
+                    self.batches[job.batch].flows.add(job.flow)
             self._wait_again(job, "queued")
 
     def _give_back(self, job: ModelJob) -> None:
         self._release(job)
         self._wait_again(job, job.state)
+
+
+def suspicion(losses: int) -> int:
+    return 0 if losses < SUSPECT else 1 if losses < ALONE else SUSPECTS_PER_WORKER
 
 
 def account_of(lane: str) -> str:

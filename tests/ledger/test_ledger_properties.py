@@ -239,6 +239,14 @@ class LedgerMachine(RuleBasedStateMachine):
         else:
             self.drain(worker, leave=what == "leave", most=most)
 
+    @rule(lane=LANES, most=st.integers(1, 5), times=st.integers(1, 4))
+    def lose_workers(self, lane: str, most: int, times: int) -> None:
+        """Workers die one after the other with what they were given."""
+        for _ in range(times):
+            self.renew("w3", 5)
+            self.start(lane, most)
+            self.drain("w3", leave=True)
+
     def renew(self, worker: str, slots: int, *, registered: bool = False) -> None:
         expected = self.model.renew(worker, 30_000, slots, registered=registered)
         call = self.ledger.renew(worker, lease_s=30, slots=slots, facts={}, registered=registered)
@@ -291,7 +299,7 @@ class LedgerMachine(RuleBasedStateMachine):
         assert (begun is not None) == (mine and wait_ms is not None)
         if job is not None and begun is not None:
             assert begun.request == job.entry.request
-            model = self.model.rules.get(f"model:{job.via}") if job.via else job.entry.model
+            model = self.model.rules.get(f"model:{job.via}", job.entry.model) if job.via else job.entry.model
             assert (begun.connection, begun.model, begun.counted) == (job.server, model, job.counted)
             assert begun.wait_ms == wait_ms
         self.compare()

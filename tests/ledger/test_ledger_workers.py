@@ -158,20 +158,6 @@ def test_a_lost_job_fails_when_its_connection_must_never_pay_twice(ledger: Ledge
     assert record.attempts[0].maybe_charged
 
 
-def test_a_job_that_kills_its_fifth_worker_fails(ledger: LedgerDriver) -> None:
-    job_id = ledger.add()
-    for number in range(4):
-        lose_once(ledger, f"w{number}")
-        assert ledger.state(job_id) == "queued"
-    lose_once(ledger, "w4")
-    record = ledger.record(job_id)
-    assert (record.state, record.error and record.error.code, len(record.attempts)) == (
-        "failed",
-        "worker_lost",
-        5,
-    )
-
-
 def test_a_cancelled_job_whose_worker_dies_is_cancelled(ledger: LedgerDriver) -> None:
     job_id = ledger.add()
     ledger.worker()

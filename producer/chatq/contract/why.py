@@ -62,6 +62,7 @@ class Why(BaseModel):
       or a pause, calls set in one by one);
     - `requests`, `tokens`, `input_tokens`, `output_tokens`, `requests_day`, `concurrency`: a limit;
     - `slots` (all are taken), `claims` (workers have not begun what they were given), `no_worker`;
+    - `suspects` (its workers died, and it may be what killed them: few such jobs run on a worker at a time);
     - `line` (its turn comes after others), `due` (nothing: it goes at the next admission).
 
     From `cooling` on it is what stands in the way of the next job of its lane, which may be another: see `ahead`.
@@ -118,6 +119,7 @@ _NO_ESTIMATE: Final = {
     "concurrency": "it depends on how long the calls in flight take",
     "slots": "it depends on how long the calls in flight take",
     "no_worker": "nobody knows when a worker starts",
+    "suspects": "it depends on how long the calls in flight take",
 }
 
 
@@ -212,6 +214,7 @@ def _reason(why: Why, *, stopping: bool) -> str:
         "slots": "All slots of the workers are taken.",
         "claims": "The workers have not begun yet what they were given.",
         "no_worker": "No worker takes jobs.",
+        "suspects": "Workers died with it, and it may be what killed them: few such jobs run on a worker at a time.",
         "line": "It waits for its turn.",
         "due": "Nothing stands in its way: it goes in a moment.",
     }

@@ -35,10 +35,10 @@ local function moment_or_none(ms) return ms > 0 and int(ms) or '' end
 
 for _, connection in ipairs(ARGV) do
   local c = call('HMGET', key('connection', connection), 'queued', 'running')
-  local lane = lane_of_fallback(connection)
+  local lane = lane_of_fallback(connection, '')
   local worst = accounts[account_of(lane)] or {cool = 0, breaker = 'closed', probe = 0}
   for _, value in ipairs({c[1] or '0', c[2] or '0', call('HGET', PAUSED, connection) or '', moment_or_none(worst.cool),
-    worst.breaker, moment_or_none(worst.probe), server_of(connection, lane) or ''}) do
+    worst.breaker, moment_or_none(worst.probe), server_of(connection, '', lane) or ''}) do
     reply[#reply + 1] = value
   end
 end

@@ -99,7 +99,7 @@ end
 local TIMED = {cooling = true, breaker = true, requests = true, tokens = true, input_tokens = true, output_tokens = true,
   requests_day = true}
 -- These end when a call does, or when somebody does something.
-local NOBODY_KNOWS = {concurrency = true, slots = true, ramp = true, no_worker = true}
+local NOBODY_KNOWS = {concurrency = true, slots = true, ramp = true, no_worker = true, suspects = true}
 
 -- Says where the job stands in a lane, and when it will go.
 local function tell_place(name, server, earliest)

@@ -32,14 +32,15 @@ end
 
 -- A lane as admission finds it, limits included. `admit` counts on in it as jobs go: `taken` and `refused`, up to `most`;
 -- `room`: what the worker that got the last job has left; `behind`: workers that have more room than the next, and have not
--- begun what they were given.
+-- begun what they were given; `aside`: flows that wait for a worker with fewer suspects.
 local function read_lane(name, most)
   local state = call('HMGET', key('lane', name), 'clock', 'inflight', 'cool', 'why', 'window', 'probes', 'ramp', 'out')
   local limits = read_limits(name)
   return {name = name, flows = key('flows', name), clock = tonumber(state[1] or '0'), inflight = tonumber(state[2] or '0'),
     cool = tonumber(state[3] or '0'), why = state[4] or nil, window = tonumber(state[5] or nil),
-    probes = tonumber(state[6] or '0'), ramp = state[7] or nil, out = state[8] or nil, limits = limits, limited = are_limited(limits),
-    diverted = call('EXISTS', DIVERTED) == 1, doors = {}, most = most, taken = 0, refused = 0, room = 0, behind = 0}
+    probes = tonumber(state[6] or '0'), ramp = state[7] or nil, out = state[8] or nil, limits = limits,
+    limited = are_limited(limits), diverted = call('EXISTS', DIVERTED) == 1, doors = {}, most = most, taken = 0,
+    refused = 0, room = 0, behind = 0, aside = 0}
 end
 
 -- What a job asks of the lane's allowances, as `need_within`. `facts`: its cost, connection, size and cap.
@@ -49,24 +50,47 @@ local function need_in_lane(lane, facts, server)
   return need_within(lane.limits, facts, lane.doors[name])
 end
 
+-- The worker with most room that may take one more suspect of this weight. nil: none may now.
+local function worker_for_suspect(lane, weight)
+  local workers = call('ZREVRANGE', ROOM, 0, -1, 'WITHSCORES')
+  for i = 1, #workers, 2 do
+    if tonumber(workers[i + 1]) <= 0 and lane.inflight >= BEYOND_SLOTS then return nil end
+    local suspects = tonumber(call('HGET', key('worker', workers[i]), 'suspects') or '0')
+    if suspects + weight <= SUSPECTS_PER_WORKER then return workers[i] end
+  end
+end
+
+-- The first flow whose first job may go to some worker, with its tag, and the worker if not any will do. A flow of suspects
+-- that must wait stands aside.
+local function next_flow(lane)
+  while true do
+    local first = call('ZRANGE', lane.flows, lane.aside, lane.aside, 'WITHSCORES')
+    if not first[1] or string.sub(first[1], -5) ~= SEPARATOR .. 'lost' then return first end
+    local id = call('ZRANGE', key(LINES, first[1]), 0, 0)[1]
+    local worker = worker_for_suspect(lane, suspicion(call('HGET', key('job', id), 'losses')))
+    if worker then return first, worker end
+    lane.aside = lane.aside + 1
+  end
+end
+
 -- What stands in the way of a lane's next job: why, and the ms until a try is worth it. nil when nothing does; third then
--- the job: {flow, tag, line, id, facts, server, worker, claims, reserved, too_large, limit}.
+-- the job: {flow, tag, line, id, facts, server, worker, suspicion, reserved, too_large, limit}.
 -- The one place that says so: for `admit`, which lets jobs go, and for those who ask why one does not. It writes nothing.
 local function in_the_way(lane)
   if lane.cool > now then return lane.why == 'breaker' and 'breaker' or 'cooling', lane.cool - now end
-  local first = call('ZRANGE', lane.flows, 0, 0, 'WITHSCORES')
-  if not first[1] then return 'empty', RECHECK_MS end
+  local first, worker = next_flow(lane)
+  if not first[1] then
+    return lane.aside == 0 and 'empty' or call('EXISTS', ROOM) == 1 and 'suspects' or 'no_worker', RECHECK_MS
+  end
   local concurrency = lane.limits.concurrency
   if concurrency and lane.inflight >= concurrency then return 'concurrency', RECHECK_MS end
   if lane.window and lane.probes >= lane.window then return 'ramp', RECHECK_MS end
   local enough = lane.taken + lane.refused >= lane.most
   if enough and (lane.room > 0 or lane.refused > 0) then return 'more', 0 end
-  local roomy, claims
+  local roomy
   while true do
     roomy = call('ZREVRANGE', ROOM, lane.behind, lane.behind, 'WITHSCORES')
-    if not roomy[1] then break end
-    claims = key('claims', roomy[1])
-    if call('ZCARD', claims) < CLAIMS_PER_WORKER then break end
+    if not roomy[1] or call('ZCARD', key('claims', roomy[1])) < CLAIMS_PER_WORKER then break end
     lane.behind = lane.behind + 1
   end
   local full = not roomy[1] or (tonumber(roomy[2]) <= 0 and lane.inflight >= BEYOND_SLOTS)
@@ -75,7 +99,7 @@ local function in_the_way(lane)
   local flow = first[1]
   local line = key(LINES, flow)
   local id = call('ZRANGE', line, 0, 0)[1]
-  local facts = call('HMGET', key('job', id), 'cost', 'connection', 'size', 'cap')
+  local facts = call('HMGET', key('job', id), 'cost', 'connection', 'size', 'cap', 'losses')
   local server = lane.diverted and call('HGET', DIVERTED, flow) or nil
   local reserved, too_large, limit = nil, nil, nil
   if lane.limited then
@@ -88,7 +112,7 @@ local function in_the_way(lane)
   -- Asked only now, so that a lane that took its turn and lacks a slot for the next is known to lack it.
   if enough then return 'more', 0 end
   return nil, RECHECK_MS, {flow = flow, tag = tonumber(first[2]), line = line, id = id, facts = facts, server = server,
-    worker = roomy[1], claims = claims, reserved = reserved, too_large = too_large, limit = limit}
+    worker = worker or roomy[1], suspicion = suspicion(facts[5]), reserved = reserved, too_large = too_large, limit = limit}
 end
 
 -- Admits up to `max` jobs of a lane. Each gets a worker, a claim and a token, and what it asks of the lane's allowances.
@@ -131,7 +155,8 @@ local function admit(name, max, nonce, admitted)
         lane.probes = lane.probes + 1
       end
       call('HSET', key('job', job.id), unpack(fields))
-      call('ZADD', job.claims, int(now + CLAIM_MS), job.id)
+      call('ZADD', key('claims', job.worker), int(now + CLAIM_MS), job.id)
+      suspect(job.worker, job.suspicion)
       lane.room = tonumber(call('ZINCRBY', ROOM, -1, job.worker))
       lane.inflight, lane.taken = lane.inflight + 1, lane.taken + 1
       local n = #admitted

@@ -36,6 +36,17 @@ local function unplace(job)
   end
 end
 
+-- What a job weighs among the suspects of its worker, of whom it takes SUSPECTS_PER_WORKER. So each loss narrows the
+-- search: jobs that were innocent neighbours of what killed a worker end, and what kills them is found in the end, alone.
+local function suspicion(losses)
+  losses = tonumber(losses or '0')
+  return losses < SUSPECT and 0 or losses < ALONE and 1 or SUSPECTS_PER_WORKER
+end
+
+local function suspect(worker, weight)
+  if weight ~= 0 then call('HINCRBY', key('worker', worker), 'suspects', weight) end
+end
+
 -- Takes a job from its worker: slot, claim or hold, and the lane's count; what a claim had reserved is given back.
 -- Starts with a write that frees.
 local function release(job)
@@ -47,6 +58,7 @@ local function release(job)
     if job.cancel then call('SREM', key('stop', job.worker), job.id) end
   end
   call('ZADD', ROOM, 'XX', 'INCR', 1, job.worker)
+  suspect(job.worker, -suspicion(job.losses))
   if job.probe and job.probe == call('HGET', key('lane', job.lane), 'ramp') then
     call('HINCRBY', key('lane', job.lane), 'probes', -1)
     review(job.lane)
@@ -212,7 +224,8 @@ end
 -- The worker of a begun job died or was stopped: the call may have been sent, and paid for.
 local function lose(job)
   local policy = call('HGET', RULES, 'on_worker_lost:' .. job.connection)
-  local losses = tonumber(job.losses or '0') + 1
+  local before = tonumber(job.losses or '0')
+  local losses = before + 1
   release(job)
   add_attempt(job, '"http_status":null,"error_code":"worker_lost","maybe_charged":true', false)
   call('HSET', key('job', job.id), 'losses', int(losses))
@@ -223,9 +236,15 @@ local function lose(job)
       .. ' longer than its lease; the call may have been charged.',
       'The connection says retry.on_worker_lost: fail. Enqueue the job again if paying twice is acceptable.'))
   end
-  if losses >= MAX_LOSSES then
+  if before >= ALONE then
     return finish(job, 'failed', error_fragment('worker_lost', 'The workers that ran the job died ' .. int(losses)
-      .. ' times.', 'See the logs of the workers: the job may be what kills them.'))
+      .. ' times, the last of them while no other job ran there that had lost workers before.',
+      'See the logs of the workers: the job is likely what kills them.'))
+  end
+  if losses == SUSPECT then
+    job.flow = job.flow .. SEPARATOR .. 'lost'
+    call('HSET', key('job', job.id), 'flow', job.flow)
+    if job.batch then call('SADD', key('batch', job.batch) .. ':flows', job.flow) end
   end
   wait_again(job, 'queued')
 end

@@ -15,8 +15,9 @@ local function lane_of(connection, model)
   return account .. '/' .. model
 end
 
-local function lane_of_fallback(connection)
-  return lane_of(connection, call('HGET', RULES, 'model:' .. connection) or '')
+-- A fallback serves with its own model; one that has none, with that which the job names.
+local function lane_of_fallback(connection, model)
+  return lane_of(connection, call('HGET', RULES, 'model:' .. connection) or model)
 end
 
 -- Whether the published settings have the connection; before the first were published nobody knows.
@@ -68,16 +69,16 @@ end
 
 -- The connection that serves a flow of `connection` now: itself, or the first of its fallbacks that can; nil when it is
 -- paused and none can.
-local function server_of(connection, lane)
+local function server_of(connection, model, lane)
   local paused = call('HEXISTS', PAUSED, connection) == 1
   if not paused and not is_out(lane) then return connection end
   for name in string.gmatch(call('HGET', RULES, 'fallback:' .. connection) or '', '%S+') do
-    if call('HEXISTS', PAUSED, name) == 0 and not is_out(lane_of_fallback(name)) then return name end
+    if call('HEXISTS', PAUSED, name) == 0 and not is_out(lane_of_fallback(name, model)) then return name end
   end
   return not paused and connection or nil
 end
 
-local function batch_of(group) return string.match(group, '^batch:(.*)') end
+local function batch_of(group) return string.match(group, '^batch:([^\31]*)') end
 
 -- Where a flow is to be served now: lane and connection; nil when it is to be parked.
 local function lane_for(flow)
@@ -86,9 +87,9 @@ local function lane_for(flow)
   if batch and call('HEXISTS', key('batch', batch), 'paused') == 1 then return nil end
   if not is_configured(connection) then return nil end
   local lane = lane_of(connection, model)
-  local server = server_of(connection, lane)
+  local server = server_of(connection, model, lane)
   if not server then return nil end
-  if server ~= connection then lane = lane_of_fallback(server) end
+  if server ~= connection then lane = lane_of_fallback(server, model) end
   return lane, server, connection
 end
 
@@ -96,7 +97,7 @@ end
 local function lane_now(flow)
   local _, connection, model = flow_parts(flow)
   local server = call('HGET', DIVERTED, flow)
-  local lane = server and lane_of_fallback(server) or lane_of(connection, model)
+  local lane = server and lane_of_fallback(server, model) or lane_of(connection, model)
   if call('ZSCORE', key('flows', lane), flow) then return lane, server or connection end
 end
 

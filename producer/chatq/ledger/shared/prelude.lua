@@ -15,7 +15,8 @@
 --   end    final
 --
 -- A flow is what is served in order: priority, connection, model and (batch | tenant | "single"), in this order,
--- separated by the byte 31. A lane is what a provider counts together.
+-- separated by the byte 31; jobs of it that may be what kills workers are a flow apart, with `lost` at its end. A lane is
+-- what a provider counts together.
 
 local P = KEYS[1]
 local SEPARATOR = '\31'
@@ -26,7 +27,9 @@ local RECHECK_MS = 1000            -- a blocked lane is tried again by the clock
 local LANES_RECHECK_MS = 20
 local BEGIN_RECHECK_MS = 5
 local WEIGHT_STEP = 1.3            -- one priority step
-local MAX_LOSSES = 5
+local SUSPECT = 2                  -- losses from which on a job may be what kills its workers
+local ALONE = 3                    -- losses from which on no other such job runs beside it
+local SUSPECTS_PER_WORKER = 30
 local ABANDONED_MS = 86400000      -- a batch that nothing came into for so long, and for its `keep`, is sealed
 
 local function call(...) return redis.call(...) end
