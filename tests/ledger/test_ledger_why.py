@@ -143,6 +143,15 @@ def test_where_a_fallback_stands_in_its_lane_is_what_counts(ledger: LedgerDriver
     assert "beta stands in for alpha, which is paused." in said.message
 
 
+def test_a_job_whose_connection_was_removed_says_so(ledger: LedgerDriver) -> None:
+    publish(ledger, connections=1, account__alpha="alpha")
+    job_id = ledger.add()
+    publish(ledger, connections=1, account__beta="beta")
+    said = why(ledger, job_id)
+    assert (said.reason, said.expected_at) == ("removed", None)
+    assert said.message.startswith("The workers' settings have no connection alpha any more.")
+
+
 def test_without_a_worker_that_is_said_with_its_remedy(ledger: LedgerDriver) -> None:
     job_id = ledger.add()
     said = why(ledger, job_id)
