@@ -10,6 +10,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
 
+from chatq.contract.connection_limits import ConnectionLimits
 from chatq.contract.errors import BatchInterrupted, ChatQueueError
 from chatq.contract.job import Job
 from chatq.contract.record import Batch, JobRecord
@@ -213,6 +214,11 @@ class ChatQueue:
         was not paused. Raises `UnknownConnection`."""
         return drive(self._core.resume(connection), self._server)
 
+    def limits(self, connection: str) -> ConnectionLimits:
+        """What limits a connection's calls: set, learned, used now, and when the next may go, for each of its lanes.
+        Raises `UnknownConnection`."""
+        return drive(self._core.limits(connection), self._server)
+
     def settings(self) -> Settings:
         """The settings that hold here: those of config.yaml, or those that the workers published."""
         return drive(self._core.settings(), self._server)
@@ -363,6 +369,10 @@ class AsyncChatQueue:
     async def resume(self, connection: str) -> bool:
         """As `ChatQueue.resume`."""
         return await drive_async(self._core.resume(connection), self._server)
+
+    async def limits(self, connection: str) -> ConnectionLimits:
+        """As `ChatQueue.limits`."""
+        return await drive_async(self._core.limits(connection), self._server)
 
     async def settings(self) -> Settings:
         """As `ChatQueue.settings`."""

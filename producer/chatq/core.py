@@ -11,6 +11,7 @@ from typing import Any, Final
 import orjson
 
 from chatq.contract.check import check, unknown_connection
+from chatq.contract.connection_limits import ConnectionLimits, read_limits
 from chatq.contract.errors import (
     BacklogFull,
     ChatQueueError,
@@ -361,6 +362,12 @@ class Core:
         """Resume a connection; False when it was not paused. Raises `UnknownConnection`."""
         yield from self._known(connection)
         return bool((yield self.ledger.resume(connection)))
+
+    def limits(self, connection: str) -> Steps[ConnectionLimits]:
+        """What limits a connection's calls, and how much of it is used now. Raises `UnknownConnection`."""
+        yield from self._known(connection)
+        pause, lanes = yield self.ledger.limits(connection)
+        return read_limits(connection, pause, lanes)
 
     # The whole
 

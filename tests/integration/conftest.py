@@ -62,6 +62,10 @@ def installation(gzip_bomb: str, tmp_path_factory: pytest.TempPathFactory) -> It
             name: {"source": "custom", "url": "simulator", "model": "demo", "limits": {"scope": name}}
             for name in ("no-money", "no-money-for-a-while", "halted")
         },
+        "limited": {
+            "source": "custom", "url": "simulator", "model": "demo",
+            "limits": {"scope": "limited", "requests_per_minute": 6000, "concurrency": 7},
+        },
         "nobody-there": {
             "source": "custom", "url": "http://127.0.0.1:9", "model": "demo", "retry": {"max_attempts": 1},
         },

@@ -18,7 +18,7 @@ SINGLE = CONSTANT | {
 }  # fmt: skip
 FAMILIES = {
     "job", "result", "idem", "line", "flows", "lane", "claims", "held", "stop", "worker", "batch", "connection",
-    "limits",
+    "limits", "known",
 }  # fmt: skip
 
 
@@ -35,7 +35,11 @@ def batches(stored: Stored) -> Stored:
 
 def leftovers(stored: Stored) -> set[str]:
     """Keys that should not be there when everything has ended and was purged. Limits have a time to live."""
-    return {key for key in stored if key not in CONSTANT and not key.startswith(("connection:", "limits:"))}
+    return {
+        key
+        for key in stored
+        if key not in CONSTANT and not key.startswith(("connection:", "limits:", "known:"))
+    }
 
 
 def check_consistent(stored: Stored) -> None:

@@ -269,7 +269,11 @@ class LedgerMachine(RuleBasedStateMachine):
 
     @rule(lane=LANES, most=st.integers(1, 12))
     def admit(self, lane: str, most: int) -> None:
+        before = self.model.lane(lane)
+        waits = self.model.line(min(before.tags))[0] if before.tags and not before.out else None
+        told = self.driver.run(self.ledger.why(waits.id)) if waits else None
         reason, wait_ms, expected = self.model.admit(lane, most)
+        assert told is None or told["reason"] in ({"due", "line"} if expected else {reason})
         admission = self.driver.run(self.ledger.admit(lane, most))
         assert (admission.reason, admission.wait_ms) == (reason, wait_ms)
         self.note(admission.admitted, expected)

@@ -74,7 +74,7 @@ def _parser() -> argparse.ArgumentParser:
     connections = command(
         "connections", "connections", "list, check, try, limits, pause or resume connections"
     )
-    actions = ["list", "check", "models", "test", "pause", "resume"]
+    actions = ["list", "check", "models", "limits", "test", "pause", "resume"]
     connections.add_argument("action", choices=actions)
     connections.add_argument("connection", metavar="CONNECTION", nargs="?", help="default: all of them")
     connections.add_argument("--timeout", type=_seconds, default=60.0, metavar="S", help="default: 60 s")

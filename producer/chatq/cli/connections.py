@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Final
 
+from chatq.cli.connection_limits import print_limits
 from chatq.cli.table import print_table
 from chatq.client import ChatQueue
 from chatq.contract.record import rfc3339
@@ -23,6 +24,7 @@ def connections(arguments: argparse.Namespace) -> int:
         "list": _list,
         "check": _check,
         "models": _models,
+        "limits": _limits,
         "test": _test,
         "pause": _pause,
         "resume": _resume,
@@ -107,6 +109,17 @@ def _models(queue: ChatQueue, arguments: argparse.Namespace) -> int:
             f"chatq connections check {arguments.connection}",
             file=sys.stderr,
         )
+    return 0
+
+
+def _limits(queue: ChatQueue, arguments: argparse.Namespace) -> int:
+    """The limits of one connection, or of all; with --json the keys of `contract/connection_limits.py`."""
+    for name in _names(queue, arguments):
+        limits = queue.limits(name)
+        if arguments.json:
+            print(limits.model_dump_json())
+        else:
+            print_limits(limits)
     return 0
 
 

@@ -15,8 +15,10 @@ from redis.exceptions import RedisError
 
 from chatq.contract.config_file import load_settings
 from chatq.contract.config_problems import ConfigError
+from chatq.contract.connection_limits import Allowance, read_limits
 from chatq.contract.errors import ChatQueueError
 from chatq.contract.settings import Settings
+from chatq.contract.why import KINDS, pause_remedy, reads
 from chatq.ledger.ledger import Ledger
 from chatq.ledger.locate import locator
 from chatq.ledger.server import Server
@@ -110,6 +112,7 @@ def _server(settings: Settings) -> Iterator[Finding]:
         yield from _persistence(client)
         yield from _memory(client)
         yield from _workers(settings, server)
+        yield from _connections(settings, server)
     except ChatQueueError as error:
         yield Finding("wrong", error.message, error.remedy)
     finally:
@@ -207,3 +210,25 @@ def _workers(settings: Settings, server: Server) -> Iterator[Finding]:
         yield Finding(
             "note", f"workers: changed, and not taken up: {', '.join(waits)}", "Restart the workers."
         )
+
+
+def _connections(settings: Settings, server: Server) -> Iterator[Finding]:
+    """Connections that are paused, and limits that are lower than config.yaml says."""
+    ledger = Ledger(settings.redis.key_prefix)
+    for name in settings.connections:
+        limits = read_limits(name, *server.run(ledger.limits(name)))
+        if limits.paused is not None:
+            remedy = pause_remedy(name, limits.paused)
+            yield Finding("wrong", f"connection {name}: it is paused: {limits.paused.message}", remedy)
+        for lane in limits.lanes:
+            yield from (_told_lower(name, lane.model, item) for item in lane.allowances if item.told_lower)
+
+
+def _told_lower(name: str, model: str, allowance: Allowance) -> Finding:
+    key = "requests_per_day" if allowance.kind == "requests_day" else f"{allowance.kind}_per_minute"
+    return Finding(
+        "note",
+        f"connection {name}: the provider tells {reads(allowance.learned or 0)} {KINDS[allowance.kind]}"
+        f"{f' for {model}' if model else ''}; config.yaml says {reads(allowance.set or 0)}, and that is kept to",
+        f"Lower limits.{key} to what the provider tells, or take it out: then it is learned.",
+    )

@@ -56,7 +56,7 @@ class Why(BaseModel):
     """One of
 
     - `final`, `running`, `starting` (a worker has it, and begins in a moment), `cancelled` (with its batch);
-    - `paused`, `batch_paused`;
+    - `paused`, `batch_paused`, `removed` (its connection, from the workers' settings);
     - `not_before`, `retry` (it waits until a moment: its own, or that of its next try);
     - `cooling` (the provider said when to come back), `breaker` (it failed too often in a row), `ramp` (after a breaker
       or a pause, calls set in one by one);
@@ -113,6 +113,7 @@ START_A_WORKER: Final = "Start a worker: chatq worker (or chatq up)."
 _NO_ESTIMATE: Final = {
     "paused": "nobody knows when the connection is resumed",
     "batch_paused": "nobody knows when the batch is resumed",
+    "removed": "nobody knows whether the connection comes back",
     "breaker": "nobody knows when the provider is back",
     "ramp": "it depends on how long the calls in flight take",
     "calls": "it depends on how long the calls before it take",
@@ -205,6 +206,7 @@ def _reason(why: Why, *, stopping: bool) -> str:
         "starting": f"Worker {why.worker} has it, and begins in a moment.",
         "cancelled": f"Batch {why.batch} was cancelled, and this job will be in a moment.",
         "batch_paused": f"Batch {why.batch} is paused.",
+        "removed": f"The workers' settings have no connection {why.connection} any more.",
         "not_before": f"It may not start before {until}.",
         "retry": f"It is tried again at {until}; calls so far: {why.attempts}.",
         "cooling": f"The provider asked to wait: nothing is called before {until}.",
@@ -249,6 +251,8 @@ def _remedy(why: Why) -> str | None:
         return pause_remedy(why.connection, why.paused)
     if why.reason == "batch_paused":
         return f"Resume it: chatq batch resume {why.batch}"
+    if why.reason == "removed":
+        return "Add the connection to the workers' config.yaml again, or cancel the job and enqueue it on another."
     if not why.workers and why.reason != "running":
         return START_A_WORKER
     return None

@@ -297,6 +297,12 @@ class Ledger:
         """Live workers, and what waits and runs on these connections."""
         return self._call("overview", *connections, decode=lambda reply: _overview(reply, connections))
 
+    def limits(self, connection: str) -> Call[tuple[bytes, list[dict[str, str]]]]:
+        """Why the connection is paused (JSON, or empty), and for each of its lanes what limits it: see `limits.lua`."""
+        return self._call(
+            "limits", connection, decode=lambda reply: (reply[0], [_named(facts) for facts in reply[1:]])
+        )
+
     # Questions to the workers
 
     def ask(self, question: bytes) -> Call[bool]:

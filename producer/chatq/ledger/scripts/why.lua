@@ -4,7 +4,7 @@
 -- Returns false when there is no such job, else a flat list of names and values. Of a final job: record (JSON). Else
 --   connection, model, state, made (attempts), workers (alive), reason:
 --     'running', 'starting' (given to a worker), 'cancelled' (the sweep of its batch has not come by),
---     'paused', 'batch_paused', 'not_before', 'retry', 'due' (it goes at the next admission), 'line' (others go first), or
+--     'paused', 'batch_paused', 'removed' (its connection, from the settings), 'not_before', 'retry', 'due' (it goes at the next admission), 'line' (others go first), or
 --     what stands in the way of its lane's next job: see `in_the_way`
 -- and where it applies:
 --   worker, since (ms: begun), stopping ('1'), until (ms: when the reason ends), expires (ms), batch
@@ -144,20 +144,14 @@ end
 local function tell_waiting()
   if is_cancelled(job) then return tell('reason', 'cancelled') end
   local later = job.place == 'later' and tonumber(call('ZSCORE', LATER, job.id))
-  local lane, server, connection
-  if later then
-    lane, server, connection = lane_for(job.flow)
-  else
-    lane = lane_now(job.flow)
-    server = lane and call('HGET', DIVERTED, job.flow) or nil
-  end
+  local lane, server = (later and lane_for or lane_now)(job.flow)
   if not lane then
     local batch_paused = job.batch and call('HEXISTS', key('batch', job.batch), 'paused') == 1
-    local reason = batch_paused and 'batch_paused' or 'paused'
+    local reason = batch_paused and 'batch_paused' or is_configured(job.connection) and 'paused' or 'removed'
     tell('reason', reason)
     return tell('no_estimate', reason)
   end
-  if server == connection then server = nil end
+  if server == job.connection then server = nil end
   tell('server', server)
   if later then
     tell('reason', tonumber(job.made or '0') > 0 and 'retry' or 'not_before')

@@ -38,9 +38,10 @@ end
 local function condition_of(lane)
   local state = call('HMGET', key('lane', lane), 'cool', 'why', 'opened')
   local cool = tonumber(state[1] or '0')
-  local cools, opened = cool > now, state[3]
-  return {cool = cools and state[2] ~= 'breaker' and cool or 0, probe = cools and opened and cool or 0,
-    breaker = opened and (cools and 'open' or 'half_open') or 'closed'}
+  local cools = cool > now
+  local open = cools and (state[2] == 'breaker' or state[3] ~= false)
+  return {cool = cools and state[2] ~= 'breaker' and cool or 0, probe = open and cool or 0,
+    breaker = open and 'open' or not cools and state[3] and 'half_open' or 'closed'}
 end
 
 -- Lets calls of a lane set in one by one.

@@ -17,9 +17,11 @@
 --   sizes, tokens          of the prompts answered so far: what the caller measured, what the provider counted
 --   answers, answered      answers, and the tokens in them
 --   rate, ceiling, since, cut   requests a minute found by trying: see `found_rate`; cut: when it was refused last
+-- known:<account>, a sorted set: its lanes of which there is such a hash, by the day's first use
 
 local KINDS = {'requests', 'tokens', 'input_tokens', 'output_tokens'}
 local LIMITS_KEPT_MS = 604800000
+local MOST_KNOWN = 100          -- lanes of an account that are found again; callers may name any model
 local MINUTE_MS, DAY_MS = 60000, 86400000
 local BURST_MS = 500            -- at once goes what refills in this time: half of the smallest bucket of any provider
 local SLOW_PACE = 1.015         -- up to SLOW_A_MINUTE, where a bucket holds one request and a hair too early is refused
@@ -60,7 +62,9 @@ local function read_limits(lane)
     'tokens_per_minute:' .. account, 'requests_per_day:' .. account, 'tells_limits:' .. account, 'sliding:' .. account)
   local limits = {state = s, lane = lane, concurrency = tonumber(stated[1] or nil),
     day_limit = tonumber(stated[4] or s['day.limit'] or nil), buckets = {}, unheard = stated[5] and not s.heard}
-  if tonumber(s.day or '0') ~= math.floor(now / DAY_MS) then s.day, s['day.used'] = int(math.floor(now / DAY_MS)), '0' end
+  if tonumber(s.day or '0') ~= math.floor(now / DAY_MS) then
+    s.day, s['day.used'], limits.first = int(math.floor(now / DAY_MS)), '0', true
+  end
   for _, kind in ipairs(KINDS) do
     local limit = kind == 'requests' and stated[2] or kind == 'tokens' and stated[3] or s[kind .. '.limit'] or nil
     if kind == 'requests' and not limit then
@@ -108,6 +112,13 @@ local function save_limits(limits, ...)
   local k = key('limits', limits.lane)
   call('HSET', k, unpack(fields))
   call('PEXPIRE', k, LIMITS_KEPT_MS)
+  if limits.first then
+    local known = key('known', account_of(limits.lane))
+    call('ZADD', known, int(now), limits.lane)
+    call('ZREMRANGEBYRANK', known, 0, -MOST_KNOWN - 1)
+    call('PEXPIRE', known, LIMITS_KEPT_MS)
+    limits.first = false
+  end
 end
 
 -- What a call asks of each allowance. `size`: of its prompt as its caller measured it; `cap`: the longest answer that it
