@@ -247,6 +247,7 @@ class Service:
         await asyncio.wait([word, hurry], return_when=asyncio.FIRST_COMPLETED)
         word.cancel()
         hurry.cancel()
+        await asyncio.gather(word, hurry, return_exceptions=True)
         if self.hurried.is_set():
             for other in asyncio.all_tasks():
                 self.pool.cancel(other.get_name(), "handed back")

@@ -10,7 +10,9 @@ import pytest
 import redis
 from broker_testing import BULK, PREFIX, QUEUE, STOCK, Consumer, connection, publish
 from kombu import Exchange, Queue
+from kombu.transport import get_transport_cls
 
+from chatq_worker.transport import StockTransport, Transport, install
 from servers import RealServer
 
 OTHER = f"{PREFIX}:queue:other"
@@ -184,3 +186,12 @@ def test_every_key_is_under_the_prefix(valkey_url: str, client: redis.Redis) -> 
         keys = sorted(key.decode() for key in client.scan_iter())
     assert len(keys) >= 4
     assert [key for key in keys if not key.startswith(PREFIX)] == []
+
+
+def test_our_transport_is_taken_also_where_kombu_had_looked_for_its_own_before() -> None:
+    try:
+        install(stock=True)
+        assert get_transport_cls("redis") is StockTransport
+    finally:
+        install()
+    assert get_transport_cls("redis") is Transport

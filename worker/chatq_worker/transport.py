@@ -23,7 +23,7 @@ from time import monotonic
 from typing import Any, Final
 
 import orjson
-from kombu.transport import TRANSPORT_ALIASES
+from kombu.transport import TRANSPORT_ALIASES, _transport_cache
 from kombu.transport import redis as kombu_redis
 from kombu.utils.json import loads
 
@@ -274,6 +274,7 @@ def install(*, stock: bool = False) -> None:
     word = "Stock" if stock else ""
     for scheme, kind in (("redis", ""), ("rediss", ""), ("sentinel", "Sentinel")):
         TRANSPORT_ALIASES[scheme] = f"{__name__}:{word}{kind}Transport"
+        _transport_cache.pop(scheme, None)  # what the scheme was to whoever asked before
 
 
 def options(prefix: str) -> dict[str, Any]:
