@@ -243,11 +243,11 @@ class Service:
         note(f"drain, {self.pool.running} running")
         client = redis.asyncio.Redis(unix_socket_path=REDIS)
         word = asyncio.ensure_future(client.blpop([f"drain:{WORKER}"]))
+        word.add_done_callback(lambda done: done.cancelled() or done.exception())  # nobody else asks for it
         hurry = asyncio.create_task(self.hurried.wait())
         await asyncio.wait([word, hurry], return_when=asyncio.FIRST_COMPLETED)
         word.cancel()
         hurry.cancel()
-        await asyncio.gather(word, hurry, return_exceptions=True)
         if self.hurried.is_set():
             for other in asyncio.all_tasks():
                 self.pool.cancel(other.get_name(), "handed back")
