@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+from collections import Counter
 
 from installation import WAIT_S, Install, until
 
@@ -60,6 +61,33 @@ def test_a_job_that_must_never_be_paid_twice_fails_when_its_worker_dies(install:
     assert record.error.code == "worker_lost"
     assert [attempt.maybe_charged for attempt in record.attempts] == [True]
     assert installation.calls() == {"never-twice": 1}
+
+
+def test_a_job_that_kills_every_worker_is_found_and_its_40_neighbours_succeed(install: Install) -> None:
+    """Whichever worker has begun the job is killed, while its neighbours are in flight as long as they may be."""
+    installation = install(worker={"slots": 100, "lease": "1s"})
+    prompts = [f"job:innocent-{n} Say hi" for n in range(40)]
+    prompts.insert(20, "job:poison [sim: silence]")
+    installation.hold_answers()
+    batch = installation.queue.enqueue_batch(
+        [{"prompt": prompt, "custom_id": prompt.split()[0]} for prompt in prompts], "sim"
+    )
+    worker = installation.start_worker()
+    for in_flight in (41, 41, 30):
+        installation.await_in_flight(in_flight)
+        worker.kill()
+        worker = installation.start_worker()
+    installation.release_answers()
+    assert installation.simulator.wait(job="poison", received=4, timeout_s=WAIT_S)
+    worker.kill()
+    installation.start_worker()
+
+    records = {record.custom_id: record for record in installation.follow(batch.id)}
+    poison = records.pop("job:poison")
+    assert poison.error is not None
+    assert (poison.state, poison.error.code, len(poison.attempts)) == ("failed", "worker_lost", 4)
+    assert Counter(record.state for record in records.values()) == {"succeeded": 40}
+    assert installation.simulator.counts("poison")["received"] == 4
 
 
 def test_when_the_leader_of_the_clock_is_killed_another_leads_and_jobs_go_on(install: Install) -> None:
