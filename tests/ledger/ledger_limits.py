@@ -44,6 +44,7 @@ class Bucket:
     burst: float
     full: float
     sent: float
+    is_stated: bool
 
     def wait(self, owed_until: float, cost: float, now: float) -> float:
         needs_all = cost * self.interval + JITTER_MS > self.burst + BURST_MS
@@ -105,10 +106,11 @@ class ModelLimits:
     def buckets(self, rules: Mapping[str, Any], account: str, now: int) -> list[Bucket]:
         found = []
         for kind in KINDS:
+            stated = f"{STATED.get(kind)}:{account}"
             if kind == "requests":
                 limit, _ = self.requests_limit(rules, account, now)
             else:
-                limit = rules.get(f"{STATED.get(kind)}:{account}", self.limit.get(kind))
+                limit = rules.get(stated, self.limit.get(kind))
             if limit is None:
                 continue
             interval, burst = MINUTE_MS / limit, float(BURST_MS)
@@ -117,7 +119,8 @@ class ModelLimits:
                 burst = known
             else:
                 interval = interval * (1 + BURST_MS / MINUTE_MS)
-            found.append(Bucket(kind, limit, interval, burst, self.full.get(kind, 0), self.sent.get(kind, 0)))
+            full, sent = self.full.get(kind, 0), self.sent.get(kind, 0)
+            found.append(Bucket(kind, limit, interval, burst, full, sent, stated in rules))
         return found
 
     def stated_day(self, rules: Mapping[str, Any], account: str) -> int | None:
@@ -197,13 +200,21 @@ class ModelLimits:
         left: int,
         reset_ms: int,
         begun: int,
-        under_way: float,
+        now: int,
+        cost: float,
+        others: int,
     ) -> None:
-        """An answer told a minute's limit. `under_way`: what the calls in flight besides its own may have taken."""
+        """An answer told a minute's limit. `cost`: of its call, and about that of each of the `others` in flight."""
         uncounted = 0.0
+        known = [bucket for bucket in buckets if bucket.kind == kind]
         if abs(self.limit.get(kind, 0) - limit) > 0.001:
+            for bucket in known:
+                if not bucket.is_stated:
+                    by = MINUTE_MS / limit / bucket.interval
+                    bucket.full = now + (bucket.full - now) * by
+                    bucket.sent = now + (bucket.sent - now) * by
             self.limit[kind], self.capacity[kind] = rounded(limit), 0
-            uncounted = min(left, under_way)
+            uncounted = cost + min(left, cost * others)
         if left < limit:
             refilled = (limit - left) / limit * MINUTE_MS
             self.refills[kind] = reset_ms <= refilled + max(1500, refilled / 4)
@@ -211,7 +222,6 @@ class ModelLimits:
         if not self.refills.get(kind, True):
             return
         owed_until = begun + (self.capacity[kind] - left + uncounted) * MINUTE_MS / limit
-        known = [bucket for bucket in buckets if bucket.kind == kind]
         for bucket in known:
             bucket.full, bucket.sent = max(bucket.full, owed_until), max(bucket.sent, owed_until)
         if not known:

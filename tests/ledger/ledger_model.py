@@ -293,9 +293,11 @@ class Model(Places):
             assert told.limit is not None
             assert told.remaining is not None
             reset_ms = int((told.reset_s or 0) * 1000)
-            taken = job.reserved or amounts(0, 0)
-            under_way = (self.lane(job.lane).inflight - 1) * taken[told.kind]
-            limits.learn(buckets, told.kind, told.limit, told.remaining, reset_ms, job.begun, under_way)
+            cost = (job.reserved or amounts(0, 0))[told.kind]
+            others = self.lane(job.lane).inflight - 1
+            limits.learn(
+                buckets, told.kind, told.limit, told.remaining, reset_ms, job.begun, self.now, cost, others
+            )
         heard = limits.heard
         if settlement.told:
             heard = True

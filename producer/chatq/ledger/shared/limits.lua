@@ -73,7 +73,8 @@ local function read_limits(lane)
     s.day, s['day.used'], limits.first = int(math.floor(now / DAY_MS)), '0', true
   end
   for _, kind in ipairs(KINDS) do
-    local limit = kind == 'requests' and stated[2] or kind == 'tokens' and stated[3] or s[kind .. '.limit'] or nil
+    local is_stated = kind == 'requests' and stated[2] or kind == 'tokens' and stated[3]
+    local limit = is_stated or s[kind .. '.limit'] or nil
     if kind == 'requests' and not limit then
       if not s.rate and limits.unheard then s.rate, s.since, limits.fresh = UNHEARD_A_MINUTE, int(now), true end
       if s.rate then limit, limits.tried = found_rate(s, limits.unheard), true end
@@ -91,7 +92,7 @@ local function read_limits(lane)
         interval = interval * (1 + BURST_MS / MINUTE_MS)
       end
       limits.buckets[#limits.buckets + 1] = {kind = kind, limit = limit, interval = interval, burst = burst,
-        full = tonumber(s[kind .. '.full'] or '0'), sent = tonumber(s[kind .. '.sent'] or '0')}
+        is_stated = is_stated, full = tonumber(s[kind .. '.full'] or '0'), sent = tonumber(s[kind .. '.sent'] or '0')}
     end
   end
   return limits
@@ -209,8 +210,9 @@ local function pace(job)
 end
 
 -- Learns from what an answer tells of one allowance. `begun`: the moment of its call, for which it was counted.
--- `under_way`: what other calls may have taken meanwhile, about; they were not counted while there was no limit to keep.
-local function learn_limit(limits, fields, kind, limit, left, window, reset, begun, under_way)
+-- `cost`: of this call, and about that of each of the `others` under way: nothing, or not in these terms, was counted
+-- before there was this limit to keep.
+local function learn_limit(limits, fields, kind, limit, left, window, reset, begun, cost, others)
   local s = limits.state
   local function learned(name, value) s[name], fields[#fields + 1], fields[#fields + 2] = value, name, value end
   if window >= DAY_MS then
@@ -228,7 +230,12 @@ local function learn_limit(limits, fields, kind, limit, left, window, reset, beg
   local a_minute = limit * MINUTE_MS / window
   local known = tonumber(s[kind .. '.limit'] or '0')
   local is_new = math.abs(known - a_minute) > 0.001
+  local bucket = bucket_of(limits, kind)
   if is_new then
+    if bucket and not bucket.is_stated then
+      local by = MINUTE_MS / a_minute / bucket.interval
+      bucket.full, bucket.sent = now + (bucket.full - now) * by, now + (bucket.sent - now) * by
+    end
     learned(kind .. '.limit', milliseconds(a_minute))
     learned(kind .. '.capacity', '0')
   end
@@ -242,9 +249,8 @@ local function learn_limit(limits, fields, kind, limit, left, window, reset, beg
   learned(kind .. '.capacity', int(capacity))
   if s[kind .. '.refills'] ~= '0' then
     -- Others use the account too, or our estimates were low: no less is owed than the provider says.
-    local owed = capacity - left + (is_new and math.min(left, under_way) or 0)
+    local owed = capacity - left + (is_new and cost + math.min(left, cost * others) or 0)
     local owed_until = begun + owed * MINUTE_MS / a_minute
-    local bucket = bucket_of(limits, kind)
     if bucket then
       bucket.full, bucket.sent = math.max(bucket.full, owed_until), math.max(bucket.sent, owed_until)
     else
@@ -287,7 +293,7 @@ local function settle_limits(job, used, told, answered)
   local others = tonumber(call('HGET', key('lane', job.lane), 'inflight') or '1') - 1
   for kind, limit, left, window, reset in string.gmatch(told, '(%S+) (%S+) (%S+) (%S+) (%S+);') do
     learn_limit(limits, fields, kind, tonumber(limit), tonumber(left), tonumber(window), tonumber(reset),
-      tonumber(job.begun), others * (typical[kind] or 0))
+      tonumber(job.begun), typical[kind] or 0, others)
     changed = true
   end
   local heard = told ~= '' and '1' or answered and limits.unheard and '0' or nil
