@@ -47,7 +47,7 @@ def measure(jobs: int, latency_s: float) -> dict[str, dict[str, float]]:
     parts: dict[str, list[float]] = {
         name: [] for name in ("added", "enqueue", "until_begun", "around_the_call", "until_seen")
     }
-    with installation(slots=100) as (queue, _simulator, _worker):
+    with installation(slots=100) as (queue, _simulator, _workers):
         for number in range(jobs):
             asked = time.time()
             job = queue.enqueue("sim", f"job:{number} [sim: latency {latency_s:g}]")

@@ -48,22 +48,37 @@ class Usage:
 
 @contextlib.contextmanager
 def installation(
-    *, slots: int, sections: Mapping[str, Any] | None = None
-) -> Iterator[tuple[ChatQueue, SimulatorProcess, int]]:
-    """A queue with the connection `sim`, its simulator, and the process id of its worker, which has done one job."""
-    with tempfile.TemporaryDirectory(prefix="chatq-bench-") as name, SimulatorProcess() as simulator:
+    *,
+    slots: int,
+    workers: int = 1,
+    sections: Mapping[str, Any] | None = None,
+    connections: Mapping[str, Mapping[str, Any]] | None = None,
+    provider: Mapping[str, Any] | None = None,
+) -> Iterator[tuple[ChatQueue, SimulatorProcess, list[int]]]:
+    """A queue with the connection `sim`, its simulator, and the process ids of its workers, which have done one job.
+
+    `connections`: further ones, their urls being paths of the simulator, `env:BENCH_KEY` the key of its source openai.
+    `provider`: the simulator's configuration.
+    """
+    with tempfile.TemporaryDirectory(prefix="chatq-bench-") as name, SimulatorProcess(provider) as simulator:
         folder = Path(name)
         config = folder / "config.yaml"
-        connection = {"source": "custom", "url": f"{simulator.url}/custom/v1", "model": "local-model"}
-        config.write_text(
-            json.dumps({"worker": {"slots": slots}, "connections": {"sim": connection}, **(sections or {})})
-        )
+        made: dict[str, Mapping[str, Any]] = {
+            "sim": {"source": "custom", "url": "/custom/v1", "model": "local-model"}
+        }
+        made |= connections or {}
+        made = {id_: {**fields, "url": simulator.url + fields["url"]} for id_, fields in made.items()}
+        config.write_text(json.dumps({"worker": {"slots": slots}, "connections": made, **(sections or {})}))
         try:
             with ChatQueue(config) as queue, (folder / "worker.log").open("wb") as log:
-                worker = subprocess.Popen(
-                    [sys.executable, "-m", "chatq_worker", "worker", "--config", str(config)],
-                    stderr=log,
-                )
+                processes = [
+                    subprocess.Popen(
+                        [sys.executable, "-m", "chatq_worker", "worker", "--config", str(config)],
+                        stderr=log,
+                        env={**os.environ, "BENCH_KEY": "sim-openai-key"},
+                    )
+                    for _ in range(workers)
+                ]
                 try:
                     first = queue.enqueue("sim", "job:warm-up")
                     try:
@@ -73,10 +88,12 @@ def installation(
                     if record.result is None:
                         raise RuntimeError(f"the first job failed: {record.error}")
                     simulator.control("POST", "reset")
-                    yield queue, simulator, worker.pid
+                    yield queue, simulator, [process.pid for process in processes]
                 finally:
-                    worker.terminate()
-                    worker.wait()
+                    for process in processes:
+                        process.terminate()
+                    for process in processes:
+                        process.wait()
         finally:
             stop(folder / ".chatq", force=True)
 

@@ -22,7 +22,7 @@ MEMORY_BAR_MB = 300
 
 def measure(jobs: int, latency_s: float) -> dict[str, Any]:
     """Run the jobs; the figures."""
-    with installation(slots=jobs) as (queue, simulator, worker):
+    with installation(slots=jobs) as (queue, simulator, [worker]):
         before = Usage.of(worker)
         started_s = time.monotonic()
         prompts = (f"job:{number} [sim: latency {latency_s:g}]" for number in range(jobs))

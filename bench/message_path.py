@@ -84,7 +84,7 @@ def by_bare_loop(jobs: int, latency_s: float, flight: int) -> Round:
 
 def by_worker(jobs: int, latency_s: float, flight: int, transport: str) -> Round:
     os.environ[VARIABLE] = transport
-    with installation(slots=flight) as (queue, _simulator, worker):
+    with installation(slots=flight) as (queue, _simulator, [worker]):
         list(queue.results(queue.enqueue_batch(["job:warm-up"] * 100, "sim").id, follow=True))
         before, started_s = Usage.of(worker), time.perf_counter()
         batch = queue.enqueue_batch((prompt(number, latency_s) for number in range(jobs)), "sim")

@@ -13,6 +13,7 @@ from typing import Any
 MINUTE_MS = 60_000
 DAY_MS = 86_400_000
 BURST_MS = 500
+JITTER_MS = 15
 SIZE_OF_TOKEN = 3.5
 ANSWER_TOKENS = 512
 KINDS = ("requests", "tokens", "input_tokens", "output_tokens")
@@ -43,9 +44,11 @@ class Bucket:
     burst: float
     full: float
     sent: float
+    is_stated: bool
 
     def wait(self, owed_until: float, cost: float, now: float) -> float:
-        owed = max(owed_until - now, 0)
+        needs_all = cost * self.interval + JITTER_MS > self.burst + BURST_MS
+        owed = max(owed_until + (JITTER_MS if needs_all else 0) - now, 0)
         room = max(self.burst - cost * self.interval, 0)
         return owed - room if owed > room + 0.001 else 0
 
@@ -73,14 +76,15 @@ class ModelLimits:
 
     # Reading
 
-    def found_rate(self, now: int) -> float:
+    def found_rate(self, now: int, *, unheard: bool) -> float:
         assert self.rate is not None
-        past = max(0, now - self.since) / 1000
+        past = max(0, now - self.since)
         if self.ceiling is None:
-            return min(self.rate * 2.0**past, 10_000_000) if past < 1000 else 10_000_000
-        if past < 20:
-            return self.ceiling - (self.ceiling - self.rate) * (1 - past / 20) ** 3
-        return self.ceiling * (1 + 0.001 * (past - 20))
+            doublings = past / (5000 if unheard else 1000)
+            return min(self.rate * 2.0**doublings, 10_000_000) if doublings < 1000 else 10_000_000
+        recovery = min(max(100 * MINUTE_MS / self.ceiling, 20_000), 300_000)
+        x = past / recovery - 1
+        return min(self.ceiling + (self.ceiling - self.rate) * x * x * x, 10_000_000)
 
     def requests_limit(self, rules: Mapping[str, Any], account: str, now: int) -> tuple[float | None, str]:
         """Requests a minute, and where the number comes from."""
@@ -88,11 +92,12 @@ class ModelLimits:
             return stated, "stated"
         if "requests" in self.limit:
             return self.limit["requests"], "told"
-        self.fresh = self.rate is None and self.is_unheard(rules, account)
+        unheard = self.is_unheard(rules, account)
+        self.fresh = self.rate is None and unheard
         if self.fresh:
-            return 60, "found"
+            return 12, "found"
         if self.rate is not None:
-            return self.found_rate(now), "found"
+            return self.found_rate(now, unheard=unheard), "found"
         return None, ""
 
     def is_unheard(self, rules: Mapping[str, Any], account: str) -> bool:
@@ -101,10 +106,11 @@ class ModelLimits:
     def buckets(self, rules: Mapping[str, Any], account: str, now: int) -> list[Bucket]:
         found = []
         for kind in KINDS:
+            stated = f"{STATED.get(kind)}:{account}"
             if kind == "requests":
                 limit, _ = self.requests_limit(rules, account, now)
             else:
-                limit = rules.get(f"{STATED.get(kind)}:{account}", self.limit.get(kind))
+                limit = rules.get(stated, self.limit.get(kind))
             if limit is None:
                 continue
             interval, burst = MINUTE_MS / limit, float(BURST_MS)
@@ -113,9 +119,8 @@ class ModelLimits:
                 burst = known
             else:
                 interval = interval * (1 + BURST_MS / MINUTE_MS)
-                if limit <= 60:
-                    interval = max(interval, MINUTE_MS / limit * 1.015)
-            found.append(Bucket(kind, limit, interval, burst, self.full.get(kind, 0), self.sent.get(kind, 0)))
+            full, sent = self.full.get(kind, 0), self.sent.get(kind, 0)
+            found.append(Bucket(kind, limit, interval, burst, full, sent, stated in rules))
         return found
 
     def stated_day(self, rules: Mapping[str, Any], account: str) -> int | None:
@@ -130,16 +135,14 @@ class ModelLimits:
         inputs = math.ceil(
             size * known["tokens"] / known["sizes"] if known["sizes"] > 0 else size / SIZE_OF_TOKEN
         )
-        output = math.ceil(known["answered"] / known["answers"]) if known["answers"] > 0 else None
-        if cap > 0 and (door or output is None or output > cap):
-            output = cap
-        return amounts(inputs, ANSWER_TOKENS if output is None else output)
+        output = math.ceil((ANSWER_TOKENS + known["answered"]) / (1 + known["answers"]))
+        return amounts(inputs, cap if cap > 0 and (door or output > cap) else output)
 
     # Changes
 
     def keep(self, buckets: list[Bucket], now: int) -> None:
         if self.fresh:
-            self.rate, self.since, self.fresh = 60, now, False
+            self.rate, self.since, self.fresh = 12, now, False
         for bucket in buckets:
             self.full[bucket.kind] = rounded(bucket.full)
             self.sent[bucket.kind] = rounded(bucket.sent)
@@ -158,16 +161,16 @@ class ModelLimits:
                     bucket.sent = (max(bucket.sent, now) if by > 0 else bucket.sent) + by
 
     def pace(self, buckets: list[Bucket], need: Amounts, now: int) -> int:
-        wait = 0.0
+        waits = [bucket.wait(bucket.sent, need[bucket.kind], now) for bucket in buckets]
+        wait = math.ceil(max(waits, default=0))
         for bucket in buckets:
-            wait = max(wait, bucket.wait(bucket.sent, need[bucket.kind], now))
-            bucket.sent = max(bucket.sent, now) + need[bucket.kind] * bucket.interval
+            bucket.sent = max(bucket.sent, now + wait) + need[bucket.kind] * bucket.interval
         self.keep(buckets, now)
-        return math.ceil(wait)
+        return wait
 
     def slow_down(self, buckets: list[Bucket], source: str, begun: int, cool: int, now: int) -> None:
         """`source`: where the limit of requests came from before."""
-        if source in {"", "found"} and begun > self.cut:
+        if source in {"", "found"} and begun >= self.since:
             was = next((b.limit for b in buckets if b.kind == "requests"), 120.0) if source else 120.0
             self.fresh = False
             self.rate, before = (
@@ -178,29 +181,51 @@ class ModelLimits:
                 ceiling = before or 0
                 self.ceiling = rounded(max(1, was * (1 + 0.85) / 2 if was < ceiling else was))
             self.since, self.cut = cool, now
+        empty = cool + BURST_MS
         for bucket in buckets:
-            empty = cool + max(0, BURST_MS - bucket.interval)
-            bucket.full, bucket.sent = max(bucket.full, empty), max(bucket.sent, empty)
-            if bucket.kind in self.capacity:
+            if self.capacity.get(bucket.kind, 0) > 0:
+                bucket.full = bucket.sent = empty
                 self.capacity[bucket.kind] = 0
                 if not self.refills.get(bucket.kind, False):
                     self.refills[bucket.kind] = False
+            else:
+                bucket.full, bucket.sent = max(bucket.full, empty), max(bucket.sent, empty)
         self.keep(buckets, now)
 
     def learn(
-        self, buckets: list[Bucket], kind: str, limit: int, left: int, reset_ms: int, begun: int
+        self,
+        buckets: list[Bucket],
+        kind: str,
+        limit: int,
+        left: int,
+        reset_ms: int,
+        begun: int,
+        now: int,
+        cost: float,
+        others: int,
     ) -> None:
-        """An answer told a minute's limit."""
+        """An answer told a minute's limit. `cost`: of its call, and about that of each of the `others` in flight."""
+        uncounted = 0.0
+        known = [bucket for bucket in buckets if bucket.kind == kind]
         if abs(self.limit.get(kind, 0) - limit) > 0.001:
+            for bucket in known:
+                if not bucket.is_stated:
+                    by = MINUTE_MS / limit / bucket.interval
+                    bucket.full = now + (bucket.full - now) * by
+                    bucket.sent = now + (bucket.sent - now) * by
             self.limit[kind], self.capacity[kind] = rounded(limit), 0
+            uncounted = cost + min(left, cost * others)
         if left < limit:
             refilled = (limit - left) / limit * MINUTE_MS
             self.refills[kind] = reset_ms <= refilled + max(1500, refilled / 4)
         self.capacity[kind] = max(self.capacity.get(kind, 0), left)
-        for bucket in buckets:
-            if bucket.kind == kind and self.refills.get(kind, True):
-                owed_until = begun + (self.capacity[kind] - left) * MINUTE_MS / limit
-                bucket.full, bucket.sent = max(bucket.full, owed_until), max(bucket.sent, owed_until)
+        if not self.refills.get(kind, True):
+            return
+        owed_until = begun + (self.capacity[kind] - left + uncounted) * MINUTE_MS / limit
+        for bucket in known:
+            bucket.full, bucket.sent = max(bucket.full, owed_until), max(bucket.sent, owed_until)
+        if not known:
+            self.full[kind] = self.sent[kind] = rounded(owed_until)
 
     def learn_tokens(self, size: int, prompt: int, answer: int) -> None:
         if prompt > 0:

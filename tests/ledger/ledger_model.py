@@ -279,7 +279,7 @@ class Model(Places):
 
     def _settle_limits(self, job: ModelJob, settlement: Settlement) -> None:
         if settlement.used == "-":
-            return self._refund(job, was_sent=True)
+            self._refund(job, was_sent=True)
         limits, buckets = self.lane_limits(job.lane), self.buckets(job.lane)
         unheard, changed = limits.is_unheard(self.rules, account_of(job.lane)), bool(settlement.told)
         if isinstance(settlement.used, TokensUsed) and job.reserved is not None:
@@ -293,7 +293,11 @@ class Model(Places):
             assert told.limit is not None
             assert told.remaining is not None
             reset_ms = int((told.reset_s or 0) * 1000)
-            limits.learn(buckets, told.kind, told.limit, told.remaining, reset_ms, job.begun)
+            cost = (job.reserved or amounts(0, 0))[told.kind]
+            others = self.lane(job.lane).inflight - 1
+            limits.learn(
+                buckets, told.kind, told.limit, told.remaining, reset_ms, job.begun, self.now, cost, others
+            )
         heard = limits.heard
         if settlement.told:
             heard = True
@@ -305,7 +309,6 @@ class Model(Places):
                 limits.rate, limits.fresh = None, False
         if changed:
             limits.keep(buckets, self.now)
-        return None
 
     def _note(self, job: ModelJob, settlement: Settlement) -> tuple[bool, bool]:
         """What a call tells of its lane and connection; whether the attempt is the job's own, and if not, whether it

@@ -24,10 +24,9 @@ local LIMITS_KEPT_MS = 604800000
 local MOST_KNOWN = 100          -- lanes of an account that are found again; callers may name any model
 local MINUTE_MS, DAY_MS = 60000, 86400000
 local BURST_MS = 500            -- at once goes what refills in this time: half of the smallest bucket of any provider
-local SLOW_PACE = 1.015         -- up to SLOW_A_MINUTE, where a bucket holds one request and a hair too early is refused
-local SLOW_A_MINUTE = 60
+local JITTER_MS = 15            -- more, before what needs a full bucket: there a hair too early is refused
 local SIZE_OF_TOKEN = 3.5       -- bytes of a prompt in one token, until answers tell
-local ANSWER_TOKENS = 512       -- of an answer, until answers tell
+local ANSWER_TOKENS = 512       -- of an answer, until answers tell: it counts as the first of them
 local ENOUGH_ANSWERS = 500      -- beyond these what was learned fades
 local ROUNDED_MS = 1500         -- resets come in whole seconds
 local HAIR_MS = 0.001
@@ -39,17 +38,25 @@ local function account_of(lane)
 end
 
 -- Requests a minute of a provider that refuses and tells no limits, or has not told them yet, found by trying as TCP
--- finds its share: from `rate` up to the `ceiling` at which it refused last in RECOVERY_MS, in a curve that is flat there
--- (CUBIC, RFC 9438), then slowly on; without a ceiling yet twice as fast every second.
-local FIRST_A_MINUTE, RECOVERY_MS, PROBING = 60, 20000, 0.001
+-- finds its share: from `rate` up to the `ceiling` at which it refused last in a while, in a curve that is flat there
+-- (CUBIC, RFC 9438), then on as it came; without a ceiling yet twice as fast every second. The recovery takes so many
+-- calls that one refusal each is bearable, however slow the lane is. A source that will tell its limits with the first
+-- answer is asked once, and then hardly more until that answer is there.
+local FIRST_A_MINUTE, DOUBLES_MS = 60, 1000
+local UNHEARD_A_MINUTE, UNHEARD_DOUBLES_MS = 12, 5000
+local RECOVERY_CALLS, SHORTEST_RECOVERY_MS, LONGEST_RECOVERY_MS = 100, 20000, 300000
 local BACK_OFF, FIRST_BACK_OFF = 0.85, 0.5
+local FASTEST_A_MINUTE = 10000000
 
-local function found_rate(s)
-  local rate, past = tonumber(s.rate), math.max(0, now - tonumber(s.since)) / 1000
-  if not s.ceiling then return math.min(rate * 2 ^ past, 10000000) end
-  local ceiling, recovery = tonumber(s.ceiling), RECOVERY_MS / 1000
-  if past < recovery then return ceiling - (ceiling - rate) * (1 - past / recovery) ^ 3 end
-  return ceiling * (1 + PROBING * (past - recovery))
+local function found_rate(s, unheard)
+  local rate, past = tonumber(s.rate), math.max(0, now - tonumber(s.since))
+  if not s.ceiling then
+    return math.min(rate * 2 ^ (past / (unheard and UNHEARD_DOUBLES_MS or DOUBLES_MS)), FASTEST_A_MINUTE)
+  end
+  local ceiling = tonumber(s.ceiling)
+  local recovery = math.min(math.max(RECOVERY_CALLS * MINUTE_MS / ceiling, SHORTEST_RECOVERY_MS), LONGEST_RECOVERY_MS)
+  local x = past / recovery - 1
+  return math.min(ceiling + (ceiling - rate) * x * x * x, FASTEST_A_MINUTE)
 end
 
 -- What the lane may ask: {state = the hash, concurrency, day_limit, buckets = {{kind, limit, interval, burst, full, sent}}}.
@@ -66,10 +73,11 @@ local function read_limits(lane)
     s.day, s['day.used'], limits.first = int(math.floor(now / DAY_MS)), '0', true
   end
   for _, kind in ipairs(KINDS) do
-    local limit = kind == 'requests' and stated[2] or kind == 'tokens' and stated[3] or s[kind .. '.limit'] or nil
+    local is_stated = kind == 'requests' and stated[2] or kind == 'tokens' and stated[3]
+    local limit = is_stated or s[kind .. '.limit'] or nil
     if kind == 'requests' and not limit then
-      if not s.rate and limits.unheard then s.rate, s.since, limits.fresh = FIRST_A_MINUTE, int(now), true end
-      if s.rate then limit, limits.tried = found_rate(s), true end
+      if not s.rate and limits.unheard then s.rate, s.since, limits.fresh = UNHEARD_A_MINUTE, int(now), true end
+      if s.rate then limit, limits.tried = found_rate(s, limits.unheard), true end
     end
     if limit then
       limit = tonumber(limit)
@@ -82,10 +90,9 @@ local function read_limits(lane)
       else
         -- So that no minute, wherever it begins, has more than the limit.
         interval = interval * (1 + BURST_MS / MINUTE_MS)
-        if limit <= SLOW_A_MINUTE then interval = math.max(interval, MINUTE_MS / limit * SLOW_PACE) end
       end
       limits.buckets[#limits.buckets + 1] = {kind = kind, limit = limit, interval = interval, burst = burst,
-        full = tonumber(s[kind .. '.full'] or '0'), sent = tonumber(s[kind .. '.sent'] or '0')}
+        is_stated = is_stated, full = tonumber(s[kind .. '.full'] or '0'), sent = tonumber(s[kind .. '.sent'] or '0')}
     end
   end
   return limits
@@ -127,15 +134,16 @@ local function need_of(limits, size, cap, door)
   local s = limits.state
   local sizes, answers = tonumber(s.sizes or '0'), tonumber(s.answers or '0')
   local input = math.ceil(sizes > 0 and size * tonumber(s.tokens) / sizes or size / SIZE_OF_TOKEN)
-  local output = answers > 0 and math.ceil(tonumber(s.answered) / answers) or nil
-  if cap > 0 and (door or not output or output > cap) then output = cap end
-  output = output or ANSWER_TOKENS
+  local output = math.ceil((ANSWER_TOKENS + tonumber(s.answered or '0')) / (1 + answers))
+  if cap > 0 and (door or output > cap) then output = cap end
   return {requests = 1, tokens = input + output, input_tokens = input, output_tokens = output}
 end
 
 local function wait_of(bucket, moment, cost)
-  local owed = math.max(bucket[moment] - now, 0)
-  local room = math.max(bucket.burst - cost * bucket.interval, 0)
+  local ms = cost * bucket.interval
+  local late = ms + JITTER_MS > bucket.burst + BURST_MS and JITTER_MS or 0
+  local owed = math.max(bucket[moment] + late - now, 0)
+  local room = math.max(bucket.burst - ms, 0)
   return owed > room + HAIR_MS and owed - room or 0
 end
 
@@ -192,17 +200,19 @@ end
 local function pace(job)
   if not job.reserved then return 0 end
   local limits, need, wait = read_limits(job.lane), reserved_of(job), 0
+  for _, bucket in ipairs(limits.buckets) do wait = math.max(wait, wait_of(bucket, 'sent', need[bucket.kind])) end
+  wait = math.ceil(wait)
   for _, bucket in ipairs(limits.buckets) do
-    local cost = need[bucket.kind]
-    wait = math.max(wait, wait_of(bucket, 'sent', cost))
-    bucket.sent = math.max(bucket.sent, now) + cost * bucket.interval
+    bucket.sent = math.max(bucket.sent, now + wait) + need[bucket.kind] * bucket.interval
   end
   save_limits(limits)
-  return math.ceil(wait)
+  return wait
 end
 
 -- Learns from what an answer tells of one allowance. `begun`: the moment of its call, for which it was counted.
-local function learn_limit(limits, fields, kind, limit, left, window, reset, begun)
+-- `cost`: of this call, and about that of each of the `others` under way: nothing, or not in these terms, was counted
+-- before there was this limit to keep.
+local function learn_limit(limits, fields, kind, limit, left, window, reset, begun, cost, others)
   local s = limits.state
   local function learned(name, value) s[name], fields[#fields + 1], fields[#fields + 2] = value, name, value end
   if window >= DAY_MS then
@@ -219,7 +229,13 @@ local function learn_limit(limits, fields, kind, limit, left, window, reset, beg
   if not limit or limit <= 0 then return end
   local a_minute = limit * MINUTE_MS / window
   local known = tonumber(s[kind .. '.limit'] or '0')
-  if math.abs(known - a_minute) > 0.001 then
+  local is_new = math.abs(known - a_minute) > 0.001
+  local bucket = bucket_of(limits, kind)
+  if is_new then
+    if bucket and not bucket.is_stated then
+      local by = MINUTE_MS / a_minute / bucket.interval
+      bucket.full, bucket.sent = now + (bucket.full - now) * by, now + (bucket.sent - now) * by
+    end
     learned(kind .. '.limit', milliseconds(a_minute))
     learned(kind .. '.capacity', '0')
   end
@@ -231,11 +247,16 @@ local function learn_limit(limits, fields, kind, limit, left, window, reset, beg
   end
   local capacity = math.max(tonumber(s[kind .. '.capacity'] or '0'), left)
   learned(kind .. '.capacity', int(capacity))
-  local bucket = bucket_of(limits, kind)
-  if bucket and s[kind .. '.refills'] ~= '0' then
+  if s[kind .. '.refills'] ~= '0' then
     -- Others use the account too, or our estimates were low: no less is owed than the provider says.
-    local owed_until = begun + (capacity - left) * MINUTE_MS / a_minute
-    bucket.full, bucket.sent = math.max(bucket.full, owed_until), math.max(bucket.sent, owed_until)
+    local owed = capacity - left + (is_new and cost + math.min(left, cost * others) or 0)
+    local owed_until = begun + owed * MINUTE_MS / a_minute
+    if bucket then
+      bucket.full, bucket.sent = math.max(bucket.full, owed_until), math.max(bucket.sent, owed_until)
+    else
+      learned(kind .. '.full', milliseconds(owed_until))
+      learned(kind .. '.sent', milliseconds(owed_until))
+    end
   end
 end
 
@@ -246,12 +267,13 @@ end
 -- `told`: what the answer tells of limits, 'KIND LIMIT LEFT WINDOW RESET;' each, '-' for what it does not tell; windows and
 -- resets in ms. `answered`: whether an answer came that was no refusal for a limit.
 local function settle_limits(job, used, told, answered)
-  if used == '-' then return refund(job, true) end
+  if used == '-' then refund(job, true) end
   local limits = read_limits(job.lane)
   local s, fields, changed = limits.state, {}, false
-  if job.reserved and used ~= '' then
+  local typical = job.reserved and reserved_of(job) or {requests = 1}
+  if job.reserved and used ~= '' and used ~= '-' then
     local input, output, prompt, answer = string.match(used, '^(%d+):(%d+):(%d+):(%d+)$')
-    local need = reserved_of(job)
+    local need = typical
     input, output, prompt, answer = tonumber(input), tonumber(output), tonumber(prompt), tonumber(answer)
     correct(limits, {tokens = input + output - need.tokens, input_tokens = input - need.input_tokens,
       output_tokens = output - need.output_tokens}, true)
@@ -268,9 +290,10 @@ local function settle_limits(job, used, told, answered)
     end
     changed = true
   end
+  local others = tonumber(call('HGET', key('lane', job.lane), 'inflight') or '1') - 1
   for kind, limit, left, window, reset in string.gmatch(told, '(%S+) (%S+) (%S+) (%S+) (%S+);') do
     learn_limit(limits, fields, kind, tonumber(limit), tonumber(left), tonumber(window), tonumber(reset),
-      tonumber(job.begun))
+      tonumber(job.begun), typical[kind] or 0, others)
     changed = true
   end
   local heard = told ~= '' and '1' or answered and limits.unheard and '0' or nil
@@ -293,8 +316,8 @@ local function slow_down(lane, begun, cool)
   local s = limits.state
   local function set(name, value) fields[#fields + 1], fields[#fields + 2] = name, value end
   local first = bucket_of(limits, 'requests')
-  if (not first or limits.tried) and begun > tonumber(s.cut or '0') then
-    -- Refusals of calls that had begun before say nothing new.
+  if (not first or limits.tried) and begun >= tonumber(s.since or '0') then
+    -- Refusals of calls that had begun before the last cool-down was over say nothing new.
     local was = limits.tried and first.limit or FIRST_A_MINUTE / FIRST_BACK_OFF
     limits.fresh = false
     set('rate', milliseconds(math.max(1, was * (s.ceiling and BACK_OFF or FIRST_BACK_OFF))))
@@ -305,12 +328,15 @@ local function slow_down(lane, begun, cool)
     set('since', int(cool))
     set('cut', int(now))
   end
+  local empty = cool + BURST_MS
   for _, bucket in ipairs(limits.buckets) do
-    local empty = cool + math.max(0, BURST_MS - bucket.interval)
-    bucket.full, bucket.sent = math.max(bucket.full, empty), math.max(bucket.sent, empty)
-    if s[bucket.kind .. '.capacity'] then
+    if tonumber(s[bucket.kind .. '.capacity'] or '0') > 0 then
+      -- It was not so large, or is empty: either way what it owes is counted anew.
+      bucket.full, bucket.sent = empty, empty
       set(bucket.kind .. '.capacity', '0')
       if s[bucket.kind .. '.refills'] ~= '1' then set(bucket.kind .. '.refills', '0') end
+    else
+      bucket.full, bucket.sent = math.max(bucket.full, empty), math.max(bucket.sent, empty)
     end
   end
   save_limits(limits, unpack(fields))
