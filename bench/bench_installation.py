@@ -12,7 +12,8 @@ import platform
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -24,6 +25,9 @@ from chatq.embedded.program import find_program
 from chatq_sandbox.process import SimulatorProcess
 
 START_S = 30.0
+OPENAI_KEY = "sim-openai-key"
+SIM = {"source": "custom", "model": "local-model"}
+OPENAI = {"source": "openai", "model": "gpt-5-mini", "api_key": "env:BENCH_OPENAI_KEY"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,22 +52,34 @@ class Usage:
 
 @contextlib.contextmanager
 def installation(
-    *, slots: int, sections: Mapping[str, Any] | None = None
+    *,
+    slots: int,
+    workers: int = 1,
+    connections: Mapping[str, Mapping[str, Any]] | None = None,
+    sections: Mapping[str, Any] | None = None,
 ) -> Iterator[tuple[ChatQueue, SimulatorProcess, int]]:
-    """A queue with the connection `sim`, its simulator, and the process id of its worker, which has done one job."""
+    """A queue with the connection `sim`, its simulator, and the process id of a worker; one job was done.
+
+    `connections`: beside it; those of source custom and openai call the simulator, which takes `OPENAI_KEY`.
+    """
     with tempfile.TemporaryDirectory(prefix="chatq-bench-") as name, SimulatorProcess() as simulator:
         folder = Path(name)
         config = folder / "config.yaml"
-        connection = {"source": "custom", "url": f"{simulator.url}/custom/v1", "model": "local-model"}
-        config.write_text(
-            json.dumps({"worker": {"slots": slots}, "connections": {"sim": connection}, **(sections or {})})
-        )
+        stated = {
+            name: {"url": f"{simulator.url}/{connection['source']}/v1", **connection}
+            for name, connection in {"sim": SIM, **(connections or {})}.items()
+        }
+        config.write_text(json.dumps({"worker": {"slots": slots}, "connections": stated, **(sections or {})}))
         try:
             with ChatQueue(config) as queue, (folder / "worker.log").open("wb") as log:
-                worker = subprocess.Popen(
-                    [sys.executable, "-m", "chatq_worker", "worker", "--config", str(config)],
-                    stderr=log,
-                )
+                started = [
+                    subprocess.Popen(
+                        [sys.executable, "-m", "chatq_worker", "worker", "--config", str(config)],
+                        stderr=log,
+                        env={**os.environ, "BENCH_OPENAI_KEY": OPENAI_KEY},
+                    )
+                    for _ in range(workers)
+                ]
                 try:
                     first = queue.enqueue("sim", "job:warm-up")
                     try:
@@ -72,13 +88,25 @@ def installation(
                         raise RuntimeError(f"the worker: {(folder / 'worker.log').read_text()}") from None
                     if record.result is None:
                         raise RuntimeError(f"the first job failed: {record.error}")
+                    until(lambda: queue.overview()["workers"] == workers, within_s=START_S)
                     simulator.control("POST", "reset")
-                    yield queue, simulator, worker.pid
+                    yield queue, simulator, started[0].pid
                 finally:
-                    worker.terminate()
-                    worker.wait()
+                    for worker in started:
+                        worker.terminate()
+                    for worker in started:
+                        worker.wait()
         finally:
             stop(folder / ".chatq", force=True)
+
+
+def until(condition: Callable[[], object], *, within_s: float) -> None:
+    """Look until the condition holds."""
+    deadline = time.monotonic() + within_s
+    while not condition():
+        if time.monotonic() > deadline:
+            raise TimeoutError
+        time.sleep(0.05)
 
 
 def circumstances() -> dict[str, str]:
