@@ -12,7 +12,8 @@ import platform
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -24,6 +25,9 @@ from chatq.embedded.program import find_program
 from chatq_sandbox.process import SimulatorProcess
 
 START_S = 30.0
+OPENAI_KEY = "sim-openai-key"
+SIM = {"source": "custom", "model": "local-model"}
+OPENAI = {"source": "openai", "model": "gpt-5-mini", "api_key": "env:BENCH_OPENAI_KEY"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,25 +61,24 @@ def installation(
 ) -> Iterator[tuple[ChatQueue, SimulatorProcess, list[int]]]:
     """A queue with the connection `sim`, its simulator, and the process ids of its workers, which have done one job.
 
-    `connections`: further ones, their urls being paths of the simulator, `env:BENCH_KEY` the key of its source openai.
+    `connections`: further ones, of source custom or openai, or with the simulator's path as url; it takes `OPENAI_KEY`.
     `provider`: the simulator's configuration.
     """
     with tempfile.TemporaryDirectory(prefix="chatq-bench-") as name, SimulatorProcess(provider) as simulator:
         folder = Path(name)
         config = folder / "config.yaml"
-        made: dict[str, Mapping[str, Any]] = {
-            "sim": {"source": "custom", "url": "/custom/v1", "model": "local-model"}
+        stated = {
+            id_: {**connection, "url": simulator.url + connection.get("url", f"/{connection['source']}/v1")}
+            for id_, connection in {"sim": SIM, **(connections or {})}.items()
         }
-        made |= connections or {}
-        made = {id_: {**fields, "url": simulator.url + fields["url"]} for id_, fields in made.items()}
-        config.write_text(json.dumps({"worker": {"slots": slots}, "connections": made, **(sections or {})}))
+        config.write_text(json.dumps({"worker": {"slots": slots}, "connections": stated, **(sections or {})}))
         try:
             with ChatQueue(config) as queue, (folder / "worker.log").open("wb") as log:
                 processes = [
                     subprocess.Popen(
                         [sys.executable, "-m", "chatq_worker", "worker", "--config", str(config)],
                         stderr=log,
-                        env={**os.environ, "BENCH_KEY": "sim-openai-key"},
+                        env={**os.environ, "BENCH_OPENAI_KEY": OPENAI_KEY},
                     )
                     for _ in range(workers)
                 ]
@@ -87,6 +90,7 @@ def installation(
                         raise RuntimeError(f"the worker: {(folder / 'worker.log').read_text()}") from None
                     if record.result is None:
                         raise RuntimeError(f"the first job failed: {record.error}")
+                    until(lambda: queue.overview()["workers"] == workers, within_s=START_S)
                     simulator.control("POST", "reset")
                     yield queue, simulator, [process.pid for process in processes]
                 finally:
@@ -96,6 +100,15 @@ def installation(
                         process.wait()
         finally:
             stop(folder / ".chatq", force=True)
+
+
+def until(condition: Callable[[], object], *, within_s: float) -> None:
+    """Look until the condition holds."""
+    deadline = time.monotonic() + within_s
+    while not condition():
+        if time.monotonic() > deadline:
+            raise TimeoutError
+        time.sleep(0.05)
 
 
 def circumstances() -> dict[str, str]:

@@ -76,7 +76,7 @@ def measure(case: Case) -> dict[str, Any]:
         "model": MODEL,
     }
     if case.tells:
-        connection |= {"source": "openai", "url": "/openai/v1", "api_key": "env:BENCH_KEY"}
+        connection |= {"source": "openai", "url": "/openai/v1", "api_key": "env:BENCH_OPENAI_KEY"}
     else:
         connection |= {"source": "custom", "url": "/custom/v1"}
     limited = {"limits_by_model": {MODEL: {**case.limits, "headers": case.tells}}}

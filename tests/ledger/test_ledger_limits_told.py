@@ -52,6 +52,12 @@ def test_a_connection_without_limits_has_its_default_lane_and_no_allowance(ledge
     assert (lane.in_flight, lane.breaker, lane.bytes_per_token) == (0, "closed", None)
 
 
+def test_a_connection_without_a_model_of_its_own_has_limits_too(ledger: LedgerDriver) -> None:
+    ledger.run(ledger.ledger.publish("d", b"{}", {"account:alpha": "alpha", "concurrency:alpha": 4}))
+    [lane] = limits(ledger).lanes
+    assert (lane.lane, lane.model, lane.concurrency) == ("alpha/", "", 4)
+
+
 def test_what_is_set_is_told_with_what_is_used_and_when_the_next_may_go(ledger: LedgerDriver) -> None:
     publish(ledger, requests_per_minute__alpha=60, concurrency__alpha=4)
     ledger.worker()

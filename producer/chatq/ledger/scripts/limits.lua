@@ -13,7 +13,7 @@
 --   requests_day.set, .learned, .holds, .used, .next (ms: when the day turns, if it is used up), .full (when it turns)
 -- Atomic, so that the numbers are of one moment.
 
-local account = account_of(lane_of_fallback(ARGV[1]))
+local account = account_of(lane_of_fallback(ARGV[1], ''))
 
 local function facts_of(name)
   local facts = {}
@@ -72,7 +72,7 @@ local function tell_lane(lane)
   if not told[lane] then reply[#reply + 1] = facts_of(lane) end
   told[lane] = true
 end
-tell_lane(lane_of_fallback(ARGV[1]))
+tell_lane(lane_of_fallback(ARGV[1], ''))
 for _, lane in ipairs(call('ZREVRANGE', key('known', account), 0, -1)) do
   if call('EXISTS', key('limits', lane)) == 1 then tell_lane(lane) end
 end
