@@ -67,7 +67,7 @@ def test_what_is_set_is_told_with_what_is_used_and_when_the_next_may_go(ledger: 
     assert (found.set, found.learned, found.found, found.holds) == (60, None, None, 60)
     assert (found.used, found.at_once) == (1, 1)
     assert found.next_at is not None
-    assert rfc3339(found.next_at) == "2027-01-15T08:00:01.015Z"
+    assert rfc3339(found.next_at) == "2027-01-15T08:00:01.024Z"
     [lane] = limits(ledger).lanes
     assert (lane.concurrency, lane.in_flight) == (4, 1)
     ledger.pass_s(0.5)

@@ -225,7 +225,7 @@ def talkative(ledger: LedgerDriver) -> None:
         ("concurrency", bounded, None, 2),
         ("slots", slotless, None, None),
         ("requests_day", used_up, 16 * 3600, 2),
-        ("requests", asked_often, 1.015, 60),
+        ("requests", asked_often, 1.024, 60),
         ("tokens", talkative, 0.524, 60_000),
     ],
 )
