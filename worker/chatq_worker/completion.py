@@ -162,7 +162,7 @@ class Completer:
             connection,
             model=attempt.begun.model,
             placeholder=attempt.settings.prompt_placeholder,
-            fallback=attempt.connection_id != attempt.request["connection"],
+            fallback=attempt.begun.stands_in,
         )
         attempt.key = read_key(connection)
         prepared = adapter.request(chat, connection, attempt.key)

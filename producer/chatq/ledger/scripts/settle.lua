@@ -25,7 +25,7 @@ end
 if job.place == 'end' then return {'again'} end
 run_without_memory()
 local state, lane, outcome, counts = ARGV[3], job.lane, ARGV[7], ARGV[5] == '1'
-local unbegun = false
+local unbegun, server = false, server_for(job)
 if job.place == 'claim' then
   if ARGV[4] == '' and (state == 'queued' or state == 'retrying') then
     -- Nobody began it (its message could not be published): it goes back as it was.
@@ -66,6 +66,6 @@ if hungry then
   if call('ZSCORE', HUNGRY, hungry) then call('ZADD', HUNGRY, number_in_line(1), hungry) end
 end
 if #admitted == 0 and hungry ~= lane then admit(lane, 1, ARGV[13], admitted) end
-local reply = {job.state, call('HEXISTS', PAUSED, server_for(job)) == 1 and '1' or '0'}
+local reply = {job.state, call('HEXISTS', PAUSED, server) == 1 and '1' or '0'}
 for _, part in ipairs(admitted) do reply[#reply + 1] = part end
 return reply

@@ -52,13 +52,15 @@ local function ramp_up(lane)
   review(lane)
 end
 
--- How long the lane of a job's own connection has cooled down so far, and the connection was paused: of the time since
+-- How long the lane of a job's own connection has cooled down so far, and the connection or the batch was paused: of the time since
 -- its first call, the job is not charged with what came on top meanwhile.
 local function blocked_ms(job)
   local _, connection, model = flow_parts(job.flow)
   local paused = call('HMGET', key('connection', connection), 'paused_ms', 'paused_at')
   local blocked = call('HGET', key('lane', lane_of(connection, model)), 'blocked')
+  local batch_paused = job.batch and call('HGET', key('batch', job.batch), 'paused_ms') or '0'
   return tonumber(blocked or '0') + tonumber(paused[1] or '0') + now - tonumber(paused[2] or int(now))
+    + tonumber(batch_paused)
 end
 
 -- Pauses a connection. `reason`: JSON members code, message and remedy. An operator's pause stays an operator's.
