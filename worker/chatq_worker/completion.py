@@ -287,7 +287,7 @@ class Completer:
         """The leading worker has the connection, this one has not, or not yet: another may have the job."""
         return await self._settle(
             attempt,
-            Decision(State.QUEUED, counted=False, wait_s=_ELSEWHERE_S),
+            Decision(State.QUEUED, counted=False, outcome="astray", wait_s=_ELSEWHERE_S),
             used=NOT_CALLED,
             reason="handed on: this worker's config.yaml has no such connection",
         )

@@ -101,8 +101,8 @@ class Begun:
     """Whether `connection` is a fallback of the job's own."""
 
 
-Outcome = Literal["", "ok", "limited", "transient", "account", "missing", "request"]
-"""What a call tells of its lane and connection; empty: nothing."""
+Outcome = Literal["", "ok", "limited", "transient", "account", "missing", "request", "astray"]
+"""What a call tells of its lane and connection; empty: nothing; `astray`: its worker does not know the connection."""
 
 
 @dataclass(frozen=True, slots=True)

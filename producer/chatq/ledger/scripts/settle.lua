@@ -37,8 +37,9 @@ if job.place == 'claim' then
 end
 local due = ARGV[8] ~= '' and now + tonumber(ARGV[8]) or nil
 if not unbegun then
-  local answered = outcome ~= '' and outcome ~= 'transient' and outcome ~= 'limited'
+  local answered = outcome ~= '' and outcome ~= 'astray' and outcome ~= 'transient' and outcome ~= 'limited'
   settle_limits(job, ARGV[10], ARGV[11], answered)
+  if outcome == 'astray' then call('HSET', key('job', job.id), 'astray', '1') end
   local own, behind = note_outcome(job, outcome, tonumber(ARGV[9] ~= '' and ARGV[9] or '0'), ARGV[12])
   if not own then
     state, counts = 'queued', false
