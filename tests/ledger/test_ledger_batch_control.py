@@ -188,6 +188,15 @@ def test_from_the_moment_of_a_move_nothing_goes_to_the_old_connection(ledger: Le
     assert [job.job_id for job in ledger.admit("beta/m")] == jobs[2:]
 
 
+def test_a_job_that_is_not_moved_yet_says_so(ledger: LedgerDriver) -> None:
+    open_batch(ledger)
+    jobs = ledger.add_many(3, batch="b")
+    move(ledger, most=1)
+    told = ledger.run(ledger.ledger.why(jobs[2]))
+    assert told is not None
+    assert told["reason"] == "batch_moving"
+
+
 def test_the_clock_moves_what_a_caller_that_died_left_behind(ledger: LedgerDriver) -> None:
     open_batch(ledger)
     jobs = ledger.add_many(5, batch="b")
