@@ -9,6 +9,7 @@ from chatq.contract.config_problems import ConfigError
 from chatq.contract.errors import (
     BacklogFull,
     BatchInterrupted,
+    BatchOver,
     ChatQueueError,
     ConnectionPaused,
     InvalidJob,
@@ -39,6 +40,7 @@ __all__ = [
     "BacklogFull",
     "Batch",
     "BatchInterrupted",
+    "BatchOver",
     "ChatQueue",
     "ChatQueueError",
     "ConfigError",

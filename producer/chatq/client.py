@@ -168,6 +168,41 @@ class ChatQueue:
         """Cancel what is not final of a batch. Raises `UnknownBatch`."""
         return drive(self._core.cancel_batch(batch_id), self._server)
 
+    def batches(self, most: int = 100) -> list[Batch]:
+        """The batches that were made last, the newest first."""
+        return drive(self._core.batches(most), self._server)
+
+    def pause_batch(self, batch_id: str) -> Batch:
+        """Begin no more jobs of a batch until it is resumed; what runs goes on. Raises `UnknownBatch`, `BatchOver`."""
+        return drive(self._core.pause_batch(batch_id), self._server)
+
+    def resume_batch(self, batch_id: str) -> Batch:
+        """Go on with a paused batch. Raises `UnknownBatch`, `BatchOver`."""
+        return drive(self._core.resume_batch(batch_id), self._server)
+
+    def move_batch(self, batch_id: str, connection: str, model: str | None = None) -> Batch:
+        """Move what is not final of a batch to another connection, and its `model` (default: the connection's).
+
+        What runs ends where it is; what comes back to wait again follows. Raises `UnknownBatch`, `BatchOver`,
+        `UnknownConnection`, `InvalidJob` when no model is known.
+        """
+        return drive(self._core.move_batch(batch_id, connection, model), self._server)
+
+    def retry_batch(self, batch_id: str, *, code: str | None = None, connection: str | None = None) -> Batch:
+        """Try the failed jobs of a batch again, each once, as new jobs in a new batch, which is returned.
+
+        `code`, `connection`: only those that failed with this code, only those of this connection. Raises
+        `UnknownBatch`, `BacklogFull`.
+        """
+        return drive(self._core.retry_batch(batch_id, code, connection), self._server)
+
+    def retry_failed(self, *, code: str | None = None, connection: str | None = None) -> int:
+        """Try the failed jobs that are in no batch again, each once, as new jobs. Returns their number.
+
+        `code`, `connection`: as for `retry_batch`. Raises `BacklogFull`.
+        """
+        return drive(self._core.retry_failed(code, connection), self._server)
+
     def results(self, batch_id: str, *, follow: bool = False, cursor: int = 0) -> Iterator[JobRecord]:
         """Final records of a batch in the order in which they became final.
 
@@ -327,6 +362,32 @@ class AsyncChatQueue:
     async def cancel_batch(self, batch_id: str) -> Batch:
         """As `ChatQueue.cancel_batch`."""
         return await drive_async(self._core.cancel_batch(batch_id), self._server)
+
+    async def batches(self, most: int = 100) -> list[Batch]:
+        """As `ChatQueue.batches`."""
+        return await drive_async(self._core.batches(most), self._server)
+
+    async def pause_batch(self, batch_id: str) -> Batch:
+        """As `ChatQueue.pause_batch`."""
+        return await drive_async(self._core.pause_batch(batch_id), self._server)
+
+    async def resume_batch(self, batch_id: str) -> Batch:
+        """As `ChatQueue.resume_batch`."""
+        return await drive_async(self._core.resume_batch(batch_id), self._server)
+
+    async def move_batch(self, batch_id: str, connection: str, model: str | None = None) -> Batch:
+        """As `ChatQueue.move_batch`."""
+        return await drive_async(self._core.move_batch(batch_id, connection, model), self._server)
+
+    async def retry_batch(
+        self, batch_id: str, *, code: str | None = None, connection: str | None = None
+    ) -> Batch:
+        """As `ChatQueue.retry_batch`."""
+        return await drive_async(self._core.retry_batch(batch_id, code, connection), self._server)
+
+    async def retry_failed(self, *, code: str | None = None, connection: str | None = None) -> int:
+        """As `ChatQueue.retry_failed`."""
+        return await drive_async(self._core.retry_failed(code, connection), self._server)
 
     async def results(
         self, batch_id: str, *, follow: bool = False, cursor: int = 0

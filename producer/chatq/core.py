@@ -14,8 +14,10 @@ from chatq.contract.check import check, unknown_connection
 from chatq.contract.connection_limits import ConnectionLimits, read_limits
 from chatq.contract.errors import (
     BacklogFull,
+    BatchOver,
     ChatQueueError,
     ConnectionPaused,
+    InvalidJob,
     JobConflict,
     JobNotFinal,
     NoWorker,
@@ -26,11 +28,11 @@ from chatq.contract.errors import (
 )
 from chatq.contract.job import Job
 from chatq.contract.record import Batch, JobRecord, rfc3339
-from chatq.contract.settings import Settings
+from chatq.contract.settings import Backlog, Settings
 from chatq.contract.states import State
 from chatq.contract.status import ModelList, StatusOutcome, StatusState
 from chatq.contract.why import START_A_WORKER, Why, explained
-from chatq.ledger.ledger import Enqueued, Entry, Ledger, Overview
+from chatq.ledger.ledger import Enqueued, Entry, Ledger, Overview, Retried
 from chatq.steps import Hear, Pause, Steps
 
 POLL_S: Final = 1.0
@@ -114,12 +116,7 @@ class Core:
             entries, backlog_jobs=backlog.jobs, backlog_bytes=int(backlog.bytes), batch_id=batch_id
         )
         if enqueued.refused == "full":
-            raise BacklogFull(
-                f"The backlog is full: {enqueued.backlog_jobs:,} jobs and {enqueued.backlog_bytes:,} bytes wait or run "
-                f"(bounds.backlog allows {backlog.jobs:,} and {int(backlog.bytes):,}). Nothing was enqueued.",
-                remedy=f"Try again in {_BACKLOG_RETRY_S:g} s, or raise bounds.backlog in config.yaml.",
-                retry_after_s=_BACKLOG_RETRY_S,
-            )
+            raise backlog_full(backlog, enqueued)
         return enqueued
 
     def get(self, job_id: str) -> Steps[JobRecord]:
@@ -183,11 +180,11 @@ class Core:
 
     # Batches
 
-    def open_batch(self, metadata: Mapping[str, str]) -> Steps[str]:
+    def open_batch(self, metadata: Mapping[str, str], *, retry_of: str = "") -> Steps[str]:
         """A new, empty batch; its id."""
         settings = yield from self.settings()
         batch_id = f"batch_{secrets.token_hex(12)}"
-        yield self.ledger.open_batch(batch_id, metadata, settings.results.keep)
+        yield self.ledger.open_batch(batch_id, metadata, settings.results.keep, retry_of=retry_of)
         return batch_id
 
     def add_to_batch(self, batch_id: str, entries: Sequence[Entry]) -> Steps[None]:
@@ -233,6 +230,95 @@ class Core:
                 raise unknown_batch(batch_id)
             if answer != "more":
                 return (yield from self.batch(batch_id))
+
+    def batches(self, most: int) -> Steps[list[Batch]]:
+        """The batches that were made last, the newest first."""
+        found = yield self.ledger.list_batches(most)
+        return [Batch.model_validate_json(batch) for batch in found]
+
+    def pause_batch(self, batch_id: str) -> Steps[Batch]:
+        """Begin no more of a batch until it is resumed. Raises `UnknownBatch`, `BatchOver`."""
+        answer = yield self.ledger.pause_batch(batch_id)
+        return (yield from self._changed(batch_id, answer))
+
+    def resume_batch(self, batch_id: str) -> Steps[Batch]:
+        """Go on with a paused batch. Raises `UnknownBatch`, `BatchOver`."""
+        answer = yield self.ledger.resume_batch(batch_id)
+        return (yield from self._changed(batch_id, answer))
+
+    def move_batch(self, batch_id: str, connection: str, model: str | None) -> Steps[Batch]:
+        """Move what is not final of a batch to another connection.
+
+        `model`: default: that connection's. Raises `UnknownBatch`, `BatchOver`, `UnknownConnection`, `InvalidJob`.
+        """
+        settings = yield from self.settings(fresh=True)
+        if connection not in settings.connections:
+            raise unknown_connection(connection, settings)
+        model = model or settings.connections[connection].model
+        if not model:
+            raise InvalidJob(
+                f"Connection {connection} has no default model, and none was named.",
+                remedy="Name the model that the batch shall go on with.",
+            )
+        answer = "more"
+        while answer == "more":
+            answer = yield self.ledger.move_batch(batch_id, connection, model)
+        return (yield from self._changed(batch_id, answer))
+
+    def _changed(self, batch_id: str, answer: str) -> Steps[Batch]:
+        if answer == "unknown":
+            raise unknown_batch(batch_id)
+        if answer in {"ended", "cancelled"}:
+            raise BatchOver(
+                f"Batch {batch_id} {'has ended' if answer == 'ended' else 'was cancelled'}.",
+                remedy="Nothing of it waits; chatq batch retry tries its failed jobs again.",
+            )
+        return (yield from self.batch(batch_id))
+
+    def retry_batch(self, batch_id: str, code: str | None, connection: str | None) -> Steps[Batch]:
+        """Try the failed jobs of a batch again, as a new batch; that. Raises `UnknownBatch`, `BacklogFull`.
+
+        When the backlog fills up on the way, the new batch has those that found room; asking again takes the rest.
+        """
+        old = yield from self.batch(batch_id)
+        new_id = yield from self.open_batch(old.metadata, retry_of=batch_id)
+        try:
+            yield from self._retry(batch_id, new_id, code, connection)
+        except BacklogFull:
+            yield self.ledger.seal(new_id)
+            raise
+        return (yield from self.seal(new_id))
+
+    def retry_failed(self, code: str | None, connection: str | None) -> Steps[int]:
+        """Try the failed jobs that are in no batch again, as new jobs; their number. Raises `BacklogFull`."""
+        return (yield from self._retry("", "", code, connection))
+
+    def _retry(self, batch_id: str, new_id: str, code: str | None, connection: str | None) -> Steps[int]:
+        backlog = (yield from self.settings()).bounds.backlog
+        deadline = time.monotonic() + BACKLOG_PATIENCE_S
+        count, cursor = 0, 0
+        while True:
+            retried: Retried = yield self.ledger.retry_failed(
+                batch_id,
+                new_id,
+                cursor,
+                backlog_jobs=backlog.jobs,
+                backlog_bytes=int(backlog.bytes),
+                code=code or "",
+                connection=connection or "",
+            )
+            if retried.refused == "no_batch":
+                raise unknown_batch(batch_id)
+            if retried.refused == "full":
+                if time.monotonic() > deadline:
+                    raise backlog_full(backlog, retried)
+                yield Pause(_BACKLOG_RETRY_S)
+                continue
+            count += len(retried.jobs)
+            deadline = time.monotonic() + BACKLOG_PATIENCE_S
+            if retried.cursor is None:
+                return count
+            cursor = retried.cursor
 
     def results(
         self, batch_id: str, cursor: int, *, follow: bool
@@ -413,6 +499,16 @@ def _moment(ms: int | None) -> str | None:
 def one_line(sentences: str) -> str:
     """Sentences that stand one a line."""
     return sentences.replace("\n", " ")
+
+
+def backlog_full(allowed: Backlog, found: Enqueued | Retried) -> BacklogFull:
+    """No room for more."""
+    return BacklogFull(
+        f"The backlog is full: {found.backlog_jobs:,} jobs and {found.backlog_bytes:,} bytes wait or run "
+        f"(bounds.backlog allows {allowed.jobs:,} and {int(allowed.bytes):,}). Nothing was enqueued.",
+        remedy=f"Try again in {_BACKLOG_RETRY_S:g} s, or raise bounds.backlog in config.yaml.",
+        retry_after_s=_BACKLOG_RETRY_S,
+    )
 
 
 def new_job_id() -> str:

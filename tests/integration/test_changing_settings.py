@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from installation import OPENAI_KEY, WAIT_S, WRONG_KEY, Install, Installation, until
+from worker_process import WorkerProcess
 
 from chatq import ChatQueue
 
@@ -167,3 +168,23 @@ def test_every_worker_takes_the_change_up(install: Install) -> None:
     assert len(before) == 1
     edit(installation, lambda settings: settings["connections"]["once"].update(params={"seed": 1}))
     until(lambda: len(digests()) == 1 and digests() != before, "both workers to take it up")
+
+
+def test_a_worker_that_does_not_know_a_connection_leaves_its_jobs_to_others(install: Install) -> None:
+    """Its config.yaml is older; until it has the new one, it hands such jobs on, and none is lost or charged."""
+    installation = install()
+    installation.start_worker()
+    until(installation.leader, "the first worker to lead")
+    older = installation.folder / "older.yaml"
+    settings = json.loads(installation.config.read_text())
+    del settings["connections"]["sim"]
+    older.write_text(json.dumps(settings))
+    behind = WorkerProcess(older, installation.folder / "behind.log", installation.environ)
+    installation.workers.append(behind)
+    until(lambda: installation.is_registered(behind), "the second worker to register")
+    jobs = [installation.queue.enqueue("sim", f"job:known-to-one-{number}") for number in range(10)]
+    records = [installation.queue.wait(job.id, WAIT_S) for job in jobs]
+    assert [record.state for record in records] == ["succeeded"] * 10
+    assert [len(record.attempts) for record in records] == [1] * 10
+    assert any("this worker's config.yaml has no such connection" in line for line in behind.messages())
+    assert "WRONG  workers: they run with different settings" in installation.command("doctor").stdout

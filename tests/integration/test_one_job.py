@@ -6,9 +6,9 @@ from datetime import timedelta
 
 import orjson
 import pytest
-from installation import WAIT_S, Installation
+from installation import WAIT_S, Install, Installation
 
-from chatq import JobRecord, UnknownJob
+from chatq import BacklogFull, JobRecord, UnknownJob
 
 
 def test_a_job_succeeds_with_the_answer_that_belongs_to_it(installation: Installation) -> None:
@@ -125,3 +125,18 @@ def test_a_deleted_job_is_gone(installation: Installation) -> None:
     with pytest.raises(UnknownJob):
         installation.queue.get(record.id)
     assert installation.redis.get(f"chatq:result:{record.id}") is None
+
+
+def test_beyond_the_backlog_a_job_is_refused_with_the_moment_to_try_again(install: Install) -> None:
+    installation = install(bounds={"backlog": {"jobs": 2}})
+    first = installation.queue.enqueue("sim", "job:backlog-1", idempotency_key="k")
+    installation.queue.enqueue("sim", "job:backlog-2")
+    with pytest.raises(BacklogFull, match=r"bounds.backlog allows 2 ") as caught:
+        installation.queue.enqueue("sim", "job:backlog-3")
+    assert (caught.value.retryable, caught.value.retry_after_s) == (True, 2)
+    again = installation.queue.enqueue("sim", "job:backlog-1", idempotency_key="k")
+    assert again.id == first.id
+    installation.start_worker()
+    installation.queue.wait(first.id, WAIT_S)
+    record = installation.run("sim", "job:backlog-3")
+    assert record.state == "succeeded"

@@ -13,7 +13,7 @@ Stored = dict[str, Any]
 CONSTANT = {"seq", "fence", "server", "leader", "rules", "settings", "totals", "clock-offset"}
 """Keys that stay when nothing is left to do; beside them `connection:ID`, one for each that is configured."""
 SINGLE = CONSTANT | {
-    "lanes", "later", "dying", "workers", "room", "expiry", "ended", "hungry", "sweeps", "open-batches",
+    "lanes", "later", "dying", "workers", "batches", "room", "expiry", "ended", "hungry", "sweeps", "open-batches",
     "paused", "parked", "diverted",
 }  # fmt: skip
 FAMILIES = {
@@ -62,6 +62,7 @@ def check_consistent(stored: Stored) -> None:
     assert beyond <= sum(
         min(BEYOND_SLOTS, int(lane.get("inflight", 0))) for lane in family(stored, "lane").values()
     )
+    assert set(stored.get("batches", {})) == set(batches(stored))
     for name, batch in batches(stored).items():
         if batch["sealed"] == "0":
             assert name in stored["open-batches"], f"nobody will seal {name}"
@@ -143,6 +144,7 @@ def _expected(model: Model) -> dict[str, Any]:
     return {
         "jobs": {job.id: (job.state, job.place, job.batch) for job in model.jobs.values()},
         "facts": {job.id: (job.counted, job.losses, job.cancel) for job in alive},
+        "goals": {job.id: (job.connection, job.model, job.flow) for job in alive},
         "holders": {job.id: (job.worker, job.token, job.lane) for job in model.at("claim", "held")},
         "order": {job.id: float(job.number) for job in model.at("line")},
         "due": {job.id: float(job.due) for job in model.at("later", "claim")},
@@ -165,7 +167,7 @@ def _expected(model: Model) -> dict[str, Any]:
         "connections": {name: count for name, count in model.counts.items() if count},
         "batches": {
             name: (
-                "1" if batch.sealed else "0", batch.cancelled, batch.ended,
+                "1" if batch.sealed else "0", batch.cancelled, batch.ended, batch.paused, batch.moving, batch.moves,
                 {state: batch.counts[state] for state in COUNTED}, batch.jobs, batch.order,
             )
             for name, batch in model.batches.items()
@@ -184,6 +186,9 @@ def _found(model: Model, stored: Stored) -> dict[str, Any]:
             id_: (int(job.get("counted", 0)), int(job.get("losses", 0)), "cancel" in job)
             for id_, job in jobs.items()
             if job["place"] != "end"
+        },
+        "goals": {
+            id_: (job["connection"], job["model"], job["flow"]) for id_, job in jobs.items() if job["place"] != "end"
         },
         "holders": {
             id_: (job["worker"], job["token"], job["lane"])
@@ -223,6 +228,7 @@ def _found(model: Model, stored: Stored) -> dict[str, Any]:
         "batches": {
             name: (
                 batch["sealed"], "cancel" in batch, int(batch["ended"]) if "ended" in batch else None,
+                int(batch["paused"]) if "paused" in batch else None, "moving" in batch, int(batch.get("moves", 0)),
                 {state: int(batch[state]) for state in COUNTED},
                 stored.get(f"batch:{name}:jobs", []), stored.get(f"batch:{name}:ended", []),
             )

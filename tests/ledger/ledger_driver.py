@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
@@ -89,8 +90,11 @@ class LedgerDriver:
         like = self.entry(connection, **fields)
         ids = [f"j{number}" for number in range(self.made, self.made + count)]
         self.made += count - 1
+        call = self.ledger.enqueue([like], backlog_jobs=PLENTY, backlog_bytes=PLENTY, batch_id=batch)
+        about_all, about_one = call.arguments[:3], call.arguments[4:]
         for start in range(0, count, 1000):
-            self.enqueue(*(replace(like, id=id_) for id_ in ids[start : start + 1000]), batch=batch)
+            each = [(id_, *about_one) for id_ in ids[start : start + 1000]]
+            self.run(replace(call, arguments=(*about_all, *itertools.chain.from_iterable(each))))
         return ids
 
     def worker(self, name: str = "w1", slots: int = 100) -> str:

@@ -95,6 +95,7 @@ class Model(Places):
             batch = self.batches[batch_id]
             batch.jobs.append(job.id)
             batch.flows.add(job.flow)
+            job.moved = batch.moves
             batch.counts["queued"] += 1
             self._touch(batch)
         delay = 0 if wanted.not_before is None else int(float(wanted.not_before) * 1000)  # type: ignore[arg-type]
@@ -458,23 +459,61 @@ class Model(Places):
             return "ended"
         if not batch.cancelled:
             batch.cancelled = batch.sealed = batch.sweeping = True
+            batch.paused, batch.moving, batch.swept = None, False, 0
             for flow in batch.flows:
                 self._take_flow(flow)
         return "more" if self._sweep(name, most) else "done"
 
     def _sweep(self, name: str, most: int) -> bool:
-        """Cancels the next jobs of a cancelled batch; whether there may be more."""
+        """Cancels, or moves, the next jobs of a batch; whether there may be more."""
         batch = self.batches[name]
         ids = batch.jobs[batch.swept : batch.swept + most]
         for job_id in ids:
             if job_id in self.jobs and self.jobs[job_id].batch == name:
-                self.cancel(self.jobs[job_id])
+                self.cancel(self.jobs[job_id]) if batch.cancelled else self._move(self.jobs[job_id])
         batch.sweeping = len(ids) == most
         if batch.sweeping:
             batch.swept += most
         else:
+            batch.moving = False
+            if not batch.cancelled:
+                self._move_flows(list(batch.flows))
             self._end_batch_if_over(name)
         return batch.sweeping
+
+    def _why_over(self, name: str) -> str:
+        batch = self.batches.get(name)
+        if batch is None:
+            return "unknown"
+        return "ended" if batch.ended is not None else "cancelled" if batch.cancelled else ""
+
+    def pause_batch(self, name: str) -> str:
+        if over := self._why_over(name):
+            return over
+        batch = self.batches[name]
+        if batch.paused is None:
+            batch.paused = self.now
+            self._move_flows(list(batch.flows))
+        return "paused"
+
+    def resume_batch(self, name: str) -> str:
+        if over := self._why_over(name):
+            return over
+        batch = self.batches[name]
+        if batch.paused is not None:
+            batch.paused = None
+            self._move_flows(list(batch.flows))
+        return "resumed"
+
+    def move_batch(self, name: str, connection: str, model: str, most: int) -> str:
+        if over := self._why_over(name):
+            return over
+        batch = self.batches[name]
+        if not batch.moving or batch.to != (connection, model):
+            batch.to, batch.moving, batch.sweeping, batch.swept = (connection, model), True, True, 0
+            batch.moves += 1
+            self._move_flows(list(batch.flows))
+        return "more" if self._sweep(name, most) else "done"
 
     def delete(self, job: ModelJob) -> str:
         if job.place != "end":

@@ -52,6 +52,8 @@ class ModelJob:
     """The fallback that makes its call."""
     streak: int | None = None
     limited: int | None = None
+    moved: int = 0
+    """The last move of its batch that it followed."""
     refused: int | None = None
 
     @property
@@ -77,7 +79,11 @@ class ModelJob:
 
     @property
     def connection(self) -> str:
-        return self.entry.job.connection
+        return self.flow.split("\x1f")[1]
+
+    @property
+    def model(self) -> str:
+        return self.flow.split("\x1f")[2]
 
     @property
     def public_state(self) -> str:
@@ -123,6 +129,12 @@ class ModelBatch:
     touched: int
     sealed: bool = False
     cancelled: bool = False
+    paused: int | None = None
+    to: tuple[str, str] | None = None
+    """Connection and model that it was moved to last."""
+    moves: int = 0
+    moving: bool = False
+    """Whether waiting jobs of it have not been moved yet."""
     swept: int = 0
     sweeping: bool = False
     ended: int | None = None
@@ -157,7 +169,7 @@ class Places:
     """By lane; kept when the lane is forgotten."""
     connections: dict[str, ModelConnection] = field(default_factory=dict)
     parked: set[str] = field(default_factory=set)
-    """Flows that have jobs, whose connection is paused or not configured, and for which no fallback stands in."""
+    """Flows that have jobs, and whose connection or batch is paused, not configured, or being moved elsewhere."""
     diverted: dict[str, str] = field(default_factory=dict)
     """Flows that a fallback serves."""
     leader: tuple[str, int] | None = None
@@ -205,7 +217,10 @@ class Places:
 
     def lane_for(self, flow: str) -> tuple[str, str] | None:
         """Where a flow is to be served now: lane and connection; None when it is to be parked."""
-        _, connection, model, *_ = flow.split("\x1f")
+        _, connection, model, group, *_ = flow.split("\x1f")
+        batch = self.batches.get(group.removeprefix("batch:")) if group.startswith("batch:") else None
+        if batch and (batch.paused is not None or (batch.moving and (connection, model) != batch.to)):
+            return None
         if "connections" in self.rules and f"account:{connection}" not in self.rules:
             return None
         paused = bool(self.connection(connection).paused)
@@ -376,11 +391,37 @@ class Places:
         if self._is_cancelled(job):
             return self._finish(job, "cancelled")
         self._count(job, state)
+        self._follow(job)
         if job.expires is not None and job.expires <= self.now:
             return self._finish(job, "expired")
         if wait_ms:
             return self._place_later(job, self.now + wait_ms)
         return self._place_in_line(job)
+
+    def _follow(self, job: ModelJob) -> bool:
+        """Gives a job the connection and model that its batch was moved to; whether its flow is another now."""
+        batch = self.batches.get(job.batch)
+        if batch is None or batch.to is None or job.moved == batch.moves:
+            return False
+        priority, connection, model, *group = job.flow.split("\x1f")
+        job.moved = batch.moves
+        if (connection, model) == batch.to:
+            return False
+        self.counts[connection, "queued"] -= 1
+        self.counts[batch.to[0], "queued"] += 1
+        job.flow = "\x1f".join((priority, *batch.to, *group))
+        batch.flows.add(job.flow)
+        return True
+
+    def _move(self, job: ModelJob) -> None:
+        if job.place == "later":
+            self._follow(job)
+        elif job.place == "line":
+            before = job.flow
+            if self._follow(job):
+                if not self.line(before):
+                    self._take_flow(before)
+                self._open_flow(job.flow)
 
     def _lose(self, job: ModelJob) -> None:
         self._release(job)

@@ -205,6 +205,20 @@ class LedgerMachine(RuleBasedStateMachine):
             assert (done.refused or done.jobs) == expected
         self.compare()
 
+    @rule(batch=BATCHES, what=st.sampled_from(["pause", "resume", "resume"]))
+    def pause_or_resume_a_batch(self, batch: str, what: str) -> None:
+        if what == "pause":
+            assert self.driver.run(self.ledger.pause_batch(batch)) == self.model.pause_batch(batch)
+        else:
+            assert self.driver.run(self.ledger.resume_batch(batch)) == self.model.resume_batch(batch)
+        self.compare()
+
+    @rule(batch=BATCHES, connection=CONNECTIONS, model=st.sampled_from(["m", "n"]), most=CHUNKS)
+    def move_a_batch(self, batch: str, connection: str, model: str, most: int) -> None:
+        expected = self.model.move_batch(batch, connection, model, most)
+        assert self.driver.run(self.ledger.move_batch(batch, connection, model, most)) == expected
+        self.compare()
+
     @rule(batch=BATCHES, what=st.sampled_from(["open", "seal", "cancel", "cancel"]), most=CHUNKS)
     def ask_about_a_batch(self, batch: str, what: str, most: int) -> None:
         if what == "open":
@@ -303,8 +317,9 @@ class LedgerMachine(RuleBasedStateMachine):
         assert (begun is not None) == (mine and wait_ms is not None)
         if job is not None and begun is not None:
             assert begun.request == job.entry.request
-            model = self.model.rules.get(f"model:{job.via}", job.entry.model) if job.via else job.entry.model
+            model = self.model.rules.get(f"model:{job.via}", job.model) if job.via else job.model
             assert (begun.connection, begun.model, begun.counted) == (job.server, model, job.counted)
+            assert begun.stands_in == bool(job.via)
             assert begun.wait_ms == wait_ms
         self.compare()
 
@@ -470,6 +485,8 @@ class LedgerMachine(RuleBasedStateMachine):
         with self.hurry():
             for connection in ("alpha", "beta", "gamma"):
                 self.resume(connection)
+            for batch in ("b1", "b2"):
+                self.pause_or_resume_a_batch(batch, "resume")
         self.renew("w1", 1000)
         for _ in range(50):
             if not self.model.at("line", "later", "claim", "held"):

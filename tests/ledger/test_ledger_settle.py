@@ -299,3 +299,20 @@ def test_a_final_job_is_kept_for_its_time_and_then_forgotten(ledger: LedgerDrive
     ledger.tick()
     assert ledger.run(ledger.ledger.read([job_id])) == [None]
     assert not [key for key in ledger.everything() if key.startswith(("idem:", "job:", "result:", "ended"))]
+
+
+def test_a_job_whose_connection_a_worker_does_not_know_goes_to_each_worker_in_turn(
+    ledger: LedgerDriver,
+) -> None:
+    for name in ("w1", "w2", "w3"):
+        ledger.worker(name)
+    ledger.add()
+    seen = []
+    for _ in range(4):
+        [job] = ledger.start()
+        seen.append(job.worker)
+        ledger.settle(job, "queued", attempt=b"", outcome="astray", wait_s=1, used="-")
+        ledger.pass_s(1)
+        ledger.tick()
+    assert seen == ["w3", "w2", "w3", "w1"]
+    assert ledger.record(job.job_id).attempts == []

@@ -162,7 +162,7 @@ class Completer:
             connection,
             model=attempt.begun.model,
             placeholder=attempt.settings.prompt_placeholder,
-            fallback=attempt.connection_id != attempt.request["connection"],
+            fallback=attempt.begun.stands_in,
         )
         attempt.key = read_key(connection)
         prepared = adapter.request(chat, connection, attempt.key)
@@ -287,7 +287,7 @@ class Completer:
         """The leading worker has the connection, this one has not, or not yet: another may have the job."""
         return await self._settle(
             attempt,
-            Decision(State.QUEUED, counted=False, wait_s=_ELSEWHERE_S),
+            Decision(State.QUEUED, counted=False, outcome="astray", wait_s=_ELSEWHERE_S),
             used=NOT_CALLED,
             reason="handed on: this worker's config.yaml has no such connection",
         )

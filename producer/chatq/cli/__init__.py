@@ -21,11 +21,7 @@ def _parser() -> argparse.ArgumentParser:
         description="A self-hosted queue for chat completions. Start with: chatq demo",
         allow_abbrev=False,
     )
-    common = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    common.add_argument(
-        "--config", type=Path, metavar="FILE", help="default: $CHATQ_CONFIG, else ./config.yaml"
-    )
-    common.add_argument("--json", action="store_true", help="machine-readable output")
+    common = _common(argparse.ArgumentParser(add_help=False, allow_abbrev=False))
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
 
     def command(name: str, module: str, help_text: str) -> Any:
@@ -64,6 +60,36 @@ def _parser() -> argparse.ArgumentParser:
     cancel = command("cancel", "jobs", "cancel a job, or a batch")
     cancel.add_argument("job", metavar="JOB|BATCH")
 
+    batch = command("batch", "batches", "look at, cancel, pause, resume, move, or retry batches")
+    actions = batch.add_subparsers(dest="action", metavar="ACTION", required=True)
+    # What stands before the action is not taken back behind it.
+    within = _common(argparse.ArgumentParser(add_help=False, argument_default=argparse.SUPPRESS))
+
+    def action(name: str, help_text: str, *, of_one: bool = True) -> Any:
+        added = actions.add_parser(
+            name, parents=[within], help=help_text, description=help_text, allow_abbrev=False
+        )
+        if of_one:
+            added.add_argument("batch", metavar="BATCH")
+        return added
+
+    action("list", "the batches that were made last", of_one=False)
+    action("status", "its jobs by state")
+    action("cancel", "cancel what is not final of it")
+    action("pause", "begin no more of its jobs; what runs goes on")
+    action("resume", "go on with it")
+    move = action("move", "move what is not final of it to another connection")
+    move.add_argument("connection", metavar="CONNECTION")
+    move.add_argument("--model", metavar="MODEL", help="default: that connection's")
+    again = action("retry", "try its failed jobs again, as a new batch")
+    every = command("retry", "batches", "try failed jobs that are in no batch again, as new jobs")
+    every.add_argument("--failed", action="store_true", required=True, help="all that failed")
+    for retry in (again, every):
+        retry.add_argument("--code", metavar="CODE", help="only those that failed with this error code")
+        retry.add_argument(
+            "-c", dest="connection", metavar="CONNECTION", help="only those of this connection"
+        )
+
     render = command("render", "become", "the request that would be sent, key masked; nothing is sent")
     render.add_argument("connection", metavar="CONNECTION")
     render.add_argument(
@@ -82,6 +108,16 @@ def _parser() -> argparse.ArgumentParser:
 
     command("status", "status", "workers, connections, backlog at a glance")
     command("doctor", "doctor", "what is wrong with this installation, and the remedy")
+    return parser
+
+
+def _common(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
+    """What every command takes."""
+    parser.add_argument(
+        "--config", type=Path, metavar="FILE", help="default: $CHATQ_CONFIG, else ./config.yaml"
+    )
+    quiet = {} if parser.argument_default is None else {"default": parser.argument_default}
+    parser.add_argument("--json", action="store_true", help="machine-readable output", **quiet)
     return parser
 
 

@@ -9,6 +9,7 @@
     ├── BacklogFull                     try again after .retry_after_s
     ├── UnknownJob
     ├── UnknownBatch
+    ├── BatchOver                       nothing of it can be paused or moved any more
     ├── JobNotFinal                     only a final job's data can be deleted
     ├── BatchInterrupted                the caller's iterable raised; .batch_id was cancelled
     ├── WaitTimeout (also TimeoutError) the job goes on; only the wait ended
@@ -94,6 +95,12 @@ class UnknownBatch(ChatQueueError):
     """No batch of that id: never made here, deleted, or older than `results.keep`."""
 
     code = "unknown_batch"
+
+
+class BatchOver(ChatQueueError):
+    """The batch has ended, or was cancelled: nothing of it can be paused, resumed or moved."""
+
+    code = "batch_over"
 
 
 class JobNotFinal(ChatQueueError):

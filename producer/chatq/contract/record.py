@@ -112,6 +112,8 @@ class JobRecord(_Record):
     finished_at: Moment | None
     batch: str | None = None
     custom_id: str | None = None
+    retry_of: str | None = None
+    """The failed job that it tries again."""
     result: Result | None = None
     error: JobError | None = None
     warnings: list[str] = Field(default_factory=list)
@@ -125,7 +127,9 @@ class JobRecord(_Record):
     @model_serializer(mode="wrap")
     def _without_absent(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
         data: dict[str, Any] = handler(self)
-        absent = {key for key in ("batch", "custom_id", "result", "error") if data.get(key) is None}
+        absent = {
+            key for key in ("batch", "custom_id", "retry_of", "result", "error") if data.get(key) is None
+        }
         if not self.cancel_requested:
             absent.add("cancel_requested")
         return {key: value for key, value in data.items() if key not in absent}
@@ -150,9 +154,13 @@ class Batch(_Record):
     sealed: bool
     """Whether all its jobs have been enqueued."""
     cancel_requested: bool = False
+    paused_at: Moment | None = None
+    """Since when none of its jobs is begun; None: it is not paused."""
     counts: Counts
     created_at: Moment
     ended_at: Moment | None
+    retry_of: str | None = None
+    """The batch whose failed jobs it tries again."""
     metadata: dict[str, str] = Field(default_factory=dict)
 
     @property

@@ -56,7 +56,8 @@ class Why(BaseModel):
     """One of
 
     - `final`, `running`, `starting` (a worker has it, and begins in a moment), `cancelled` (with its batch);
-    - `paused`, `batch_paused`, `removed` (its connection, from the workers' settings);
+    - `paused`, `batch_paused`, `batch_moving` (to another connection), `removed` (its connection, from the workers'
+      settings);
     - `not_before`, `retry` (it waits until a moment: its own, or that of its next try);
     - `cooling` (the provider said when to come back), `breaker` (it failed too often in a row), `ramp` (after a breaker
       or a pause, calls set in one by one);
@@ -113,6 +114,7 @@ START_A_WORKER: Final = "Start a worker: chatq worker (or chatq up)."
 _NO_ESTIMATE: Final = {
     "paused": "nobody knows when the connection is resumed",
     "batch_paused": "nobody knows when the batch is resumed",
+    "batch_moving": "its batch is being moved to another connection",
     "removed": "nobody knows whether the connection comes back",
     "breaker": "nobody knows when the provider is back",
     "ramp": "it depends on how long the calls in flight take",
@@ -206,6 +208,7 @@ def _reason(why: Why, *, stopping: bool) -> str:
         "starting": f"Worker {why.worker} has it, and begins in a moment.",
         "cancelled": f"Batch {why.batch} was cancelled, and this job will be in a moment.",
         "batch_paused": f"Batch {why.batch} is paused.",
+        "batch_moving": f"Batch {why.batch} is being moved to another connection, and this job will be in a moment.",
         "removed": f"The workers' settings have no connection {why.connection} any more.",
         "not_before": f"It may not start before {until}.",
         "retry": f"It is tried again at {until}; calls so far: {why.attempts}.",

@@ -19,6 +19,9 @@ from chatq.contract.token_estimate import longest_answer, prompt_size, weight
 from chatq.ledger.call import Call
 
 FLOW_SEPARATOR = "\x1f"
+AT_ONCE: Final = 100
+"""Jobs that one call changes where there may be a million: each takes the server some 50 to 100 us, which holds up
+everybody."""
 
 EnqueueStatus = Literal["new", "same", "conflict"]
 
@@ -46,6 +49,18 @@ class Enqueued:
     jobs: Sequence[tuple[EnqueueStatus, str]] = ()
     refused: Literal["full", "no_batch"] | None = None
     now_ms: int = 0
+    backlog_jobs: int = 0
+    backlog_bytes: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Retried:
+    """What became of a call to retry failed jobs. `jobs`: ids of the new ones; `cursor`: for the next call, None when
+    there are no more. `refused` as in `Enqueued`."""
+
+    jobs: Sequence[str] = ()
+    cursor: int | None = None
+    refused: Literal["full", "no_batch"] | None = None
     backlog_jobs: int = 0
     backlog_bytes: int = 0
 
@@ -82,10 +97,12 @@ class Begun:
     """Without the time in which its lane cooled down or its connection was paused."""
     wait_ms: int
     """To let pass before the call, so that calls keep the pace of their lane."""
+    stands_in: bool
+    """Whether `connection` is a fallback of the job's own."""
 
 
-Outcome = Literal["", "ok", "limited", "transient", "account", "missing", "request"]
-"""What a call tells of its lane and connection; empty: nothing."""
+Outcome = Literal["", "ok", "limited", "transient", "account", "missing", "request", "astray"]
+"""What a call tells of its lane and connection; empty: nothing; `astray`: its worker does not know the connection."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -260,17 +277,71 @@ class Ledger:
         """'unknown', 'deleted', or the state of a job that is not final."""
         return self._call("delete", job_id, decode=_text)
 
-    def open_batch(self, batch_id: str, metadata: Mapping[str, str], keep_s: float) -> Call[bool]:
-        """Make an empty batch. False when there is such a batch already."""
-        return self._call("open_batch", batch_id, orjson.dumps(metadata), int(keep_s * 1000), decode=bool)
+    def open_batch(
+        self, batch_id: str, metadata: Mapping[str, str], keep_s: float, *, retry_of: str = ""
+    ) -> Call[bool]:
+        """Make an empty batch. False when there is such a batch already.
+
+        `retry_of`: the batch whose failed jobs it is to try again.
+        """
+        return self._call(
+            "open_batch", batch_id, orjson.dumps(metadata), int(keep_s * 1000), retry_of, decode=bool
+        )
 
     def seal(self, batch_id: str) -> Call[bool]:
         """Say that no more jobs come into the batch. False when there is none."""
         return self._call("seal", batch_id, decode=bool)
 
-    def cancel_batch(self, batch_id: str, most: int = 500) -> Call[str]:
+    def cancel_batch(self, batch_id: str, most: int = AT_ONCE) -> Call[str]:
         """'unknown', 'ended', 'more' (call again, or leave the rest to the workers' clock) or 'done'."""
         return self._call("cancel_batch", batch_id, most, decode=_text)
+
+    def pause_batch(self, batch_id: str) -> Call[str]:
+        """'unknown', 'ended', 'cancelled' (nothing was done), or 'paused'."""
+        return self._call("pause_batch", batch_id, decode=_text)
+
+    def resume_batch(self, batch_id: str) -> Call[str]:
+        """'unknown', 'ended', 'cancelled' (nothing was done), or 'resumed'."""
+        return self._call("resume_batch", batch_id, decode=_text)
+
+    def move_batch(self, batch_id: str, connection: str, model: str, most: int = AT_ONCE) -> Call[str]:
+        """'unknown', 'ended', 'cancelled' (nothing was done), 'more' (call again, or leave the rest to the workers'
+        clock) or 'done'."""
+        return self._call("move_batch", batch_id, connection, model, most, decode=_text)
+
+    def retry_failed(
+        self,
+        batch_id: str,
+        new_batch_id: str,
+        cursor: int,
+        *,
+        backlog_jobs: int,
+        backlog_bytes: int,
+        code: str = "",
+        connection: str = "",
+        most: int = AT_ONCE,
+    ) -> Call[Retried]:
+        """Try failed jobs again as new jobs in a new, open batch; both ids empty: those that are in no batch.
+
+        `code`, `connection`: only those that failed with this code, only those of this connection.
+        """
+        return self._call(
+            "retry_failed",
+            batch_id,
+            new_batch_id,
+            cursor,
+            most,
+            code,
+            connection,
+            backlog_jobs,
+            backlog_bytes,
+            secrets.token_hex(12),
+            decode=_retried,
+        )
+
+    def list_batches(self, most: int) -> Call[list[bytes]]:
+        """The batches that were made last, the newest first, as JSON."""
+        return self._call("list_batches", most, decode=list)
 
     def read_batch(self, batch_id: str) -> Call[bytes | None]:
         """A batch with its counts as JSON, None when there is none."""
@@ -457,6 +528,15 @@ def _enqueued(reply: Any) -> Enqueued:
     return Enqueued(now_ms=int(reply[1]), jobs=[(texts[i], texts[i + 1]) for i in range(0, len(texts), 2)])  # type: ignore[misc]
 
 
+def _retried(reply: Any) -> Retried:
+    if reply[0] == b"full":
+        return Retried(refused="full", backlog_jobs=int(reply[1]), backlog_bytes=int(reply[2]))
+    if reply[0] == b"no_batch":
+        return Retried(refused="no_batch")
+    cursor = None if reply[1] == b"1" else int(reply[0])
+    return Retried(jobs=[_text(item) for item in reply[2:]], cursor=cursor)
+
+
 def _admission(reply: Any) -> Admission:
     return Admission(_admitted(reply[2:]), _text(reply[0]), int(reply[1]))
 
@@ -464,7 +544,15 @@ def _admission(reply: Any) -> Admission:
 def _begun(reply: Any) -> Begun | None:
     if not reply:
         return None
-    return Begun(reply[0], _text(reply[1]), _text(reply[2]), int(reply[3]), int(reply[4]), int(reply[5]))
+    return Begun(
+        reply[0],
+        _text(reply[1]),
+        _text(reply[2]),
+        int(reply[3]),
+        int(reply[4]),
+        int(reply[5]),
+        reply[6] == b"1",
+    )
 
 
 def _ticked(reply: Any) -> Ticked:

@@ -5,7 +5,7 @@
 -- Returns false when the job is not this token's any more, or goes back because its lane cools down or its connection is
 -- paused by now (drop the message), else
 -- {request, connection that makes the call, model, attempts counted so far, ms since the first call, those of cool-downs
--- and pauses taken off, ms to let pass before the call}.
+-- and pauses taken off, ms to let pass before the call, '1' when the connection stands in for the job's own}.
 -- Asking again with the same token gives the same answer: the reply of the first may have been lost.
 -- A message that is refused also tells how far the worker has come with its queue: see `behind_until`.
 -- Atomic, because the reaper may be taking the claim back.
@@ -30,4 +30,4 @@ local rest = call('HMGET', key('job', job.id), 'request', 'model')
 local model = job.via and call('HGET', RULES, 'model:' .. job.via) or rest[2]
 local blocked = math.max(0, blocked_ms(job) - tonumber(job.blocked or '0'))
 return {rest[1], server_for(job), model, job.counted or '0', int(math.max(0, now - tonumber(job.started) - blocked)),
-  int(wait)}
+  int(wait), job.via and '1' or '0'}

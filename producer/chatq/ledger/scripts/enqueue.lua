@@ -21,11 +21,11 @@ end
 local totals = call('HMGET', TOTALS, 'jobs', 'bytes')
 local jobs_now, bytes_now = tonumber(totals[1] or '0'), tonumber(totals[2] or '0')
 
-local keep = nil
+local keep, moves = nil, nil
 if batch ~= '' then
-  local b = call('HMGET', key('batch', batch), 'sealed', 'keep')
+  local b = call('HMGET', key('batch', batch), 'sealed', 'keep', 'moves')
   if b[1] ~= '0' then return {'no_batch'} end
-  keep = b[2]
+  keep, moves = b[2], b[3]
 end
 
 -- First what is known already; only new jobs count against the backlog.
@@ -76,6 +76,7 @@ for i = 4, #ARGV, STRIDE do
     if ARGV[i + 10] ~= '{}' then set('metadata', ARGV[i + 10]) end
     if ARGV[i + 11] ~= '' then set('custom', ARGV[i + 11]) end
     if batch ~= '' then set('batch', batch) end
+    if moves then set('moved', moves) end
     if ARGV[i + 8] ~= '' then
       local expires = int(now + tonumber(ARGV[i + 8]))
       set('expires', expires)

@@ -25,7 +25,7 @@ end
 if job.place == 'end' then return {'again'} end
 run_without_memory()
 local state, lane, outcome, counts = ARGV[3], job.lane, ARGV[7], ARGV[5] == '1'
-local unbegun = false
+local unbegun, server = false, server_for(job)
 if job.place == 'claim' then
   if ARGV[4] == '' and (state == 'queued' or state == 'retrying') then
     -- Nobody began it (its message could not be published): it goes back as it was.
@@ -37,8 +37,9 @@ if job.place == 'claim' then
 end
 local due = ARGV[8] ~= '' and now + tonumber(ARGV[8]) or nil
 if not unbegun then
-  local answered = outcome ~= '' and outcome ~= 'transient' and outcome ~= 'limited'
+  local answered = outcome ~= '' and outcome ~= 'astray' and outcome ~= 'transient' and outcome ~= 'limited'
   settle_limits(job, ARGV[10], ARGV[11], answered)
+  if outcome == 'astray' then call('HSET', key('job', job.id), 'astray', '1') end
   local own, behind = note_outcome(job, outcome, tonumber(ARGV[9] ~= '' and ARGV[9] or '0'), ARGV[12])
   if not own then
     state, counts = 'queued', false
@@ -66,6 +67,6 @@ if hungry then
   if call('ZSCORE', HUNGRY, hungry) then call('ZADD', HUNGRY, number_in_line(1), hungry) end
 end
 if #admitted == 0 and hungry ~= lane then admit(lane, 1, ARGV[13], admitted) end
-local reply = {job.state, call('HEXISTS', PAUSED, server_for(job)) == 1 and '1' or '0'}
+local reply = {job.state, call('HEXISTS', PAUSED, server) == 1 and '1' or '0'}
 for _, part in ipairs(admitted) do reply[#reply + 1] = part end
 return reply

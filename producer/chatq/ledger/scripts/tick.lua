@@ -121,11 +121,13 @@ for _, batch in ipairs(due(OPEN)) do
   batch_maybe_ended(batch)
 end
 
--- Cancelled batches, and jobs of them that wait.
+-- Waiting jobs of batches that were cancelled or moved. One chunk in a call, for each of its jobs takes long.
 while left > 0 do
   local batch = call('ZRANGE', SWEEPS, 0, 0)[1]
   if not batch then break end
-  left = left - sweep(batch, left)
+  local chunk = math.min(left, SWEPT_AT_ONCE)
+  local swept = sweep(batch, chunk)
+  left = swept == chunk and 0 or left - swept
 end
 
 local reply = {'1', '0', int(#dead)}

@@ -4,7 +4,8 @@
 -- Returns false when there is no such job, else a flat list of names and values. Of a final job: record (JSON). Else
 --   connection, model, state, made (attempts), workers (alive), reason:
 --     'running', 'starting' (given to a worker), 'cancelled' (the sweep of its batch has not come by),
---     'paused', 'batch_paused', 'removed' (its connection, from the settings), 'not_before', 'retry', 'due' (it goes at the next admission), 'line' (others go first), or
+--     'paused', 'batch_paused', 'batch_moving', 'removed' (its connection, from the settings),
+--     'not_before', 'retry', 'due' (it goes at the next admission), 'line' (others go first), or
 --     what stands in the way of its lane's next job: see `in_the_way`
 -- and where it applies:
 --   worker, since (ms: begun), stopping ('1'), until (ms: when the reason ends), expires (ms), batch
@@ -146,8 +147,9 @@ local function tell_waiting()
   local later = job.place == 'later' and tonumber(call('ZSCORE', LATER, job.id))
   local lane, server = (later and lane_for or lane_now)(job.flow)
   if not lane then
-    local batch_paused = job.batch and call('HEXISTS', key('batch', job.batch), 'paused') == 1
-    local reason = batch_paused and 'batch_paused' or is_configured(job.connection) and 'paused' or 'removed'
+    local b = job.batch and call('HMGET', key('batch', job.batch), 'paused', 'moving') or {}
+    local reason = b[1] and 'batch_paused' or b[2] and 'batch_moving' or is_configured(job.connection) and 'paused'
+      or 'removed'
     tell('reason', reason)
     return tell('no_estimate', reason)
   end

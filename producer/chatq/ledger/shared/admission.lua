@@ -73,6 +73,12 @@ local function next_flow(lane)
   end
 end
 
+-- A worker for a job that one did not know the connection of: each that has room in turn. nil: none has.
+local function worker_in_turn()
+  local workers = call('ZRANGEBYSCORE', ROOM, '(0', '+inf')
+  return workers[1 + tonumber(call('GET', P .. ':fence') or '0') % math.max(1, #workers)]
+end
+
 -- What stands in the way of a lane's next job: why, and the ms until a try is worth it. nil when nothing does; third then
 -- the job: {flow, tag, line, id, facts, server, worker, suspicion, reserved, too_large, limit}.
 -- The one place that says so: for `admit`, which lets jobs go, and for those who ask why one does not. It writes nothing.
@@ -99,7 +105,7 @@ local function in_the_way(lane)
   local flow = first[1]
   local line = key(LINES, flow)
   local id = call('ZRANGE', line, 0, 0)[1]
-  local facts = call('HMGET', key('job', id), 'cost', 'connection', 'size', 'cap', 'losses')
+  local facts = call('HMGET', key('job', id), 'cost', 'connection', 'size', 'cap', 'losses', 'astray')
   local server = lane.diverted and call('HGET', DIVERTED, flow) or nil
   local reserved, too_large, limit = nil, nil, nil
   if lane.limited then
@@ -112,7 +118,7 @@ local function in_the_way(lane)
   -- Asked only now, so that a lane that took its turn and lacks a slot for the next is known to lack it.
   if enough then return 'more', 0 end
   return nil, RECHECK_MS, {flow = flow, tag = tonumber(first[2]), line = line, id = id, facts = facts, server = server,
-    worker = worker or roomy[1], suspicion = suspicion(facts[5]), reserved = reserved, too_large = too_large, limit = limit}
+    worker = worker or facts[6] and worker_in_turn() or roomy[1], suspicion = suspicion(facts[5]), reserved = reserved, too_large = too_large, limit = limit}
 end
 
 -- Admits up to `max` jobs of a lane. Each gets a worker, a claim and a token, and what it asks of the lane's allowances.

@@ -52,13 +52,15 @@ local function ramp_up(lane)
   review(lane)
 end
 
--- How long the lane of a job's own connection has cooled down so far, and the connection was paused: of the time since
+-- How long the lane of a job's own connection has cooled down so far, and the connection or the batch was paused: of the time since
 -- its first call, the job is not charged with what came on top meanwhile.
 local function blocked_ms(job)
   local _, connection, model = flow_parts(job.flow)
   local paused = call('HMGET', key('connection', connection), 'paused_ms', 'paused_at')
   local blocked = call('HGET', key('lane', lane_of(connection, model)), 'blocked')
+  local batch_paused = job.batch and call('HGET', key('batch', job.batch), 'paused_ms') or '0'
   return tonumber(blocked or '0') + tonumber(paused[1] or '0') + now - tonumber(paused[2] or int(now))
+    + tonumber(batch_paused)
 end
 
 -- Pauses a connection. `reason`: JSON members code, message and remedy. An operator's pause stays an operator's.
@@ -179,11 +181,11 @@ local function note_missing(job, reason)
   return false
 end
 
--- What a call that ended tells. `outcome`: 'ok', 'limited', 'transient', 'account', 'missing', 'request', or empty when it
--- tells nothing. Returns whether the attempt is the job's own: if not, the job waits again as if it had not been tried;
+-- What a call that ended tells. `outcome`: 'ok', 'limited', 'transient', 'account', 'missing', 'request', 'astray' (its worker did
+-- not know its connection), or empty when it tells nothing. Returns whether the attempt is the job's own: if not, the job waits again as if it had not been tried;
 -- then, whether it goes behind the others of its flow.
 local function note_outcome(job, outcome, cool_ms, reason)
-  if outcome == '' then return true end
+  if outcome == '' or outcome == 'astray' then return true end
   local lane = job.lane
   local values = call('HMGET', key('lane', lane), 'oks', 'fails', 'failed', 'opened', 'tries', 'window', 'inflight')
   local state = {oks = values[1] or nil, fails = values[2] or nil, failed = values[3] or nil, opened = values[4] or nil,

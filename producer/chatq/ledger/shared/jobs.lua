@@ -12,6 +12,24 @@ local function batch_maybe_ended(batch)
   end
 end
 
+-- A batch as callers read it, JSON; nil when it is unknown.
+local function batch_record(batch)
+  local b = call('HMGET', key('batch', batch), 'sealed', 'cancel', 'paused', 'created', 'ended', 'metadata', 'total',
+    'queued', 'running', 'succeeded', 'failed', 'cancelled', 'expired', 'retry_of')
+  if not b[1] then return nil end
+  return table.concat({'{"id":"', batch, '","sealed":', b[1] == '1' and 'true' or 'false', ',"cancel_requested":',
+    b[2] and 'true' or 'false', ',"paused_at":', moment(b[3]), ',"created_at":', moment(b[4]), ',"ended_at":',
+    moment(b[5]), ',"counts":{"total":', b[7], ',"queued":', b[8], ',"running":', b[9], ',"succeeded":', b[10],
+    ',"failed":', b[11], ',"cancelled":', b[12], ',"expired":', b[13], '}',
+    b[14] and ',"retry_of":"' .. b[14] .. '"' or '', ',"metadata":', b[6], '}'})
+end
+
+-- Whether a batch can still be acted on: nil, or why not: 'unknown', 'ended' or 'cancelled'.
+local function batch_is_over(batch)
+  local b = call('HMGET', key('batch', batch), 'sealed', 'ended', 'cancel')
+  return not b[1] and 'unknown' or b[2] and 'ended' or b[3] and 'cancelled' or nil
+end
+
 local function place_in_line(job)
   call('ZADD', key(LINES, job.flow), job.seq, job.id)
   call('HSET', key('job', job.id), 'place', 'line')
@@ -72,7 +90,7 @@ local function finish(job, state, ending)
   local was = job.state == 'running' and 'running' or 'queued'
   if state == 'failed' then
     -- It keeps its request and the rest, so that it can be put back.
-    call('HDEL', k, 'place', 'worker', 'lane', 'begun', 'cost', 'reserved', 'probe', 'via')
+    call('HDEL', k, 'place', 'worker', 'lane', 'begun', 'reserved', 'probe', 'via')
     call('HSET', k, 'state', state, 'place', 'end', 'finished', int(now))
   else
     -- Only what later calls ask for. The hash is made anew, because one that ever held a long value keeps its large
@@ -169,23 +187,58 @@ local function forget_batch(batch, most)
   for _, id in ipairs(ids) do
     if is_of(batch, id) then forget(id) end
   end
-  if #ids < most then call('DEL', k, k .. ':flows', k .. ':ended') end
+  if #ids < most then
+    call('DEL', k, k .. ':flows', k .. ':ended')
+    call('ZREM', BATCHES, batch)
+  end
   return #ids
 end
 
--- Cancels the next `most` jobs of a cancelled batch. Returns their number; less than `most`: there are no more.
+-- Gives a job that waits, or is about to, the connection and model that its batch was moved to since. Its place in the
+-- batch's order stays. Returns whether its flow is another now.
+local function follow(job)
+  local b = call('HMGET', key('batch', job.batch), 'moves', 'to', 'to_model')
+  if not b[1] or job.moved == b[1] then return false end
+  local priority, connection, _, group = flow_parts(job.flow)
+  local flow = table.concat({int(priority), b[2], b[3], group}, SEPARATOR)
+  call('HSET', key('job', job.id), 'moved', b[1], 'connection', b[2], 'model', b[3], 'flow', flow)
+  if flow == job.flow then return false end
+  call('HINCRBY', key('connection', connection), 'queued', -1)
+  call('HINCRBY', key('connection', b[2]), 'queued', 1)
+  call('SADD', key('batch', job.batch) .. ':flows', flow)
+  job.moved, job.connection, job.flow = b[1], b[2], flow
+  return true
+end
+
+-- Moves a job to the connection of its batch. One that is in flight follows when it comes back.
+local function move(job)
+  if job.place == 'later' then
+    follow(job)
+  elseif job.place == 'line' then
+    local before = {id = job.id, place = 'line', flow = job.flow}
+    if follow(job) then
+      unplace(before)
+      place_in_line(job)
+    end
+  end
+end
+
+-- Cancels, or moves, the next `most` jobs of a batch. Returns their number; less than `most`: there are no more.
 local function sweep(batch, most)
   local k = key('batch', batch)
-  local from = tonumber(call('HGET', k, 'swept') or '0')
+  local b = call('HMGET', k, 'swept', 'cancel')
+  local from, act = tonumber(b[1] or '0'), b[2] and cancel or move
   local ids = call('LRANGE', k .. ':jobs', int(from), int(from + most - 1))
   for _, id in ipairs(ids) do
     local job = load(id)
-    if job and job.batch == batch then cancel(job) end
+    if job and job.batch == batch then act(job) end
   end
   if #ids == most then
     call('HSET', k, 'swept', int(from + most))
   else
     call('ZREM', SWEEPS, batch)
+    call('HDEL', k, 'moving')
+    if not b[2] then move_flows(call('SMEMBERS', k .. ':flows')) end
     batch_maybe_ended(batch)
   end
   return #ids
@@ -216,6 +269,7 @@ local function wait_again(job, state, due)
   if is_cancelled(job) then return finish_cancelled(job) end
   if job.state == 'running' then count(job, 'running', 'queued') end
   job.state = state
+  if job.batch then follow(job) end
   if job.expires and tonumber(job.expires) <= now then return finish_expired(job) end
   call('HSET', k, 'state', state)
   if due and due > now then place_later(job, due) else place_in_line(job) end

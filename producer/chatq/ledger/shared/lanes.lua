@@ -3,7 +3,8 @@
 --
 -- A flow that has jobs in line is in one of three places: among the flows of its own lane; among those of a fallback's
 -- lane, while its own connection is out of action (then `diverted` names the connection that serves it); or in `parked`,
--- while its connection or batch is paused and nobody stands in, or its connection was taken out of the settings.
+-- while its connection or batch is paused and nobody stands in, its batch is being moved to another connection, or its
+-- connection was taken out of the settings.
 
 local PAUSED, PARKED, DIVERTED = P .. ':paused', P .. ':parked', P .. ':diverted'
 local LONG_COOL_MS = 60000      -- a lane that cools for longer is out of action
@@ -84,7 +85,11 @@ local function batch_of(group) return string.match(group, '^batch:([^\31]*)') en
 local function lane_for(flow)
   local _, connection, model, group = flow_parts(flow)
   local batch = batch_of(group)
-  if batch and call('HEXISTS', key('batch', batch), 'paused') == 1 then return nil end
+  if batch then
+    local b = call('HMGET', key('batch', batch), 'paused', 'moving', 'to', 'to_model')
+    -- What is being moved goes nowhere else meanwhile.
+    if b[1] or (b[2] and (connection ~= b[3] or model ~= b[4])) then return nil end
+  end
   if not is_configured(connection) then return nil end
   local lane = lane_of(connection, model)
   local server = server_of(connection, model, lane)

@@ -30,6 +30,7 @@ local WEIGHT_STEP = 1.3            -- one priority step
 local SUSPECT = 2                  -- losses from which on a job may be what kills its workers
 local ALONE = 3                    -- losses from which on no other such job runs beside it
 local SUSPECTS_PER_WORKER = 30
+local SWEPT_AT_ONCE = 100          -- waiting jobs of a batch that was cancelled or moved
 local ABANDONED_MS = 86400000      -- a batch that nothing came into for so long, and for its `keep`, is sealed
 
 local function call(...) return redis.call(...) end
@@ -39,6 +40,7 @@ local LINES, LANES, LATER, DYING = 'line', P .. ':lanes', P .. ':later', P .. ':
 local WORKERS, ROOM, EXPIRY, ENDED = P .. ':workers', P .. ':room', P .. ':expiry', P .. ':ended'
 local HUNGRY, RULES, TOTALS, KICK = P .. ':hungry', P .. ':rules', P .. ':totals', P .. ':kick'
 local SWEEPS, LEADER, OPEN = P .. ':sweeps', P .. ':leader', P .. ':open-batches'
+local BATCHES = P .. ':batches'
 
 local function int(n) return string.format('%.0f', n) end
 
@@ -70,7 +72,7 @@ local function moment(ms) return ms and rfc3339(tonumber(ms)) or 'null' end
 -- The fields of a job's hash that scripts work with; `request` is read only by begin.
 local FIELDS = {'state', 'place', 'token', 'worker', 'lane', 'flow', 'seq', 'cost', 'connection', 'created', 'started',
   'begun', 'finished', 'attempts', 'made', 'counted', 'losses', 'batch', 'custom', 'metadata', 'cancel', 'expires',
-  'bytes', 'ending', 'idem', 'size', 'cap', 'reserved', 'probe', 'via', 'blocked', 'streak', 'limited', 'refused'}
+  'bytes', 'ending', 'idem', 'size', 'cap', 'reserved', 'probe', 'via', 'blocked', 'streak', 'limited', 'refused', 'moved', 'retry_of'}
 
 local function load(id)
   local values = call('HMGET', key('job', id), unpack(FIELDS))
@@ -89,6 +91,7 @@ local function record(job)
     ',"finished_at":', moment(job.finished))
   if job.batch then add(',"batch":"', job.batch, '"') end
   if job.custom then add(',"custom_id":', job.custom) end
+  if job.retry_of then add(',"retry_of":"', job.retry_of, '"') end
   if job.ending and job.ending ~= '' then add(',', job.ending) end
   if not (job.ending and string.find(job.ending, '"warnings":', 1, true) == 1) then add(',"warnings":[]') end
   add(',"metadata":', job.metadata or '{}', '}')

@@ -1,0 +1,81 @@
+"""`chatq batch status|list|cancel|pause|resume|move|retry`, and `chatq retry`: many jobs together."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Callable
+
+from chatq.cli.table import print_table
+from chatq.client import ChatQueue
+from chatq.contract.record import Batch, rfc3339
+
+_MOST_LISTED = 100
+
+
+def batch(arguments: argparse.Namespace) -> int:
+    """Do one of the actions, and print the batch as it is then."""
+    with ChatQueue(arguments.config) as queue:
+        if arguments.action == "list":
+            return _list(queue, as_json=arguments.json)
+        _print(_ACTIONS[arguments.action](queue, arguments), as_json=arguments.json)
+    return 0
+
+
+_ACTIONS: dict[str, Callable[[ChatQueue, argparse.Namespace], Batch]] = {
+    "status": lambda queue, arguments: queue.batch(arguments.batch),
+    "cancel": lambda queue, arguments: queue.cancel_batch(arguments.batch),
+    "pause": lambda queue, arguments: queue.pause_batch(arguments.batch),
+    "resume": lambda queue, arguments: queue.resume_batch(arguments.batch),
+    "move": lambda queue, arguments: queue.move_batch(arguments.batch, arguments.connection, arguments.model),
+    "retry": lambda queue, arguments: queue.retry_batch(
+        arguments.batch, code=arguments.code, connection=arguments.connection
+    ),
+}
+
+
+def retry(arguments: argparse.Namespace) -> int:
+    """Try failed jobs that are in no batch again; print their number."""
+    with ChatQueue(arguments.config) as queue:
+        count = queue.retry_failed(code=arguments.code, connection=arguments.connection)
+    print(json.dumps({"retried": count}) if arguments.json else f"{count} failed jobs are enqueued again")
+    return 0
+
+
+def _list(queue: ChatQueue, *, as_json: bool) -> int:
+    batches = queue.batches(_MOST_LISTED)
+    if as_json:
+        print(json.dumps([batch.model_dump(mode="json") for batch in batches]))
+        return 0
+    rows = [
+        (
+            batch.id,
+            rfc3339(batch.created_at),
+            _condition(batch),
+            *(
+                str(getattr(batch.counts, name))
+                for name in ("total", "queued", "running", "succeeded", "failed")
+            ),
+        )
+        for batch in batches
+    ]
+    print_table(("BATCH", "CREATED", "CONDITION", "TOTAL", "WAITING", "RUNNING", "SUCCEEDED", "FAILED"), rows)
+    return 0
+
+
+def _print(batch: Batch, *, as_json: bool) -> None:
+    if as_json:
+        print(batch.model_dump_json())
+        return
+    counts = ", ".join(f"{count} {state}" for state, count in batch.counts.model_dump().items())
+    print(f"{batch.id}: {_condition(batch)}; {counts}")
+
+
+def _condition(batch: Batch) -> str:
+    if batch.ended_at is not None:
+        return "ended"
+    if batch.cancel_requested:
+        return "being cancelled"
+    if batch.paused_at is not None:
+        return "paused"
+    return "running" if batch.sealed else "open"

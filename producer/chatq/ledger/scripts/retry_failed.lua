@@ -1,0 +1,92 @@
+-- Tries failed jobs again, as new jobs: a final job never changes. The new one says which it tries again, the old job's hash
+-- by which it was (`retried`), so that it is done once however often it is asked for.
+--
+-- ARGV[1]  batch whose failed jobs are meant, or empty: those that are in no batch
+-- ARGV[2]  open batch for the new jobs, or empty
+-- ARGV[3]  cursor: of a batch how many of its final jobs were looked at before; else how many of the youngest final jobs
+-- ARGV[4]  most jobs to look at; fewer when they are large      ARGV[5]  only failures of this code, or empty
+-- ARGV[6]  only jobs of this connection, or empty
+-- ARGV[7]  most jobs in the backlog      ARGV[8]  most bytes in the backlog      ARGV[9]  start of the new ids, 24 characters
+-- Returns {'full', jobs, bytes}: nothing was written; {'no_batch'}: either batch is unknown, or the new one is not open;
+-- or {next cursor, '1' when there are no more, ids of the new jobs ...}.
+-- Atomic, because two callers may retry the same jobs at the same moment.
+-- New jobs go at once; one with `expires_in` has its time again.
+
+local old_batch, new_batch, from, most = ARGV[1], ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4])
+local keep = nil
+if new_batch ~= '' then
+  local b = call('HMGET', key('batch', new_batch), 'sealed', 'keep')
+  if b[1] ~= '0' or call('EXISTS', key('batch', old_batch)) == 0 then return {'no_batch'} end
+  keep = b[2]
+end
+
+local ids = {}
+if old_batch ~= '' then
+  ids = call('LRANGE', key('batch', old_batch) .. ':ended', int(from), int(from + most - 1))
+else
+  for _, entry in ipairs(call('ZREVRANGE', ENDED, int(from), int(from + most - 1))) do
+    ids[#ids + 1] = string.sub(entry, 1, 4) == 'job:' and string.sub(entry, 5) or ''
+  end
+end
+
+local MOST_BYTES = 4194304
+local COPIED = {'digest', 'connection', 'model', 'cost', 'request', 'bytes', 'size', 'cap', 'metadata', 'custom'}
+local chosen, bytes, seen = {}, 0, 0
+for _, id in ipairs(ids) do
+  if bytes > MOST_BYTES then break end
+  seen = seen + 1
+  local job = call('HMGET', key('job', id), 'state', 'batch', 'retried', 'connection', 'bytes')
+  if job[1] == 'failed' and (job[2] or '') == old_batch and not job[3] and (ARGV[6] == '' or job[4] == ARGV[6])
+    and (ARGV[5] == '' or string.find(call('GET', key('result', id)), '"error":{"code":"' .. ARGV[5] .. '"', 1, true)) then
+    chosen[#chosen + 1] = id
+    bytes = bytes + tonumber(job[5])
+  end
+end
+local totals = call('HMGET', TOTALS, 'jobs', 'bytes')
+local jobs_now, bytes_now = tonumber(totals[1] or '0'), tonumber(totals[2] or '0')
+if #chosen > 0 and (jobs_now + #chosen > tonumber(ARGV[7]) or bytes_now + bytes > tonumber(ARGV[8])) then
+  return {'full', jobs_now, int(bytes_now)}
+end
+
+local reply = {int(from + seen), #ids < most and seen == #ids and '1' or '0'}
+local seq = #chosen > 0 and number_in_line(#chosen) - #chosen or 0
+for _, id in ipairs(chosen) do
+  seq = seq + 1
+  local k = key('job', id)
+  local values, times = call('HMGET', k, unpack(COPIED)), call('HMGET', k, 'created', 'expires', 'flow')
+  local priority, connection, model, group = flow_parts(times[3])
+  group = new_batch ~= '' and 'batch:' .. new_batch or string.match(group, '^[^\31]*')
+  local job = {id = ARGV[9] .. string.format('%08x', seq % 4294967296), connection = connection, seq = int(seq),
+    flow = table.concat({int(priority), connection, model, group}, SEPARATOR)}
+  local fields = {'state', 'queued', 'flow', job.flow, 'seq', job.seq, 'created', int(now), 'retry_of', id}
+  local function set(name, value) fields[#fields + 1], fields[#fields + 2] = name, value end
+  for i, name in ipairs(COPIED) do
+    if values[i] then set(name, values[i]) end
+  end
+  if new_batch ~= '' then set('batch', new_batch) end
+  if times[2] then
+    local expires = int(now + tonumber(times[2]) - tonumber(times[1]))
+    set('expires', expires)
+    call('ZADD', EXPIRY, expires, job.id)
+  end
+  call('HSET', key('job', job.id), unpack(fields))
+  call('HSET', k, 'retried', job.id)
+  place_in_line(job)
+  call('HINCRBY', key('connection', connection), 'queued', 1)
+  if new_batch ~= '' then
+    call('RPUSH', key('batch', new_batch) .. ':jobs', job.id)
+    call('SADD', key('batch', new_batch) .. ':flows', job.flow)
+  end
+  reply[#reply + 1] = job.id
+end
+if #chosen > 0 then
+  call('HINCRBY', TOTALS, 'jobs', #chosen)
+  call('HINCRBY', TOTALS, 'bytes', int(bytes))
+  if new_batch ~= '' then
+    call('HINCRBY', key('batch', new_batch), 'total', #chosen)
+    call('HINCRBY', key('batch', new_batch), 'queued', #chosen)
+    keep_open(new_batch, keep)
+  end
+  call('PUBLISH', KICK, '')
+end
+return reply
