@@ -285,7 +285,8 @@ class Model(Places):
         if isinstance(settlement.used, TokensUsed) and job.reserved is not None:
             used, taken = settlement.used, job.reserved
             really = amounts(used.input, used.output)
-            difference = {kind: really[kind] - taken[kind] for kind in really}
+            need = limits.need(job.size, job.cap, door=f"door:{job.server}" in self.rules)
+            difference = {kind: really[kind] - min(taken[kind], need[kind]) for kind in really}
             limits.correct(buckets, difference, self.now, was_sent=True)
             limits.learn_tokens(job.size, used.prompt, used.answer)
             changed = True

@@ -273,8 +273,12 @@ local function settle_limits(job, used, told, answered)
   local typical = job.reserved and reserved_of(job) or {requests = 1}
   if job.reserved and used ~= '' and used ~= '-' then
     local input, output, prompt, answer = string.match(used, '^(%d+):(%d+):(%d+):(%d+)$')
-    local need = typical
     input, output, prompt, answer = tonumber(input), tonumber(output), tonumber(prompt), tonumber(answer)
+    -- What would not be reserved any more, by what was learned since, is not given back: while it was reserved the
+    -- provider's bucket was full and took no more, and given back later it would be taken twice.
+    local door = call('HEXISTS', RULES, 'door:' .. (job.via or job.connection)) == 1
+    local need = need_of(limits, tonumber(job.size or '0'), tonumber(job.cap or '0'), door)
+    for kind, cost in pairs(typical) do need[kind] = math.min(need[kind], cost) end
     correct(limits, {tokens = input + output - need.tokens, input_tokens = input - need.input_tokens,
       output_tokens = output - need.output_tokens}, true)
     local answers = tonumber(s.answers or '0')
