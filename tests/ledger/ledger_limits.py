@@ -152,9 +152,19 @@ class ModelLimits:
         for bucket in buckets:
             bucket.full = max(bucket.full, now) + need[bucket.kind] * bucket.interval
 
-    def correct(self, buckets: list[Bucket], difference: Amounts, now: int, *, was_sent: bool) -> None:
+    def correct(
+        self,
+        buckets: list[Bucket],
+        difference: Amounts,
+        now: int,
+        *,
+        was_sent: bool,
+        lost: Mapping[str, float] | None = None,
+    ) -> None:
         for bucket in buckets:
             by = difference.get(bucket.kind, 0) * bucket.interval
+            if lost is not None and bucket.burst == BURST_MS:
+                by += lost[bucket.kind] * bucket.interval
             if by:
                 bucket.full = (max(bucket.full, now) if by > 0 else bucket.full) + by
                 if was_sent:

@@ -286,8 +286,10 @@ class Model(Places):
         if isinstance(settlement.used, TokensUsed) and job.reserved is not None:
             used, taken = settlement.used, job.reserved
             really = amounts(used.input, used.output)
+            need = limits.need(job.size, job.cap, door=f"door:{job.server}" in self.rules)
             difference = {kind: really[kind] - taken[kind] for kind in really}
-            limits.correct(buckets, difference, self.now, was_sent=True)
+            lost = {kind: max(0, taken[kind] - need[kind]) for kind in taken}
+            limits.correct(buckets, difference, self.now, was_sent=True, lost=lost)
             limits.learn_tokens(job.size, used.prompt, used.answer)
             changed = True
         for told in settlement.told:

@@ -175,10 +175,12 @@ local function reserved_of(job)
 end
 
 -- Moves the buckets by what was taken too much (below zero) or too little. What would have been full earlier than now is
--- full now: a refund never saves up.
-local function correct(limits, difference, was_sent)
+-- full now: a refund never saves up. `lost`: what of it was reserved in vain: meanwhile a small bucket was full and took
+-- no more, so given back now it would be taken twice.
+local function correct(limits, difference, was_sent, lost)
   for _, bucket in ipairs(limits.buckets) do
     local by = (difference[bucket.kind] or 0) * bucket.interval
+    if lost and bucket.burst == BURST_MS then by = by + (lost[bucket.kind] or 0) * bucket.interval end
     if by ~= 0 then
       bucket.full = (by > 0 and math.max(bucket.full, now) or bucket.full) + by
       if was_sent then bucket.sent = (by > 0 and math.max(bucket.sent, now) or bucket.sent) + by end
@@ -273,10 +275,13 @@ local function settle_limits(job, used, told, answered)
   local typical = job.reserved and reserved_of(job) or {requests = 1}
   if job.reserved and used ~= '' and used ~= '-' then
     local input, output, prompt, answer = string.match(used, '^(%d+):(%d+):(%d+):(%d+)$')
-    local need = typical
     input, output, prompt, answer = tonumber(input), tonumber(output), tonumber(prompt), tonumber(answer)
-    correct(limits, {tokens = input + output - need.tokens, input_tokens = input - need.input_tokens,
-      output_tokens = output - need.output_tokens}, true)
+    local door = call('HEXISTS', RULES, 'door:' .. (job.via or job.connection)) == 1
+    local need, lost = need_of(limits, tonumber(job.size or '0'), tonumber(job.cap or '0'), door), {}
+    -- Of this much it has been learned since that it need not have been reserved.
+    for kind, cost in pairs(typical) do lost[kind] = math.max(0, cost - need[kind]) end
+    correct(limits, {tokens = input + output - typical.tokens, input_tokens = input - typical.input_tokens,
+      output_tokens = output - typical.output_tokens}, true, lost)
     local answers = tonumber(s.answers or '0')
     local kept = answers >= ENOUGH_ANSWERS and 0.5 or 1
     local function add(name, amount)
