@@ -50,8 +50,12 @@ def shared() -> str:
 
 @cache
 def source(script: str) -> str:
-    """The Lua text of a script, with what all share in front."""
-    return shared() + (resources.files("chatq.ledger") / "scripts" / f"{script}.lua").read_text("utf-8")
+    """The Lua text of a script, with what all share in front.
+
+    The script is a function of its own, because Lua 5.1 allows 200 local names in one, and the shared parts have most.
+    """
+    text = (resources.files("chatq.ledger") / "scripts" / f"{script}.lua").read_text("utf-8")
+    return f"{shared()}return (function()\n{text}\nend)()\n"
 
 
 @cache
