@@ -13,6 +13,7 @@ import argparse
 import json
 import sys
 import time
+from collections import Counter
 from typing import Any
 
 import redis
@@ -46,11 +47,10 @@ def measure(jobs: int, seconds: float) -> dict[str, Any]:
 
 def _watch(worker: int, client: redis.Redis, seconds: float) -> dict[str, Any]:
     time.sleep(SETTLED_S)
-    cpu_s, commands = Usage.of(worker).cpu_s, _commands(client)
+    cpu_s = Usage.of(worker).cpu_s
     time.sleep(seconds)
     cpu_s = Usage.of(worker).cpu_s - cpu_s
-    made = {name: count - commands.get(name, 0) for name, count in _commands(client).items()}
-    named = {name: round(count / seconds, 2) for name, count in made.items() if count and name != "info"}
+    named = {name: round(count / seconds, 2) for name, count in _commands(client, seconds).items()}
     return {
         "worker_cpu_percent": round(cpu_s / seconds * 100, 2),
         "commands_a_second": round(sum(named.values()), 1),
@@ -58,10 +58,16 @@ def _watch(worker: int, client: redis.Redis, seconds: float) -> dict[str, Any]:
     }
 
 
-def _commands(client: redis.Redis) -> dict[str, int]:
-    """Calls of each command since the server's start, without those that scripts made."""
-    stats: Any = client.info("commandstats")
-    return {name.removeprefix("cmdstat_"): facts["calls"] for name, facts in stats.items()}
+def _commands(client: redis.Redis, seconds: float) -> Counter[str]:
+    """The commands that come from outside in this time; INFO counts those that scripts make as well."""
+    made: Counter[str] = Counter()
+    deadline = time.monotonic() + seconds
+    with client.monitor() as monitor:
+        while time.monotonic() < deadline:
+            command = monitor.next_command()
+            if command["client_type"] != "lua":
+                made[command["command"].split()[0].lower()] += 1
+    return made
 
 
 def main() -> int:

@@ -304,6 +304,8 @@ local function settle_limits(job, used, told, answered)
   local heard = told ~= '' and '1' or answered and limits.unheard and '0' or nil
   if heard and heard ~= s.heard then
     fields[#fields + 1], fields[#fields + 2] = 'heard', heard
+    -- More may go now than the clock waits for.
+    call('PUBLISH', KICK, job.lane)
     changed = true
     if not s.cut then
       -- It was only feeling its way until now.
@@ -314,8 +316,8 @@ local function settle_limits(job, used, told, answered)
   if changed then save_limits(limits, unpack(fields)) end
 end
 
--- A call that began at `begun` was refused for a limit: nothing goes before `cool`, and then the buckets hold one request,
--- so that calls set in at their rate and not all at once.
+-- A call that began at `begun` was refused for a limit: nothing goes before `cool`, and then a burst comes back first, so
+-- that calls set in at their rate and not all at once, with room for estimates that are a little low.
 local function slow_down(lane, begun, cool)
   local limits, fields = read_limits(lane), {}
   local s = limits.state
