@@ -58,7 +58,7 @@ REQUESTS, TOKENS = {"requests_per_minute": 600}, {"tokens_per_minute": 90_000}
 CASES = {
     "requests-told-1-worker": Case(600, REQUESTS, REQUESTS, workers=1),
     "requests-told-3-workers": Case(600, REQUESTS, REQUESTS),
-    "slow-told": Case(60, {"requests_per_minute": 60}, {"requests_per_minute": 60}),
+    "slow-told": Case(120, {"requests_per_minute": 60}, {"requests_per_minute": 60}),
     "tokens-told-1-worker": Case(600, TOKENS, TOKENS, workers=1),
     "tokens-told-3-workers": Case(600, TOKENS, TOKENS),
     "both-told": Case(600, REQUESTS | TOKENS, REQUESTS | TOKENS),
