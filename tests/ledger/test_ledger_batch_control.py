@@ -255,11 +255,11 @@ def cpu_s(ledger: LedgerDriver) -> float:
     return float(used["used_cpu_user"]) + float(used["used_cpu_sys"])
 
 
-def test_of_a_cancelled_batch_of_100_000_nothing_is_admitted_from_the_first_short_call_on(
+def test_of_a_cancelled_batch_of_20_000_nothing_is_admitted_from_the_first_short_call_on(
     real_ledger: LedgerDriver,
 ) -> None:
     open_batch(real_ledger)
-    real_ledger.add_many(100_000, batch="b")
+    real_ledger.add_many(20_000, batch="b")
     real_ledger.worker()
     held = real_ledger.start(most=3)
     before_s = cpu_s(real_ledger)
@@ -275,11 +275,11 @@ def test_of_a_cancelled_batch_of_100_000_nothing_is_admitted_from_the_first_shor
     assert real_ledger.state(held[0].job_id) == "cancelled"
 
 
-def test_of_a_moved_batch_of_100_000_nothing_goes_to_the_old_connection_from_the_first_short_call_on(
+def test_of_a_moved_batch_of_20_000_nothing_goes_to_the_old_connection_from_the_first_short_call_on(
     real_ledger: LedgerDriver,
 ) -> None:
     open_batch(real_ledger)
-    jobs = real_ledger.add_many(100_000, batch="b")
+    jobs = real_ledger.add_many(20_000, batch="b")
     real_ledger.worker()
     before_s = cpu_s(real_ledger)
     assert real_ledger.run(real_ledger.ledger.move_batch("b", "beta", "m")) == "more"
