@@ -26,8 +26,8 @@ _ON_BOTH = {
         "workers",
     )
 }
-"""Modules whose tests also run on fakeredis: what callers' own tests do with it. Every rule runs on the real server, and
-with CHATQ_TEST_EXAMPLES on both; the property test always does."""
+"""Modules whose tests also run on fakeredis: what callers' own tests do with it. Every rule runs on the real server,
+and with CHATQ_TEST_EXAMPLES on both; the property test always does."""
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
