@@ -51,7 +51,7 @@ PYTEST := PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest
 
 .PHONY: test
 test: $(DEV) ## run the tests
-	@$(PYTEST) --numprocesses 6 --dist loadfile --no-loadscope-reorder
+	@$(PYTEST) --numprocesses 4 --dist loadfile --no-loadscope-reorder
 
 # Programs that are not ours, each in an environment of its own: their dependencies agree neither with ours nor with
 # each other's. Rebuilt whole when its pins change.
