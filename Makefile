@@ -27,16 +27,19 @@ else
 install_into = "$(PYTHON)" -m pip --python $(1) install --quiet --disable-pip-version-check
 endif
 INSTALL = $(call install_into,$(BIN)/python)
+# Without dependencies, because each file names all: pip would look for newer ones of what is asked for with an extra
+# (`pydantic[email]`), which then have no hash.
+PINNED := --require-hashes --no-deps -r
 
 $(RUN): requirements.txt pyproject.toml | $(BIN)/python
 	@echo "installing chatq into .venv ..." >&2
-	@$(INSTALL) --require-hashes -r requirements.txt
+	@$(INSTALL) $(PINNED) requirements.txt
 	@$(INSTALL) --no-deps --no-build-isolation --editable .
 	@touch $@
 
 $(DEV): requirements-dev.txt $(RUN)
 	@echo "installing the tools for tests and checks ..." >&2
-	@$(INSTALL) --require-hashes -r requirements-dev.txt
+	@$(INSTALL) $(PINNED) requirements-dev.txt
 	@touch $@
 
 .PHONY: install
@@ -60,7 +63,7 @@ $(FOREIGN)/%/.installed: requirements-foreign-%.txt | $(BIN)/python
 	@echo "installing requirements-foreign-$*.txt into $(FOREIGN)/$* ..." >&2
 	@rm -rf $(FOREIGN)/$*
 	@"$(PYTHON)" -m venv --without-pip $(FOREIGN)/$*
-	@$(call install_into,$(FOREIGN)/$*/bin/python) --require-hashes -r $<
+	@$(call install_into,$(FOREIGN)/$*/bin/python) $(PINNED) $<
 	@touch $@
 
 .PHONY: test-all
