@@ -525,11 +525,11 @@ class LedgerMachine(RuleBasedStateMachine):
         return job is not None and job.place == "held" and job.token == item.token
 
 
-def profile(examples: int, steps: int = 30) -> settings:
+def profile(examples: int) -> settings:
     """The session's profile for a machine of many steps."""
     return settings(
         max_examples=EXAMPLES or examples,
-        stateful_step_count=60 if EXAMPLES else steps,
+        stateful_step_count=60 if EXAMPLES else 30,
         report_multiple_bugs=False,
         # Shrinking takes minutes.
         phases=list(Phase) if os.environ.get("CHATQ_TEST_SHRINK") else [Phase.generate],
@@ -541,11 +541,11 @@ def profile(examples: int, steps: int = 30) -> settings:
 def test_a_real_server_agrees_with_the_model(valkey: RealServer) -> None:
     with contextlib.closing(valkey.client()) as client:
         machine = type("RealLedgerMachine", (LedgerMachine,), {"client": client})
-        run_state_machine_as_test(machine, settings=profile(20))
+        run_state_machine_as_test(machine, settings=profile(40))
 
 
 @pytest.mark.timeout(0 if EXAMPLES else 180)
 def test_fakeredis_agrees_with_the_model() -> None:
     with contextlib.closing(fakeredis.FakeRedis(server=fakeredis.FakeServer())) as client:
         machine = type("FakeLedgerMachine", (LedgerMachine,), {"client": client})
-        run_state_machine_as_test(machine, settings=profile(3, steps=20))
+        run_state_machine_as_test(machine, settings=profile(8))
