@@ -10,8 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from chatq.contract import job as contract
 from chatq.contract.errors import InvalidJob, JobTooLarge
-from chatq.contract.job import Job
+from chatq.contract.job import JOB_FORMAT, SINCE, Job, Names, unknown_fields
 
 HELLO = {"connection": "demo", "prompt": "hello"}
 
@@ -151,3 +152,32 @@ def test_any_mapping_is_a_job_or_refused(data: dict[str, Any]) -> None:
         job.due()
     except InvalidJob:
         pass  # anything else fails the test
+
+
+FIRST_FORMAT = {
+    "connection", "prompt", "messages", "id", "model", "params", "post_processing", "names", "names.char", "names.user",
+    "names.group", "tools", "tool_choice", "response_format", "priority", "tenant", "idempotency_key", "custom_id",
+    "not_before", "expires_in", "metadata",
+}  # fmt: skip
+
+
+def test_every_field_that_came_after_the_first_format_says_with_which() -> None:
+    """It may not be forgotten: workers that do not know the field would drop it."""
+    fields = {*Job.model_fields, *(f"names.{name}" for name in Names.model_fields)}
+    assert fields == FIRST_FORMAT | set(SINCE)
+    assert max(SINCE.values(), default=1) == JOB_FORMAT
+
+
+def test_a_job_asks_for_the_latest_format_of_its_fields(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(contract, "SINCE", {"names.group": 2, "tools": 3})
+    assert Job.parse(HELLO).format == 1
+    assert Job.parse({**HELLO, "names": {"char": "Ann"}}).format == 1
+    assert Job.parse({**HELLO, "names": {"group": ["Ann"]}}).format == 2
+    assert Job.parse({**HELLO, "names": {"group": ["Ann"]}, "tools": []}).format == 3
+
+
+def test_fields_of_a_newer_version_are_found_in_a_request() -> None:
+    job = Job.parse({**HELLO, "names": {"char": "Ann"}, "params": {"anything": 1}, "tools": [{"x": 1}]})
+    request = json.loads(job.request(max_bytes=1000))
+    assert unknown_fields(request) == []
+    assert unknown_fields({**request, "cache": True, "names": {"pets": []}}) == ["cache", "names.pets"]

@@ -21,6 +21,7 @@ import orjson
 from chatq.contract.addresses import SIMULATOR
 from chatq.contract.connection import Connection
 from chatq.contract.errors import ServerError
+from chatq.contract.job import unknown_fields
 from chatq.contract.settings import Settings
 from chatq.contract.states import State
 from chatq.ledger.ledger import NOT_CALLED, Admitted, Begun, Ledger, LimitTold, TokensUsed
@@ -56,7 +57,7 @@ _STOPPED: Final[dict[str, Any]] = {
 }
 
 _ELSEWHERE_S: Final = 1.0
-"""Before a job that this worker knows no connection of goes again: settings are taken up within about as long."""
+"""Before a job that was handed on goes again: settings are taken up within about as long."""
 
 DROPPED = "dropped"
 """The message was late or double: the job is someone else's by now, or settled."""
@@ -125,8 +126,8 @@ class Completer:
             return await self._stopped(attempt, cancelled=was_cancelled_by_caller())
         try:
             completion = await self._call(attempt)
-        except _NotConfigured:
-            return await self._not_configured(attempt)
+        except _NotHere as reason:
+            return await self._hand_on(attempt, str(reason))
         except CallFailed as failure:
             return await self._failed(attempt, failure)
         except asyncio.CancelledError:
@@ -142,7 +143,9 @@ class Completer:
         return await self._server.run(self._ledger.begin(job_id, token, self._worker), patience_s=math.inf)
 
     async def _call(self, attempt: _Attempt) -> Completion:
-        """Post-process, translate, call, read. Raises `CallFailed`, `_NotConfigured`."""
+        """Post-process, translate, call, read. Raises `CallFailed`, `_NotHere`."""
+        if unknown := unknown_fields(attempt.request):
+            raise _NotHere(f"this worker is of an older version and does not know {', '.join(unknown)}")
         connection = attempt.connection
         attempt.source = connection.source
         if connection.url == SIMULATOR:
@@ -283,13 +286,13 @@ class Completer:
             reason="handed back: the worker stops",
         )
 
-    async def _not_configured(self, attempt: _Attempt) -> Outcome:
-        """The leading worker has the connection, this one has not, or not yet: another may have the job."""
+    async def _hand_on(self, attempt: _Attempt, reason: str) -> Outcome:
+        """Another worker may be able to run the job."""
         return await self._settle(
             attempt,
             Decision(State.QUEUED, counted=False, outcome="astray", wait_s=_ELSEWHERE_S),
             used=NOT_CALLED,
-            reason="handed on: this worker's config.yaml has no such connection",
+            reason=f"handed on: {reason}",
         )
 
     async def _settle(
@@ -343,8 +346,8 @@ class Completer:
         return Outcome(state, tuple(settled.admitted), usage, reason, settled.paused)
 
 
-class _NotConfigured(Exception):
-    """This worker's settings have no connection of the job's."""
+class _NotHere(Exception):
+    """This worker cannot run the job, another may: its version, or its config.yaml, is behind."""
 
 
 class _Attempt:
@@ -369,10 +372,10 @@ class _Attempt:
 
     @property
     def connection(self) -> Connection:
-        """The connection that makes the call. Raises `_NotConfigured`."""
+        """The connection that makes the call. Raises `_NotHere`."""
         found = self.settings.connections.get(self.connection_id)
         if found is None:
-            raise _NotConfigured
+            raise _NotHere("this worker's config.yaml has no such connection")
         return found
 
 

@@ -43,6 +43,13 @@ TOOLS_VARIANT: Final[dict[str, str]] = {
 }
 """For each post-processing mode that takes tool calls out, the nearest one that keeps them."""
 
+JOB_FORMAT: Final = 1
+"""What this version knows of a job. One more with every field that workers before it do not know."""
+
+SINCE: Final[dict[str, int]] = {}
+"""Fields that came after the first format (`name`, or `names.name`), with the format that brought them. A job that has
+one is admitted only to workers that know that format, so that in a fleet of several versions no field is dropped."""
+
 _NO_CONTROL: Final = r"^[^\x00-\x1f\x7f]+$"
 _Label = Annotated[str, StringConstraints(min_length=1, max_length=256, pattern=_NO_CONTROL)]
 
@@ -162,13 +169,20 @@ class Job(BaseModel):
             return [{"role": "user", "content": self.prompt}]
         return self.messages or []
 
+    @property
+    def format(self) -> int:
+        """The format that a worker must know to run this job."""
+        names = self.names.model_fields_set if self.names is not None else ()
+        fields = (*self.model_fields_set, *(f"names.{name}" for name in names))
+        return max((SINCE[field] for field in fields if field in SINCE), default=1)
+
     def request(self, *, max_bytes: int) -> bytes:
         """What the worker needs, as JSON. Keys that were not given are absent.
 
         Raises `InvalidJob` for values that JSON cannot hold, `JobTooLarge` beyond `max_bytes`.
         """
         body: dict[str, Any] = {"connection": self.connection, "messages": self.chat()}
-        for key in ("model", "params", "post_processing", "tools", "tool_choice", "response_format"):
+        for key in _IF_GIVEN:
             value = getattr(self, key)
             if value is not None and value != {}:
                 body[key] = value
@@ -209,6 +223,21 @@ class Job(BaseModel):
         if isinstance(self.not_before, datetime):
             return str(int(self.not_before.astimezone(UTC).timestamp() * 1000))
         return f"+{int(self.not_before * 1000)}"
+
+
+_IF_GIVEN: Final = ("model", "params", "post_processing", "tools", "tool_choice", "response_format")
+_REQUEST: Final = frozenset({"connection", "messages", "names", *_IF_GIVEN})
+
+
+def unknown_fields(request: Mapping[str, Any]) -> list[str]:
+    """Fields of what `Job.request` made that this version does not know: a newer one made it."""
+    names = request.get("names") or {}
+    return sorted(
+        [
+            *(request.keys() - _REQUEST),
+            *(f"names.{name}" for name in names.keys() - Names.model_fields.keys()),
+        ]
+    )
 
 
 def _is_finite(value: object) -> bool:

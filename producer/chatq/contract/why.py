@@ -64,6 +64,7 @@ class Why(BaseModel):
     - `requests`, `tokens`, `input_tokens`, `output_tokens`, `requests_day`, `concurrency`: a limit;
     - `slots` (all are taken), `claims` (workers have not begun what they were given), `no_worker`;
     - `suspects` (its workers died, and it may be what killed them: few such jobs run on a worker at a time);
+    - `version` (it has a field that no worker alive knows);
     - `line` (its turn comes after others), `due` (nothing: it goes at the next admission).
 
     From `cooling` on it is what stands in the way of the next job of its lane, which may be another: see `ahead`.
@@ -123,6 +124,7 @@ _NO_ESTIMATE: Final = {
     "slots": "it depends on how long the calls in flight take",
     "no_worker": "nobody knows when a worker starts",
     "suspects": "it depends on how long the calls in flight take",
+    "version": "nobody knows when a newer worker starts",
 }
 
 
@@ -220,6 +222,7 @@ def _reason(why: Why, *, stopping: bool) -> str:
         "claims": "The workers have not begun yet what they were given.",
         "no_worker": "No worker takes jobs.",
         "suspects": "Workers died with it, and it may be what killed them: few such jobs run on a worker at a time.",
+        "version": "It has a field that no worker alive knows: all are of an older version than what enqueued it.",
         "line": "It waits for its turn.",
         "due": "Nothing stands in its way: it goes in a moment.",
     }
@@ -256,6 +259,8 @@ def _remedy(why: Why) -> str | None:
         return f"Resume it: chatq batch resume {why.batch}"
     if why.reason == "removed":
         return "Add the connection to the workers' config.yaml again, or cancel the job and enqueue it on another."
+    if why.reason == "version":
+        return "Upgrade chatq where a worker runs, and restart that worker; or enqueue the job without the new field."
     if not why.workers and why.reason != "running":
         return START_A_WORKER
     return None

@@ -12,7 +12,7 @@ from typing import Any, Final, Literal
 
 import orjson
 
-from chatq.contract.job import Job
+from chatq.contract.job import JOB_FORMAT, Job
 from chatq.contract.keys import Keys
 from chatq.contract.states import State
 from chatq.contract.token_estimate import longest_answer, prompt_size, weight
@@ -102,7 +102,7 @@ class Begun:
 
 
 Outcome = Literal["", "ok", "limited", "transient", "account", "missing", "request", "astray"]
-"""What a call tells of its lane and connection; empty: nothing; `astray`: its worker does not know the connection."""
+"""What a call tells of its lane and connection; empty: nothing; `astray`: its worker cannot run it, another may."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,9 +199,12 @@ class Overview:
 
 
 def flow_of(job: Job, model: str, batch_id: str) -> str:
-    """The flow that a job is served in. The scripts read its first three fields."""
+    """The flow that a job is served in: see `prelude.lua`."""
     group = f"batch:{batch_id}" if batch_id else f"tenant:{job.tenant}" if job.tenant else "single"
-    return FLOW_SEPARATOR.join((str(job.priority), job.connection, model, group))
+    parts = [str(job.priority), job.connection, model, group]
+    if job.format > 1:
+        parts.append(f"format:{job.format}")
+    return FLOW_SEPARATOR.join(parts)
 
 
 def _text(value: bytes | str | int) -> str:
@@ -475,7 +478,14 @@ class Ledger:
         )
 
     def renew(
-        self, worker: str, *, lease_s: float, slots: int, facts: Mapping[str, Any], registered: bool
+        self,
+        worker: str,
+        *,
+        lease_s: float,
+        slots: int,
+        facts: Mapping[str, Any],
+        registered: bool,
+        job_format: int = JOB_FORMAT,
     ) -> Call[Renewed]:
         """Say that a worker lives: register it, or extend the lease of all that it holds."""
         return self._call(
@@ -485,6 +495,7 @@ class Ledger:
             slots,
             orjson.dumps(facts),
             "1" if registered else "0",
+            job_format,
             decode=lambda reply: Renewed(_text(reply[0]), [_text(item) for item in reply[1:]]),
         )
 

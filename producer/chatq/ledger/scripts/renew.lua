@@ -1,7 +1,7 @@
 -- A worker says that it lives: registers it, or extends the lease of everything it holds.
 --
 -- ARGV[1]  worker      ARGV[2]  lease in ms      ARGV[3]  slots      ARGV[4]  facts about itself (JSON)
--- ARGV[5]  '1' when the worker believes that it is registered
+-- ARGV[5]  '1' when the worker believes that it is registered      ARGV[6]  format of jobs that it knows
 -- Returns {'registered' | 'renewed' | 'lost', then the ids of held jobs that were asked to stop}.
 -- 'lost': the lease had run out and everything was taken away; the worker must drop its calls and register anew.
 -- Atomic, because the reaper may be taking the worker's jobs.
@@ -13,7 +13,7 @@ local known = call('ZSCORE', WORKERS, worker)
 if not known then
   -- What it held is still being put back in chunks: it may come back when that is done.
   if ARGV[5] == '1' or call('ZSCORE', DYING, worker) then return {'lost'} end
-  call('HSET', k, 'slots', ARGV[3], 'facts', ARGV[4], 'since', int(now))
+  call('HSET', k, 'slots', ARGV[3], 'facts', ARGV[4], 'format', ARGV[6], 'since', int(now))
   call('ZADD', ROOM, ARGV[3], worker)
   call('ZADD', WORKERS, int(now + tonumber(ARGV[2])), worker)
   call('PUBLISH', KICK, '')

@@ -55,7 +55,8 @@ for _, id in ipairs(chosen) do
   local k = key('job', id)
   local values, times = call('HMGET', k, unpack(COPIED)), call('HMGET', k, 'created', 'expires', 'flow')
   local priority, connection, model, group = flow_parts(times[3])
-  group = new_batch ~= '' and 'batch:' .. new_batch or string.match(group, '^[^\31]*')
+  local format = string.match(group, '\31format:%d+') or ''
+  group = (new_batch ~= '' and 'batch:' .. new_batch or string.match(group, '^[^\31]*')) .. format
   local job = {id = ARGV[9] .. string.format('%08x', seq % 4294967296), connection = connection, seq = int(seq),
     flow = table.concat({int(priority), connection, model, group}, SEPARATOR)}
   local fields = {'state', 'queued', 'flow', job.flow, 'seq', job.seq, 'created', int(now), 'retry_of', id}

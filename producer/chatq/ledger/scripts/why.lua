@@ -100,7 +100,8 @@ end
 local TIMED = {cooling = true, breaker = true, requests = true, tokens = true, input_tokens = true, output_tokens = true,
   requests_day = true}
 -- These end when a call does, or when somebody does something.
-local NOBODY_KNOWS = {concurrency = true, slots = true, ramp = true, no_worker = true, suspects = true}
+local NOBODY_KNOWS = {concurrency = true, slots = true, ramp = true, no_worker = true, suspects = true,
+  version = true}
 
 -- Says where the job stands in a lane, and when it will go.
 local function tell_place(name, server, earliest)
@@ -111,7 +112,13 @@ local function tell_place(name, server, earliest)
   local ahead = before(lane, server)
   local jobs = ahead.own_jobs + ahead.other_jobs
   if not earliest then
-    if not reason then reason = next_job.id == job.id and 'due' or 'line' end
+    -- Others of its lane may go while its own flow stands aside.
+    local _, aside = worker_for(lane, job.flow)
+    if reason ~= 'no_worker' and (aside == 'version' or (aside and not reason)) then
+      reason = aside
+    elseif not reason then
+      reason = next_job.id == job.id and 'due' or 'line'
+    end
     tell('reason', reason)
     if TIMED[reason] then tell('until', now + wait) end
     local bucket = bucket_of(lane.limits, reason)

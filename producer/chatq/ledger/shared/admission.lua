@@ -32,7 +32,7 @@ end
 
 -- A lane as admission finds it, limits included. `admit` counts on in it as jobs go: `taken` and `refused`, up to `most`;
 -- `room`: what the worker that got the last job has left; `behind`: workers that have more room than the next, and have not
--- begun what they were given; `aside`: flows that wait for a worker with fewer suspects.
+-- begun what they were given; `aside`: flows that wait for a worker that may take them, and `aside_why` the first.
 local function read_lane(name, most)
   local state = call('HMGET', key('lane', name), 'clock', 'inflight', 'cool', 'why', 'window', 'probes', 'ramp', 'out')
   local limits = read_limits(name)
@@ -50,30 +50,39 @@ local function need_in_lane(lane, facts, server)
   return need_within(lane.limits, facts, lane.doors[name])
 end
 
--- The worker with most room that may take one more suspect of this weight. nil: none may now.
-local function worker_for_suspect(lane, weight)
-  local workers = call('ZREVRANGE', ROOM, 0, -1, 'WITHSCORES')
+-- The worker that the first job of a flow may go to: of those that know its format, and may take one more suspect of its
+-- weight, the one with most room; false when any will do. nil when none may take it now; second then why.
+local function worker_for(lane, flow)
+  local format = tonumber(string.match(flow, SEPARATOR .. 'format:(%d+)') or '1')
+  local lost = string.sub(flow, -5) == SEPARATOR .. 'lost'
+  if format == 1 and not lost then return false end
+  local weight = 0
+  if lost then weight = suspicion(call('HGET', key('job', call('ZRANGE', key(LINES, flow), 0, 0)[1]), 'losses')) end
+  local workers, knows = call('ZREVRANGE', ROOM, 0, -1, 'WITHSCORES'), false
   for i = 1, #workers, 2 do
-    if tonumber(workers[i + 1]) <= 0 and lane.inflight >= BEYOND_SLOTS then return nil end
-    local suspects = tonumber(call('HGET', key('worker', workers[i]), 'suspects') or '0')
-    if suspects + weight <= SUSPECTS_PER_WORKER then return workers[i] end
+    local w = call('HMGET', key('worker', workers[i]), 'format', 'suspects')
+    if tonumber(w[1] or '1') >= format then
+      knows = true
+      if tonumber(workers[i + 1]) <= 0 and lane.inflight >= BEYOND_SLOTS then break end
+      if tonumber(w[2] or '0') + weight <= SUSPECTS_PER_WORKER then return workers[i] end
+    end
   end
+  return nil, not knows and 'version' or weight > 0 and 'suspects' or 'slots'
 end
 
--- The first flow whose first job may go to some worker, with its tag, and the worker if not any will do. A flow of suspects
--- that must wait stands aside.
+-- The first flow whose first job may go to some worker, with its tag, and the worker if not any will do. A flow that must
+-- wait for one stands aside.
 local function next_flow(lane)
   while true do
     local first = call('ZRANGE', lane.flows, lane.aside, lane.aside, 'WITHSCORES')
-    if not first[1] or string.sub(first[1], -5) ~= SEPARATOR .. 'lost' then return first end
-    local id = call('ZRANGE', key(LINES, first[1]), 0, 0)[1]
-    local worker = worker_for_suspect(lane, suspicion(call('HGET', key('job', id), 'losses')))
-    if worker then return first, worker end
-    lane.aside = lane.aside + 1
+    if not first[1] then return first end
+    local worker, why = worker_for(lane, first[1])
+    if worker ~= nil then return first, worker end
+    lane.aside, lane.aside_why = lane.aside + 1, lane.aside_why or why
   end
 end
 
--- A worker for a job that one did not know the connection of: each that has room in turn. nil: none has.
+-- A worker for a job that one handed on: each that has room in turn. nil: none has.
 local function worker_in_turn()
   local workers = call('ZRANGEBYSCORE', ROOM, '(0', '+inf')
   return workers[1 + tonumber(call('GET', P .. ':fence') or '0') % math.max(1, #workers)]
@@ -86,7 +95,7 @@ local function in_the_way(lane)
   if lane.cool > now then return lane.why == 'breaker' and 'breaker' or 'cooling', lane.cool - now end
   local first, worker = next_flow(lane)
   if not first[1] then
-    return lane.aside == 0 and 'empty' or call('EXISTS', ROOM) == 1 and 'suspects' or 'no_worker', RECHECK_MS
+    return lane.aside == 0 and 'empty' or call('EXISTS', ROOM) == 1 and lane.aside_why or 'no_worker', RECHECK_MS
   end
   local concurrency = lane.limits.concurrency
   if concurrency and lane.inflight >= concurrency then return 'concurrency', RECHECK_MS end

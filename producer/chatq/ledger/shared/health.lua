@@ -181,8 +181,8 @@ local function note_missing(job, reason)
   return false
 end
 
--- What a call that ended tells. `outcome`: 'ok', 'limited', 'transient', 'account', 'missing', 'request', 'astray' (its worker did
--- not know its connection), or empty when it tells nothing. Returns whether the attempt is the job's own: if not, the job waits again as if it had not been tried;
+-- What a call that ended tells. `outcome`: 'ok', 'limited', 'transient', 'account', 'missing', 'request', 'astray' (its worker could
+-- not run it), or empty when it tells nothing. Returns whether the attempt is the job's own: if not, the job waits again as if it had not been tried;
 -- then, whether it goes behind the others of its flow.
 local function note_outcome(job, outcome, cool_ms, reason)
   if outcome == '' or outcome == 'astray' then return true end

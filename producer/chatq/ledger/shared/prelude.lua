@@ -15,8 +15,9 @@
 --   end    final
 --
 -- A flow is what is served in order: priority, connection, model and (batch | tenant | "single"), in this order,
--- separated by the byte 31; jobs of it that may be what kills workers are a flow apart, with `lost` at its end. A lane is
--- what a provider counts together.
+-- separated by the byte 31. Jobs of it that not every worker may take are a flow apart: with `format:N` after the group
+-- those that only workers who know this format can read, with `lost` at its end those that may be what kills workers.
+-- A lane is what a provider counts together.
 
 local P = KEYS[1]
 local SEPARATOR = '\31'
