@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import secrets
 import time
 from collections.abc import Mapping, Sequence
@@ -32,7 +33,7 @@ from chatq.contract.settings import Backlog, Settings
 from chatq.contract.states import State
 from chatq.contract.status import ModelList, StatusOutcome, StatusState
 from chatq.contract.why import START_A_WORKER, Why, explained
-from chatq.ledger.ledger import Enqueued, Entry, Ledger, Overview, Retried
+from chatq.ledger.ledger import AT_ONCE, Enqueued, Entry, Ledger, Overview, Retried
 from chatq.steps import Hear, Pause, Steps
 
 POLL_S: Final = 1.0
@@ -40,11 +41,12 @@ POLL_S: Final = 1.0
 CHUNK_JOBS: Final = 500
 CHUNK_BYTES: Final = 1 << 20
 SETTINGS_AGE_S: Final = 5.0
-_BACKLOG_RETRY_S: Final = 2.0
 ASK_AGAIN_S: Final = 10.0
 TEST_PROMPT: Final = "Answer with the single word: ready"
 TEST_TOKENS: Final = 64
 """Enough for a short answer of a model that reasons a little first."""
+_BACKLOG_RETRY_S: Final = 2.0
+"""The longest that a batch waits before it looks for room again."""
 BACKLOG_PATIENCE_S: Final = 60.0
 """How long a batch waits for the backlog to shrink before it gives up."""
 
@@ -188,27 +190,36 @@ class Core:
         return batch_id
 
     def add_to_batch(self, batch_id: str, entries: Sequence[Entry]) -> Steps[None]:
-        """Enqueue a chunk of a batch; waits while the backlog is full, for `BACKLOG_PATIENCE_S` at most.
+        """Enqueue a chunk of a batch, in smaller parts while the backlog has no room for the whole.
 
-        Raises `JobConflict` for a `custom_id` that stands for another job of the batch, `BacklogFull`.
+        Raises `JobConflict` for a `custom_id` that stands for another job of the batch, `BacklogFull` when
+        there has been no room for a single one in `BACKLOG_PATIENCE_S`.
         """
         deadline = time.monotonic() + BACKLOG_PATIENCE_S
-        while True:
-            try:
-                enqueued = yield from self._enqueue(entries, batch_id)
-                break
-            except BacklogFull as error:
-                if time.monotonic() > deadline:
-                    raise
-                yield Pause(error.retry_after_s)
-        if enqueued.refused == "no_batch":
-            raise UnknownBatch(
-                f"Batch {batch_id} takes no more jobs: it was sealed, cancelled or deleted.",
-                remedy="Make a new batch for the rest.",
-            )
-        for entry, (status, job_id) in zip(entries, enqueued.jobs, strict=True):
-            if status == "conflict":
-                raise conflict(entry, job_id)
+        while entries:
+            part = entries
+            while True:
+                try:
+                    enqueued = yield from self._enqueue(part, batch_id)
+                    break
+                except BacklogFull as error:
+                    if len(part) > 1:
+                        part = part[: len(part) // 2]
+                        continue
+                    if time.monotonic() > deadline:
+                        raise
+                    yield Pause(min(error.retry_after_s, _BACKLOG_RETRY_S))
+                    part = entries
+            if enqueued.refused == "no_batch":
+                raise UnknownBatch(
+                    f"Batch {batch_id} takes no more jobs: it was sealed, cancelled or deleted.",
+                    remedy="Make a new batch for the rest.",
+                )
+            for entry, (status, job_id) in zip(part, enqueued.jobs, strict=True):
+                if status == "conflict":
+                    raise conflict(entry, job_id)
+            entries = entries[len(part) :]
+            deadline = time.monotonic() + BACKLOG_PATIENCE_S
 
     def seal(self, batch_id: str) -> Steps[Batch]:
         """Say that no more jobs come. Raises `UnknownBatch`."""
@@ -296,7 +307,7 @@ class Core:
     def _retry(self, batch_id: str, new_id: str, code: str | None, connection: str | None) -> Steps[int]:
         backlog = (yield from self.settings()).bounds.backlog
         deadline = time.monotonic() + BACKLOG_PATIENCE_S
-        count, cursor = 0, 0
+        count, cursor, most = 0, 0, AT_ONCE
         while True:
             retried: Retried = yield self.ledger.retry_failed(
                 batch_id,
@@ -306,13 +317,18 @@ class Core:
                 backlog_bytes=int(backlog.bytes),
                 code=code or "",
                 connection=connection or "",
+                most=most,
             )
             if retried.refused == "no_batch":
                 raise unknown_batch(batch_id)
             if retried.refused == "full":
+                if most > 1:
+                    most //= 2
+                    continue
                 if time.monotonic() > deadline:
                     raise backlog_full(backlog, retried)
-                yield Pause(_BACKLOG_RETRY_S)
+                yield Pause(min(retried.retry_after_ms / 1000, _BACKLOG_RETRY_S))
+                most = AT_ONCE
                 continue
             count += len(retried.jobs)
             deadline = time.monotonic() + BACKLOG_PATIENCE_S
@@ -503,11 +519,12 @@ def one_line(sentences: str) -> str:
 
 def backlog_full(allowed: Backlog, found: Enqueued | Retried) -> BacklogFull:
     """No room for more."""
+    wait_s = math.ceil(found.retry_after_ms / 1000)
     return BacklogFull(
         f"The backlog is full: {found.backlog_jobs:,} jobs and {found.backlog_bytes:,} bytes wait or run "
         f"(bounds.backlog allows {allowed.jobs:,} and {int(allowed.bytes):,}). Nothing was enqueued.",
-        remedy=f"Try again in {_BACKLOG_RETRY_S:g} s, or raise bounds.backlog in config.yaml.",
-        retry_after_s=_BACKLOG_RETRY_S,
+        remedy=f"Try again in {wait_s} s, or raise bounds.backlog in config.yaml.",
+        retry_after_s=wait_s,
     )
 
 

@@ -121,6 +121,13 @@ def test_a_broken_file_changes_nothing_and_is_told_until_it_is_mended(running: I
     until(lambda: running.redis.hget("chatq:rules", "concurrency:sim") == "7", "the mended file")
     until(lambda: running.queue.overview()["config_problems"] == [], "nothing to be told any more")
     assert running.command("doctor").returncode == 0
+    edit(running, lambda settings: settings["connections"]["once"].update(limits={"concurrency": 9}))
+    told = running.command("doctor")
+    assert (
+        "note   connection once: its limits.concurrency is 9, that of another connection of the same account is 7, "
+        "and the lowest holds" in told.stdout
+    )
+    edit(running, lambda settings: settings["connections"]["once"].update(limits={}))
 
 
 def test_what_needs_a_restart_is_named_and_the_rest_taken_up(running: Installation) -> None:

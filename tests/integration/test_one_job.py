@@ -140,3 +140,8 @@ def test_beyond_the_backlog_a_job_is_refused_with_the_moment_to_try_again(instal
     installation.queue.wait(first.id, WAIT_S)
     record = installation.run("sim", "job:backlog-3")
     assert record.state == "succeeded"
+    # A batch comes in as there is room.
+    batch = installation.queue.enqueue_batch((f"job:room-{n} [sim: no_such_thing]" for n in range(9)), "sim")
+    assert [item.state for item in installation.queue.results(batch.id, follow=True)] == ["failed"] * 9
+    retried = installation.queue.retry_batch(batch.id)
+    assert len(list(installation.queue.results(retried.id, follow=True))) == 9

@@ -105,6 +105,39 @@ def test_the_backlog_is_full_by_bytes_as_well(ledger: LedgerDriver) -> None:
     assert ledger.enqueue(ledger.entry(), bytes_=room).backlog_bytes == room
 
 
+def test_when_it_is_full_the_moment_to_try_again_goes_by_how_fast_jobs_end(ledger: LedgerDriver) -> None:
+    def told_ms(jobs: int = 1, room: int = 30) -> int:
+        return ledger.enqueue(*(ledger.entry() for _ in range(jobs)), jobs=room).retry_after_ms
+
+    ledger.worker()
+    ledger.tick()
+    ledger.add_many(40)
+    assert told_ms() == 2000  # nobody knows yet
+    for job in ledger.start(most=10):
+        ledger.settle(job)
+    ledger.pass_s(5)
+    ledger.tick()
+    assert told_ms() == 1000  # 2 a second end; there is room for 30, 30 are there, and one is too much
+    assert told_ms(jobs=10) == 5000
+    assert told_ms(room=21) == 5000
+    ledger.pass_s(10)
+    ledger.tick()
+    assert told_ms() == 60_000  # none end
+
+
+def test_by_bytes_as_well(ledger: LedgerDriver) -> None:
+    ledger.worker()
+    ledger.tick()
+    ledger.add_many(40)
+    for job in ledger.start(most=10):
+        ledger.settle(job)
+    ledger.pass_s(5)
+    ledger.tick()
+    entry = ledger.entry()
+    each = len(entry.request)
+    assert ledger.enqueue(entry, bytes_=each * 25).retry_after_ms == 3000  # six are too much
+
+
 def test_a_full_backlog_still_answers_for_known_jobs(ledger: LedgerDriver) -> None:
     known = ledger.entry()
     ledger.enqueue(known)

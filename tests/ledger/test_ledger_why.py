@@ -272,6 +272,51 @@ def test_the_estimate_is_when_it_really_starts(ledger: LedgerDriver, rules: dict
     assert expected == pytest.approx(started_after(ledger, last), abs=1.1)
 
 
+def test_where_calls_must_end_first_the_estimate_goes_by_how_long_they_take(ledger: LedgerDriver) -> None:
+    publish(ledger, concurrency__alpha=2)
+    ledger.worker()
+    jobs = ledger.add_many(8)
+    begun = ledger.start()
+    said = why(ledger, jobs[5])
+    assert (said.reason, said.no_estimate) == (
+        "concurrency",
+        "it depends on how long the calls before it take, and none has ended yet",
+    )
+    ledger.pass_s(10)
+    for job in begun:
+        ledger.settle(job)
+    ledger.start()
+    said = why(ledger, jobs[5])
+    # In flight are the third and the fourth; both must end, then the fifth and the sixth go.
+    assert (said.call_s, seconds(ledger, said)) == (10, 10)
+    assert "if calls go on taking 10 s." in said.message
+    assert seconds(ledger, why(ledger, jobs[7])) == 20
+
+
+def test_so_it_does_where_all_slots_are_taken(ledger: LedgerDriver) -> None:
+    ledger.worker(slots=10)
+    jobs = ledger.add_many(40)
+    begun = ledger.start()
+    ledger.pass_s(3)
+    for job in begun:
+        ledger.settle(job)
+    ledger.start()
+    said = why(ledger, jobs[39])
+    assert (said.reason, said.call_s, seconds(ledger, said)) == ("slots", 3, 6)
+
+
+def test_the_calls_that_ended_last_count_most(ledger: LedgerDriver) -> None:
+    publish(ledger, concurrency__alpha=1)
+    ledger.worker()
+    jobs = ledger.add_many(4)
+    [job] = ledger.start()
+    for took_s in (8, 16):
+        ledger.pass_s(took_s)
+        [job] = ledger.settle(job).admitted
+        assert ledger.begin(job)
+    assert why(ledger, jobs[3]).call_s == 9
+
+
 def test_the_estimate_counts_the_turns_of_other_flows(real_ledger: LedgerDriver) -> None:
     real_ledger.run(real_ledger.ledger.publish("d", b"{}", {"requests_per_minute:alpha": 600}))
     real_ledger.worker()

@@ -15,7 +15,8 @@ from redis.exceptions import RedisError
 
 from chatq.contract.config_file import load_settings
 from chatq.contract.config_problems import ConfigError
-from chatq.contract.connection_limits import Allowance, read_limits
+from chatq.contract.connection import Limits
+from chatq.contract.connection_limits import Allowance, LaneLimits, read_limits
 from chatq.contract.errors import ChatQueueError
 from chatq.contract.settings import Settings
 from chatq.contract.why import KINDS, pause_remedy, reads
@@ -222,10 +223,30 @@ def _connections(settings: Settings, server: Server) -> Iterator[Finding]:
             yield Finding("wrong", f"connection {name}: it is paused: {limits.paused.message}", remedy)
         for lane in limits.lanes:
             yield from (_told_lower(name, lane.model, item) for item in lane.allowances if item.told_lower)
+        yield from _set_lower_elsewhere(name, settings.connections[name].limits, limits.lanes[0])
+
+
+def _key_of(kind: str) -> str:
+    """The key of an allowance in the section `limits` of config.yaml."""
+    return "requests_per_day" if kind == "requests_day" else f"{kind}_per_minute"
+
+
+def _set_lower_elsewhere(name: str, stated: Limits, lane: LaneLimits) -> Iterator[Finding]:
+    """Where connections of one account state different limits, the lowest holds."""
+    holds = {_key_of(item.kind): item.set for item in lane.allowances} | {"concurrency": lane.concurrency}
+    for key, lowest in holds.items():
+        own = getattr(stated, key, None)
+        if own is not None and lowest is not None and lowest < own:
+            yield Finding(
+                "note",
+                f"connection {name}: its limits.{key} is {own:,}, that of another connection of the same account "
+                f"is {reads(lowest)}, and the lowest holds",
+                "State the same for both; or give each a limits.scope of its own, if the provider counts them apart.",
+            )
 
 
 def _told_lower(name: str, model: str, allowance: Allowance) -> Finding:
-    key = "requests_per_day" if allowance.kind == "requests_day" else f"{allowance.kind}_per_minute"
+    key = _key_of(allowance.kind)
     return Finding(
         "note",
         f"connection {name}: the provider tells {reads(allowance.learned or 0)} {KINDS[allowance.kind]}"

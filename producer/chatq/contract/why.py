@@ -98,7 +98,9 @@ class Why(BaseModel):
     workers: int | None = None
     """Workers alive; None of a final job."""
     expected_at: Moment | None = None
-    """When it will start, by what goes before it and the limits; None when that cannot be said."""
+    """When it will start, by what goes before it, limits, and how long calls take; None when that cannot be said."""
+    call_s: float | None = None
+    """What calls of its lane take, where the estimate goes by that; None where limits alone decide."""
     no_estimate: str | None = Field(default=None)
     """Why it cannot be said; None when `expected_at` says it, or it has started."""
 
@@ -119,9 +121,7 @@ _NO_ESTIMATE: Final = {
     "removed": "nobody knows whether the connection comes back",
     "breaker": "nobody knows when the provider is back",
     "ramp": "it depends on how long the calls in flight take",
-    "calls": "it depends on how long the calls before it take",
-    "concurrency": "it depends on how long the calls in flight take",
-    "slots": "it depends on how long the calls in flight take",
+    "calls": "it depends on how long the calls before it take, and none has ended yet",
     "no_worker": "nobody knows when a worker starts",
     "suspects": "it depends on how long the calls in flight take",
     "version": "nobody knows when a newer worker starts",
@@ -165,6 +165,7 @@ def explained(job_id: str, facts: Mapping[str, Any]) -> Why:
         expires_at=moment("expires"),
         workers=number("workers"),
         expected_at=moment("starts"),
+        call_s=None if "took" not in facts else number("took") / 1000,
         no_estimate=_NO_ESTIMATE.get(facts.get("no_estimate", "")),
     )
     said = [_reason(why, stopping="stopping" in facts), *_around(why)]
@@ -244,7 +245,8 @@ def _around(why: Why) -> list[str]:
     if not why.workers and why.reason not in {"running", "no_worker"}:
         said.append("No worker is alive.")
     if why.expected_at is not None:
-        said.append(f"Expected to start at {rfc3339(why.expected_at)}, if limits alone decide.")
+        decides = "limits alone decide" if why.call_s is None else f"calls go on taking {why.call_s:.3g} s"
+        said.append(f"Expected to start at {rfc3339(why.expected_at)}, if {decides}.")
     elif why.no_estimate is not None:
         said.append(f"When it starts cannot be said: {why.no_estimate}.")
     if why.expires_at is not None and why.state is not State.RUNNING:

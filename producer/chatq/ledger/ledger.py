@@ -43,7 +43,8 @@ class Entry:
 class Enqueued:
     """What became of an enqueue call. `jobs`: (status, id) for each entry, in order; empty when refused.
 
-    `refused`: None, or 'full' (backlog; `backlog_jobs` and `backlog_bytes` are there now), or 'no_batch'.
+    `refused`: None, or 'full' (backlog; `backlog_jobs` and `backlog_bytes` are there now, and `retry_after_ms` is
+    until a try is worth it), or 'no_batch'.
     """
 
     jobs: Sequence[tuple[EnqueueStatus, str]] = ()
@@ -51,6 +52,7 @@ class Enqueued:
     now_ms: int = 0
     backlog_jobs: int = 0
     backlog_bytes: int = 0
+    retry_after_ms: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +65,7 @@ class Retried:
     refused: Literal["full", "no_batch"] | None = None
     backlog_jobs: int = 0
     backlog_bytes: int = 0
+    retry_after_ms: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -532,7 +535,7 @@ def _told(limit: LimitTold) -> str:
 def _enqueued(reply: Any) -> Enqueued:
     status = _text(reply[0])
     if status == "full":
-        return Enqueued(refused="full", backlog_jobs=int(reply[1]), backlog_bytes=int(reply[2]))
+        return Enqueued((), "full", 0, *map(int, reply[1:]))
     if status == "no_batch":
         return Enqueued(refused="no_batch")
     texts = [_text(part) for part in reply[2:]]
@@ -541,7 +544,7 @@ def _enqueued(reply: Any) -> Enqueued:
 
 def _retried(reply: Any) -> Retried:
     if reply[0] == b"full":
-        return Retried(refused="full", backlog_jobs=int(reply[1]), backlog_bytes=int(reply[2]))
+        return Retried((), None, "full", *map(int, reply[1:]))
     if reply[0] == b"no_batch":
         return Retried(refused="no_batch")
     cursor = None if reply[1] == b"1" else int(reply[0])

@@ -5,7 +5,7 @@
 --   id, digest, idempotency scope and key (or empty), connection, model, flow, cost, due (+MS | MS | empty),
 --   expires in MS (or empty), request (JSON), metadata (JSON), custom_id (JSON or empty), size of the prompt, longest
 --   answer in tokens (or 0)
--- Returns {'full', jobs, bytes}: nothing was written; {'no_batch'}: the batch is unknown, sealed or cancelled;
+-- Returns {'full', jobs, bytes, ms until a try is worth it}: nothing was written; {'no_batch'}: the batch is unknown, sealed or cancelled;
 -- or {'ok', now in ms, then two for each job: 'new' | 'same' | 'conflict', id}.
 -- Atomic, because two producers may use the same id or idempotency key at the same moment.
 -- Invariant: an id and an idempotency key belong to one job for as long as it has a record.
@@ -43,9 +43,8 @@ for i = 4, #ARGV, STRIDE do
     if idem ~= '' then seen['k' .. idem] = id end
   end
 end
-if fresh > 0 and (jobs_now + fresh > most_jobs or bytes_now + fresh_bytes > most_bytes) then
-  return {'full', jobs_now, int(bytes_now)}
-end
+local jobs_over, bytes_over = jobs_now + fresh - most_jobs, bytes_now + fresh_bytes - most_bytes
+if fresh > 0 and (jobs_over > 0 or bytes_over > 0) then return no_room(jobs_now, bytes_now, jobs_over, bytes_over) end
 
 local reply = {'ok', int(now)}
 local last = fresh > 0 and number_in_line(fresh) or 0
@@ -102,6 +101,7 @@ for i = 4, #ARGV, STRIDE do
 end
 if fresh > 0 then
   call('HINCRBY', TOTALS, 'jobs', fresh)
+  call('HINCRBY', TOTALS, 'came', fresh)
   call('HINCRBY', TOTALS, 'bytes', int(fresh_bytes))
   if batch ~= '' then
     call('HINCRBY', key('batch', batch), 'total', fresh)

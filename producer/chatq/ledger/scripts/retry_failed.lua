@@ -7,7 +7,7 @@
 -- ARGV[4]  most jobs to look at; fewer when they are large      ARGV[5]  only failures of this code, or empty
 -- ARGV[6]  only jobs of this connection, or empty
 -- ARGV[7]  most jobs in the backlog      ARGV[8]  most bytes in the backlog      ARGV[9]  start of the new ids, 24 characters
--- Returns {'full', jobs, bytes}: nothing was written; {'no_batch'}: either batch is unknown, or the new one is not open;
+-- Returns {'full', jobs, bytes, ms until a try is worth it}: nothing was written; {'no_batch'}: either batch is unknown, or the new one is not open;
 -- or {next cursor, '1' when there are no more, ids of the new jobs ...}.
 -- Atomic, because two callers may retry the same jobs at the same moment.
 -- New jobs go at once; one with `expires_in` has its time again.
@@ -44,9 +44,8 @@ for _, id in ipairs(ids) do
 end
 local totals = call('HMGET', TOTALS, 'jobs', 'bytes')
 local jobs_now, bytes_now = tonumber(totals[1] or '0'), tonumber(totals[2] or '0')
-if #chosen > 0 and (jobs_now + #chosen > tonumber(ARGV[7]) or bytes_now + bytes > tonumber(ARGV[8])) then
-  return {'full', jobs_now, int(bytes_now)}
-end
+local jobs_over, bytes_over = jobs_now + #chosen - tonumber(ARGV[7]), bytes_now + bytes - tonumber(ARGV[8])
+if #chosen > 0 and (jobs_over > 0 or bytes_over > 0) then return no_room(jobs_now, bytes_now, jobs_over, bytes_over) end
 
 local reply = {int(from + seen), #ids < most and seen == #ids and '1' or '0'}
 local seq = #chosen > 0 and number_in_line(#chosen) - #chosen or 0
@@ -82,6 +81,7 @@ for _, id in ipairs(chosen) do
 end
 if #chosen > 0 then
   call('HINCRBY', TOTALS, 'jobs', #chosen)
+  call('HINCRBY', TOTALS, 'came', #chosen)
   call('HINCRBY', TOTALS, 'bytes', int(bytes))
   if new_batch ~= '' then
     call('HINCRBY', key('batch', new_batch), 'total', #chosen)

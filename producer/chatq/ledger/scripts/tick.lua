@@ -17,6 +17,8 @@ if leader[1] and leader[1] ~= me and call('ZSCORE', WORKERS, leader[1]) then
 end
 call('HSET', LEADER, 'worker', me, 'until', int(now + tonumber(ARGV[2])))
 
+local DRAIN_MS = 5000
+
 local wait = RECHECK_MS
 local left = most
 
@@ -119,6 +121,14 @@ for _, batch in ipairs(due(OPEN)) do
   call('ZREM', OPEN, batch)
   call('HSET', key('batch', batch), 'sealed', '1')
   batch_maybe_ended(batch)
+end
+
+-- How many jobs end in a ms: for those who find no room in the backlog.
+local totals = call('HMGET', TOTALS, 'came', 'jobs', 'noted', 'noted_at')
+local ended, since = tonumber(totals[1] or '0') - tonumber(totals[2] or '0'), tonumber(totals[4] or '0')
+if now >= since + DRAIN_MS then
+  call('HSET', TOTALS, 'noted', int(ended), 'noted_at', int(now))
+  if totals[3] then call('HSET', TOTALS, 'drain', string.format('%.6f', (ended - tonumber(totals[3])) / (now - since))) end
 end
 
 -- Waiting jobs of batches that were cancelled or moved. One chunk in a call, for each of its jobs takes long.

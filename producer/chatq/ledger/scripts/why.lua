@@ -12,7 +12,8 @@
 --   pause (JSON: why its own connection is paused), server (the fallback that stands in)
 --   limit, limit_from ('set', 'learned', 'found'), inflight
 --   own_jobs, own_tokens, other_jobs, other_tokens   what goes before it: of its flow, of the lane's other flows
---   starts (ms: when it will start, if limits alone decide), else no_estimate: why that cannot be said
+--   starts (ms: when it will start), took (ms: what calls take, where that decides too), else no_estimate: why that
+--   cannot be said
 -- A line may have a million jobs: what is before it is counted by rank, and weighed by a sample.
 -- Atomic, so that reason, place and estimate are of one moment.
 
@@ -99,9 +100,16 @@ end
 
 local TIMED = {cooling = true, breaker = true, requests = true, tokens = true, input_tokens = true, output_tokens = true,
   requests_day = true}
--- These end when a call does, or when somebody does something.
-local NOBODY_KNOWS = {concurrency = true, slots = true, ramp = true, no_worker = true, suspects = true,
-  version = true}
+-- These end when somebody does something, or nobody knows when.
+local NOBODY_KNOWS = {ramp = true, no_worker = true, suspects = true, version = true}
+
+-- How many calls of a lane may be in flight at once, if other lanes' calls go on as they are.
+local function width_of(lane)
+  local free = call('ZRANGEBYSCORE', ROOM, '(0', '+inf', 'WITHSCORES')
+  local width = lane.inflight
+  for i = 2, #free, 2 do width = width + tonumber(free[i]) end
+  return math.min(math.max(width, BEYOND_SLOTS), lane.limits.concurrency or math.huge)
+end
 
 -- Says where the job stands in a lane, and when it will go.
 local function tell_place(name, server, earliest)
@@ -139,14 +147,16 @@ local function tell_place(name, server, earliest)
   for _, what in ipairs({'own_jobs', 'own_tokens', 'other_jobs', 'other_tokens'}) do tell(what, math.ceil(ahead[what])) end
   local at, by = held_until(lane, ahead, need)
   local doubt = NOBODY_KNOWS[reason] and reason or reason == 'breaker' and jobs > 0 and 'breaker'
-  if not doubt and not at and jobs > 0 then
-    local most = call('ZREVRANGE', ROOM, 0, 0, 'WITHSCORES')[2]
-    local room = math.min(tonumber(most or '0'), (lane.limits.concurrency or math.huge) - lane.inflight)
-    if jobs >= room then doubt = 'calls' end
-  end
+  -- Each call that ends lets the next go: as many must end as are before it beyond what has room.
+  local width = width_of(lane)
+  local must_end = lane.inflight + jobs + 1 - width
+  local took = tonumber(call('HGET', key('lane', name), 'took') or nil)
+  if must_end <= 0 then took = nil end
+  if not doubt and must_end > 0 and not took then doubt = 'calls' end
   if doubt then return tell('no_estimate', doubt) end
-  local starts = math.max(now, at or 0, lane.cool, earliest or 0)
-  tell('starts', math.ceil(starts))
+  local by_calls = took and now + must_end * took / width or 0
+  if by_calls > (at or 0) then tell('took', took) end
+  tell('starts', math.ceil(math.max(now, at or 0, by_calls, lane.cool, earliest or 0)))
 end
 
 local function tell_waiting()

@@ -4,7 +4,7 @@
 -- In the lane's hash, beside `clock` and `inflight`:
 --   cool, why    nothing goes before this moment, and for what: 'limited' or 'breaker'
 --   blocked      ms of cool-downs so far: time that no job is charged with
---   oks          answers that were a success
+--   oks, took    answers that were a success, and the ms that their calls took, the last ones counting most
 --   fails, failed, kept   failures of the provider since the last success, the jobs that lost an attempt to them, and
 --                until when they are remembered
 --   opened, tries         when the breaker opened, and its probes that failed since
@@ -112,7 +112,9 @@ local function note_served(lane, state)
 end
 
 local function note_success(job, lane, state)
-  call('HINCRBY', key('lane', lane), 'oks', 1)
+  local took = now - tonumber(job.begun)
+  if state.took then took = (7 * tonumber(state.took) + took) / 8 end
+  call('HSET', key('lane', lane), 'oks', int(tonumber(state.oks or '0') + 1), 'took', int(took))
   note_served(lane, state)
   local connection = key('connection', server_for(job))
   if call('HSETNX', connection, 'works', '1') == 1 then call('HDEL', connection, 'misses') end
@@ -187,9 +189,10 @@ end
 local function note_outcome(job, outcome, cool_ms, reason)
   if outcome == '' or outcome == 'astray' then return true end
   local lane = job.lane
-  local values = call('HMGET', key('lane', lane), 'oks', 'fails', 'failed', 'opened', 'tries', 'window', 'inflight')
+  local values = call('HMGET', key('lane', lane), 'oks', 'fails', 'failed', 'opened', 'tries', 'window', 'inflight',
+    'took')
   local state = {oks = values[1] or nil, fails = values[2] or nil, failed = values[3] or nil, opened = values[4] or nil,
-    tries = values[5] or nil, window = values[6] or nil, inflight = values[7] or nil}
+    tries = values[5] or nil, window = values[6] or nil, inflight = values[7] or nil, took = values[8] or nil}
   if outcome == 'ok' then
     note_success(job, lane, state)
     return true

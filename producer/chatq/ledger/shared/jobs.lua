@@ -122,6 +122,14 @@ local function finish(job, state, ending)
   call('PUBLISH', key('done', job.id), state)
 end
 
+-- Refuses what the backlog has no room for. Last, the ms until a try is worth it, by how fast jobs ended of late.
+local function no_room(jobs, bytes, jobs_over, bytes_over)
+  local over = math.max(1, jobs_over, jobs * bytes_over / math.max(1, bytes))
+  local drain = tonumber(call('HGET', TOTALS, 'drain') or nil)
+  local wait = drain and over / drain or 2000
+  return {'full', jobs, int(bytes), int(math.min(math.max(wait, 1000), 60000))}
+end
+
 -- A claim becomes a hold: from here on the call may have been sent. Starts with a write that frees.
 local function hold(job)
   call('ZREM', key('claims', job.worker), job.id)
