@@ -70,6 +70,12 @@ $(FOREIGN)/%/.installed: requirements-foreign-%.txt | $(BIN)/python
 test-all: $(DEV) $(FOREIGN)/litellm/.installed $(FOREIGN)/sdks/.installed ## run the tests with programs that are not ours: a LiteLLM proxy, the official SDKs
 	@$(PYTEST) tests_foreign
 
+EXAMPLES := 100000
+.PHONY: fuzz
+fuzz: $(DEV) ## whatever may come in: 100,000 inputs for each kind (EXAMPLES=N: fewer or more); takes an hour
+	@CHATQ_TEST_EXAMPLES=$(EXAMPLES) $(PYTEST) -m fuzz --numprocesses auto --timeout 0 tests/contract tests/providers \
+		tests/worker
+
 .PHONY: lint
 lint: $(DEV) ## format check, lint, strict types, import rules
 	@$(BIN)/ruff format --check --quiet . || { echo "run: make format" >&2; exit 1; }

@@ -15,6 +15,8 @@ from chatq.contract.config_problems import ConfigError
 from chatq.contract.config_yaml import Node, read_yaml
 from chatq.contract.settings import Settings
 
+pytestmark = pytest.mark.fuzz
+
 GOOD: dict[str, Any] = {
     "promptPlaceholder": "[Begin]",
     "redis": {"url": "redis://localhost", "key_prefix": "team"},

@@ -82,7 +82,7 @@ def jobs_of(installation: Installation) -> set[str]:
     [
         (["submit"], 2, "No connection was named"),
         (["submit", "sim", "--file", "missing.json"], 2, "missing.json cannot be read"),
-        (["submit", "--file", "-"], 2, "not JSON"),
+        (["submit", "--file", "-"], 2, "not a JSON object"),
         (["result", "no-such-job"], 1, "no job 'no-such-job'"),
         (["cancel", "batch_0"], 1, "no batch 'batch_0'"),
         (["worker", "--pool", "prefork"], 2, "unrecognized arguments: --pool prefork"),

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 import orjson
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from provider_testing import KEY, MODELS, PNG, SOURCES, connection
@@ -17,6 +18,8 @@ from chatq_worker.failures import CODES, CallFailed
 from chatq_worker.prompts import Names
 from chatq_worker.providers import ADAPTERS, Answer, Chat, CheckKind
 from chatq_worker.providers.retry_after import retry_after_s
+
+pytestmark = pytest.mark.fuzz
 
 T = TypeVar("T")
 

@@ -9,7 +9,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from provider_testing import KEY, SOURCES, chat, connection
 from wire_readings import SAMPLES
@@ -393,7 +393,7 @@ PIECES = st.sampled_from(
 VALUES = st.text(max_size=20) | st.lists(PIECES, max_size=8).map("".join)
 
 
-@settings(max_examples=300, deadline=None, derandomize=True)
+@pytest.mark.fuzz
 @given(
     source=st.sampled_from(SOURCES), headers=st.dictionaries(NAMES | st.text(max_size=12), VALUES, max_size=8)
 )

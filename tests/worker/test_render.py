@@ -97,5 +97,7 @@ def test_a_file_of_jobs_is_rendered_line_by_line_and_a_bad_line_stops_no_other(t
     shown = [json.loads(line) for line in done.stdout.split("\n") if line]
     assert done.returncode == 1
     assert shown[0]["body"]["messages"][0]["content"] == "one\u2028two"
-    assert shown[1]["error"]["message"] == "Line 3 is not a JSON object."
+    assert shown[1]["error"]["message"] == (
+        "Line 3 is not a JSON object: expecting property name enclosed in double quotes."
+    )
     assert shown[2]["error"]["code"] == "unknown_connection"

@@ -13,6 +13,7 @@ import orjson
 from chatq.contract.check import check
 from chatq.contract.errors import ChatQueueError, InvalidJob
 from chatq.contract.job import Job
+from chatq.contract.json_object import NotAnObject, read_object
 from chatq.contract.settings import Settings
 from chatq_worker.failures import CallFailed
 from chatq_worker.main import SIMULATOR_VARIABLE, with_simulator
@@ -90,22 +91,17 @@ def _text(file: Path | None) -> str:
 def _jobs(text: str) -> Iterator[Mapping[str, Any] | ChatQueueError]:
     """One job over many lines, or a job on each line. A line that is none comes as the error that says so."""
     try:
-        whole = json.loads(text)
-    except (json.JSONDecodeError, RecursionError):
-        whole = None
-    if isinstance(whole, dict):
-        yield whole
+        yield read_object(text)
         return
+    except NotAnObject:
+        pass  # a job on each line
     for number, line in enumerate(text.split("\n"), 1):
         if not line.strip():
             continue
         try:
-            job = json.loads(line)
-        except (json.JSONDecodeError, RecursionError):
-            job = None
-        if isinstance(job, dict):
-            yield job
-        else:
+            yield read_object(line)
+        except NotAnObject as error:
             yield InvalidJob(
-                f"Line {number} is not a JSON object.", remedy="Write one job as JSON on each line."
+                f"Line {number} is not a JSON object: {error}.",
+                remedy="Write one job as JSON on each line.",
             )

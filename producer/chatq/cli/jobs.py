@@ -11,6 +11,7 @@ from typing import Any
 from chatq.client import ChatQueue
 from chatq.contract.errors import ConnectionPaused, InvalidJob
 from chatq.contract.job import Job
+from chatq.contract.json_object import NotAnObject, read_object
 from chatq.contract.record import JobRecord
 from chatq.contract.states import State
 
@@ -100,26 +101,20 @@ def _job(arguments: argparse.Namespace) -> dict[str, Any]:
 
 def _read_job(path: Path) -> dict[str, Any]:
     try:
-        text = sys.stdin.read() if str(path) == "-" else path.read_text("utf-8")
+        text = sys.stdin.read() if str(path) == "-" else path.read_text("utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
         raise InvalidJob(
             f"The file {path} cannot be read: {reason}.", remedy="Check the path and the file."
         ) from None
     try:
-        job = json.loads(text)
-    except json.JSONDecodeError as error:
+        return read_object(text)
+    except NotAnObject as error:
+        where = path if error.line is None else f"{path}:{error.line}"
         raise InvalidJob(
-            f"{path}:{error.lineno}: not JSON: {error.msg}.",
-            remedy="A job is one JSON object; see the README.",
+            f"{where}: not a JSON object: {error}.",
+            remedy='A job is one JSON object: {"connection": ..., "prompt": ...}.',
         ) from None
-    except RecursionError:
-        raise InvalidJob(f"{path}: nested too deeply.", remedy="A job is one flat JSON object.") from None
-    if not isinstance(job, dict):
-        raise InvalidJob(
-            f"{path}: a job is one JSON object.", remedy='Write {"connection": ..., "prompt": ...}.'
-        )
-    return job
 
 
 def _print(record: JobRecord, *, as_json: bool, brief: str) -> None:

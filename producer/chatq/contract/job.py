@@ -31,7 +31,7 @@ from chatq.contract.duration import parse_duration
 from chatq.contract.errors import InvalidJob, JobTooLarge
 from chatq.contract.keys import JOB_ID
 from chatq.contract.settings import CONNECTION_ID
-from chatq.contract.shown import shown
+from chatq.contract.shown import shown, shown_key
 
 Role = Literal["system", "developer", "user", "assistant", "tool", "function"]
 
@@ -252,7 +252,7 @@ def _is_finite(value: object) -> bool:
 
 def _problem(detail: Any) -> str:
     """One pydantic problem in our words: where, what was expected, what came (shortened)."""
-    location: list[str] = [str(part) for part in detail["loc"] if not _is_union_branch(part)]
+    location = [shown_key(str(part)) for part in detail["loc"] if not _is_union_branch(part)]
     where = ".".join(location)
     if detail["type"] == "extra_forbidden":
         near = nearest(location[-1], Job.model_fields)
