@@ -5,7 +5,7 @@ Both need nothing but the Redis URL, or the config.yaml: neither Celery nor the 
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator, Mapping
+from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
@@ -61,6 +61,25 @@ def _interrupted(batch_id: str, count: int, error: BaseException) -> BatchInterr
         remedy="Correct it and enqueue the batch again; what had been enqueued of this one was cancelled.",
         batch_id=batch_id,
     )
+
+
+class _Counted:
+    """An iterable of either kind that counts how many of its items were taken in well."""
+
+    def __init__(self, jobs: Iterable[JobLike] | AsyncIterable[JobLike]) -> None:
+        self._jobs = jobs
+        self.count = 0
+
+    def __iter__(self) -> Iterator[JobLike]:
+        assert isinstance(self._jobs, Iterable)  # noqa: S101 - for the type checker
+        for job in self._jobs:
+            yield job
+            self.count += 1
+
+    async def __aiter__(self) -> AsyncIterator[JobLike]:
+        async for job in _each(self._jobs):
+            yield job
+            self.count += 1
 
 
 class _Chunk:
@@ -141,23 +160,42 @@ class ChatQueue:
         `connection`: for jobs that name none, and for bare prompts. Raises `BatchInterrupted` (with `batch_id`) when
         the iterable raises or a job is not valid: what had been enqueued is cancelled.
         """
-        batch_id = drive(self._core.open_batch(metadata or {}), self._server)
-        count = 0
+        batch_id = self.open_batch(metadata)
+        counted = _Counted(jobs)
         try:
-            chunk = _Chunk()
-            for job in jobs:
-                full = chunk.add(drive(self._core.entry(_as_job(job, connection)), self._server))
-                count += 1
-                if full:
-                    drive(self._core.add_to_batch(batch_id, chunk.entries), self._server)
-                    chunk = _Chunk()
-            if chunk.entries:
-                drive(self._core.add_to_batch(batch_id, chunk.entries), self._server)
+            self.add_to_batch(batch_id, counted, connection)
         except BaseException as error:
-            drive(self._core.cancel_batch(batch_id), self._server)
+            self.cancel_batch(batch_id)
             if not isinstance(error, Exception):
                 raise
-            raise _interrupted(batch_id, count, error) from error
+            raise _interrupted(batch_id, counted.count, error) from error
+        return self.seal_batch(batch_id)
+
+    def open_batch(self, metadata: Mapping[str, str] | None = None, *, batch_id: str | None = None) -> str:
+        """A new batch to which jobs can be added until it is sealed; its id.
+
+        `batch_id`: one of your own. A batch of this id that is there already stays as it is, so that whoever was
+        interrupted can go on: jobs that are added again under their `custom_id` are there once.
+        """
+        return drive(self._core.open_batch(metadata or {}, batch_id=batch_id), self._server)
+
+    def add_to_batch(self, batch_id: str, jobs: Iterable[JobLike], connection: str | None = None) -> int:
+        """Add jobs to an open batch, streamed; they start at once. Returns their number.
+
+        Waits while the backlog is full. Raises what `enqueue` does, `UnknownBatch` when it is sealed or cancelled, and
+        what the iterable raises; what was added before stays.
+        """
+        count, chunk = 0, _Chunk()
+        for job in jobs:
+            if chunk.add(drive(self._core.entry(_as_job(job, connection)), self._server)):
+                drive(self._core.add_to_batch(batch_id, chunk.entries), self._server)
+                count, chunk = count + len(chunk.entries), _Chunk()
+        if chunk.entries:
+            drive(self._core.add_to_batch(batch_id, chunk.entries), self._server)
+        return count + len(chunk.entries)
+
+    def seal_batch(self, batch_id: str) -> Batch:
+        """Say that no more jobs come: the batch ends when all of it are final. Raises `UnknownBatch`."""
         return drive(self._core.seal(batch_id), self._server)
 
     def batch(self, batch_id: str) -> Batch:
@@ -203,6 +241,25 @@ class ChatQueue:
         """
         return drive(self._core.retry_failed(code, connection), self._server)
 
+    def results_page(
+        self, batch_id: str, cursor: int = 0, *, follow: bool = False, in_order: bool = False
+    ) -> tuple[int, bool, list[JobRecord]]:
+        """(next cursor, whether no more will come, some final records of a batch). With `follow` it waits a second for
+        something to come.
+
+        `in_order`: in the order of enqueueing, up to the first that is not final; else as they became final. Raises
+        `UnknownBatch`.
+        """
+        return drive(self._core.results(batch_id, cursor, follow=follow, in_order=in_order), self._server)
+
+    def let_go(self, batch_id: str, job_ids: Sequence[str]) -> int:
+        """Delete jobs of a batch whose results you have put somewhere safe, before `results.keep` is over.
+
+        Only final ones, and none that failed: those can still be tried again. The batch's counts stay. Returns how many
+        were deleted.
+        """
+        return drive(self._core.let_go(batch_id, job_ids), self._server)
+
     def results(self, batch_id: str, *, follow: bool = False, cursor: int = 0) -> Iterator[JobRecord]:
         """Final records of a batch in the order in which they became final.
 
@@ -210,7 +267,7 @@ class ChatQueue:
         """
         over = False
         while not over:
-            cursor, over, records = drive(self._core.results(batch_id, cursor, follow=follow), self._server)
+            cursor, over, records = self.results_page(batch_id, cursor, follow=follow)
             yield from records
             if not follow and not records:
                 return
@@ -336,23 +393,41 @@ class AsyncChatQueue:
         metadata: Mapping[str, str] | None = None,
     ) -> Batch:
         """As `ChatQueue.enqueue_batch`; the iterable may be asynchronous."""
-        batch_id = await drive_async(self._core.open_batch(metadata or {}), self._server)
-        count = 0
+        batch_id = await self.open_batch(metadata)
+        counted = _Counted(jobs)
         try:
-            chunk = _Chunk()
-            async for job in _each(jobs):
-                full = chunk.add(await drive_async(self._core.entry(_as_job(job, connection)), self._server))
-                count += 1
-                if full:
-                    await drive_async(self._core.add_to_batch(batch_id, chunk.entries), self._server)
-                    chunk = _Chunk()
-            if chunk.entries:
-                await drive_async(self._core.add_to_batch(batch_id, chunk.entries), self._server)
+            await self.add_to_batch(batch_id, counted, connection)
         except BaseException as error:
-            await drive_async(self._core.cancel_batch(batch_id), self._server)
+            await self.cancel_batch(batch_id)
             if not isinstance(error, Exception):
                 raise
-            raise _interrupted(batch_id, count, error) from error
+            raise _interrupted(batch_id, counted.count, error) from error
+        return await self.seal_batch(batch_id)
+
+    async def open_batch(
+        self, metadata: Mapping[str, str] | None = None, *, batch_id: str | None = None
+    ) -> str:
+        """As `ChatQueue.open_batch`."""
+        return await drive_async(self._core.open_batch(metadata or {}, batch_id=batch_id), self._server)
+
+    async def add_to_batch(
+        self,
+        batch_id: str,
+        jobs: Iterable[JobLike] | AsyncIterable[JobLike],
+        connection: str | None = None,
+    ) -> int:
+        """As `ChatQueue.add_to_batch`; the iterable may be asynchronous."""
+        count, chunk = 0, _Chunk()
+        async for job in _each(jobs):
+            if chunk.add(await drive_async(self._core.entry(_as_job(job, connection)), self._server)):
+                await drive_async(self._core.add_to_batch(batch_id, chunk.entries), self._server)
+                count, chunk = count + len(chunk.entries), _Chunk()
+        if chunk.entries:
+            await drive_async(self._core.add_to_batch(batch_id, chunk.entries), self._server)
+        return count + len(chunk.entries)
+
+    async def seal_batch(self, batch_id: str) -> Batch:
+        """As `ChatQueue.seal_batch`."""
         return await drive_async(self._core.seal(batch_id), self._server)
 
     async def batch(self, batch_id: str) -> Batch:
@@ -389,15 +464,25 @@ class AsyncChatQueue:
         """As `ChatQueue.retry_failed`."""
         return await drive_async(self._core.retry_failed(code, connection), self._server)
 
+    async def results_page(
+        self, batch_id: str, cursor: int = 0, *, follow: bool = False, in_order: bool = False
+    ) -> tuple[int, bool, list[JobRecord]]:
+        """As `ChatQueue.results_page`."""
+        return await drive_async(
+            self._core.results(batch_id, cursor, follow=follow, in_order=in_order), self._server
+        )
+
+    async def let_go(self, batch_id: str, job_ids: Sequence[str]) -> int:
+        """As `ChatQueue.let_go`."""
+        return await drive_async(self._core.let_go(batch_id, job_ids), self._server)
+
     async def results(
         self, batch_id: str, *, follow: bool = False, cursor: int = 0
     ) -> AsyncIterator[JobRecord]:
         """As `ChatQueue.results`."""
         over = False
         while not over:
-            cursor, over, records = await drive_async(
-                self._core.results(batch_id, cursor, follow=follow), self._server
-            )
+            cursor, over, records = await self.results_page(batch_id, cursor, follow=follow)
             for record in records:
                 yield record
             if not follow and not records:

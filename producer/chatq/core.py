@@ -182,10 +182,12 @@ class Core:
 
     # Batches
 
-    def open_batch(self, metadata: Mapping[str, str], *, retry_of: str = "") -> Steps[str]:
-        """A new, empty batch; its id."""
+    def open_batch(
+        self, metadata: Mapping[str, str], *, batch_id: str | None = None, retry_of: str = ""
+    ) -> Steps[str]:
+        """A new, empty batch; its id. One of this `batch_id` that is there already stays as it is."""
         settings = yield from self.settings()
-        batch_id = f"batch_{secrets.token_hex(12)}"
+        batch_id = batch_id or new_batch_id()
         yield self.ledger.open_batch(batch_id, metadata, settings.results.keep, retry_of=retry_of)
         return batch_id
 
@@ -336,24 +338,30 @@ class Core:
                 return count
             cursor = retried.cursor
 
+    def let_go(self, batch_id: str, job_ids: Sequence[str]) -> Steps[int]:
+        """Delete final jobs of a batch that did not fail; how many were there."""
+        count: int = yield self.ledger.let_go(batch_id, job_ids)
+        return count
+
     def results(
-        self, batch_id: str, cursor: int, *, follow: bool
+        self, batch_id: str, cursor: int, *, follow: bool, in_order: bool = False
     ) -> Steps[tuple[int, bool, list[JobRecord]]]:
-        """(next cursor, whether no more will come, records). With `follow` it waits until there is something.
+        """(next cursor, whether no more will come, records). With `follow` it waits until there is something, or
+        `POLL_S` are over.
 
         Raises `UnknownBatch`.
         """
         channel = self.ledger.keys.batch_done(batch_id)
-        while True:
-            if follow:
-                yield Hear(channel, 0)
-            page = yield self.ledger.results(batch_id, cursor)
+        for listen_s in (None, 0.0, POLL_S):
+            if listen_s is not None:
+                yield Hear(channel, listen_s)
+            page = yield self.ledger.results(batch_id, cursor, in_order=in_order)
             if page is None:
                 raise unknown_batch(batch_id)
             cursor, over, records = page
             if records or over or not follow:
-                return cursor, over, [JobRecord.model_validate_json(record) for record in records]
-            yield Hear(channel, POLL_S)
+                break
+        return cursor, over, [JobRecord.model_validate_json(record) for record in records]
 
     # Connections
 
@@ -526,6 +534,11 @@ def backlog_full(allowed: Backlog, found: Enqueued | Retried) -> BacklogFull:
         remedy=f"Try again in {wait_s} s, or raise bounds.backlog in config.yaml.",
         retry_after_s=wait_s,
     )
+
+
+def new_batch_id() -> str:
+    """A fresh batch id."""
+    return f"batch_{secrets.token_hex(12)}"
 
 
 def new_job_id() -> str:

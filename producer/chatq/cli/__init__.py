@@ -60,7 +60,9 @@ def _parser() -> argparse.ArgumentParser:
     cancel = command("cancel", "jobs", "cancel a job, or a batch")
     cancel.add_argument("job", metavar="JOB|BATCH")
 
-    batch = command("batch", "batches", "look at, cancel, pause, resume, move, or retry batches")
+    batch = command(
+        "batch", "batches", "run a file as a batch; look at, cancel, pause, resume, move, or retry batches"
+    )
     actions = batch.add_subparsers(dest="action", metavar="ACTION", required=True)
     # What stands before the action is not taken back behind it.
     within = _common(argparse.ArgumentParser(add_help=False, argument_default=argparse.SUPPRESS))
@@ -73,6 +75,30 @@ def _parser() -> argparse.ArgumentParser:
             added.add_argument("batch", metavar="BATCH")
         return added
 
+    run = action(
+        "run", "run a file of requests into a file of results; run it again to go on with it", of_one=False
+    )
+    submit = action("submit", "enqueue a file as a batch, and print its id", of_one=False)
+    run.add_argument("-o", dest="output", type=Path, metavar="OUTPUT.jsonl", help="the file for the results")
+    run.add_argument("--ordered", action="store_true", help="results in the order of the input")
+    run.add_argument("--dry-run", action="store_true", help="say what it would be; enqueue nothing")
+    for added in (run, submit):
+        added.set_defaults(module="batch_files", function=added.prog.rsplit(" ", 1)[-1])
+        added.add_argument(
+            "input", type=Path, metavar="INPUT.jsonl", help="requests or jobs, one on each line"
+        )
+        added.add_argument(
+            "-c",
+            dest="connection",
+            metavar="CONNECTION",
+            help="for lines that name none; then any model will do",
+        )
+        added.add_argument("--prompts", action="store_true", help="each line is a prompt, as it stands")
+        added.add_argument("--skip-bad", action="store_true", help="go on without lines that are bad")
+    results = action("results", "its results so far, as lines of the output format")
+    results.set_defaults(module="batch_files", function="results")
+    results.add_argument("--follow", action="store_true", help="go on until it has ended")
+    results.add_argument("--cursor", type=int, default=0, metavar="N", help="how many were read before")
     action("list", "the batches that were made last", of_one=False)
     action("status", "its jobs by state")
     action("cancel", "cancel what is not final of it")

@@ -298,6 +298,10 @@ class Ledger:
         """Say that no more jobs come into the batch. False when there is none."""
         return self._call("seal", batch_id, decode=bool)
 
+    def let_go(self, batch_id: str, job_ids: Sequence[str]) -> Call[int]:
+        """Delete final jobs of a batch, but not those that failed. Returns how many were there."""
+        return self._call("let_go", batch_id, *job_ids, decode=int)
+
     def cancel_batch(self, batch_id: str, most: int = AT_ONCE) -> Call[str]:
         """'unknown', 'ended', 'more' (call again, or leave the rest to the workers' clock) or 'done'."""
         return self._call("cancel_batch", batch_id, most, decode=_text)
@@ -354,15 +358,25 @@ class Ledger:
         return self._call("read_batch", batch_id, decode=lambda reply: reply or None)
 
     def results(
-        self, batch_id: str, cursor: int, *, most: int = 500, most_bytes: int = 4 << 20
+        self,
+        batch_id: str,
+        cursor: int,
+        *,
+        in_order: bool = False,
+        most: int = 500,
+        most_bytes: int = 4 << 20,
     ) -> Call[tuple[int, bool, list[bytes]] | None]:
-        """(next cursor, whether no more will come, records as JSON); None when there is no such batch."""
+        """(next cursor, whether no more will come, records as JSON); None when there is no such batch.
+
+        `in_order`: in the order of enqueueing, up to the first that is not final; else as they became final.
+        """
         return self._call(
             "results",
             batch_id,
             cursor,
             most,
             most_bytes,
+            "1" if in_order else "0",
             decode=lambda reply: (int(reply[0]), reply[1] == b"1", reply[2:]) if reply else None,
         )
 

@@ -1,0 +1,225 @@
+"""Reading the input of a batch: a file of lines, of any length, in memory that hardly grows with it.
+
+It is read twice: once to hold every line against the settings, so that nothing is enqueued while a line is bad; once to
+enqueue it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from array import array
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from io import BufferedReader
+from itertools import pairwise
+from pathlib import Path
+from typing import BinaryIO, Final
+
+from chatq.contract.batch_line import read_line
+from chatq.contract.check import CheckedJob, check
+from chatq.contract.errors import ChatQueueError, InvalidJob, JobTooLarge
+from chatq.contract.job import Job
+from chatq.contract.settings import Settings
+from chatq.contract.token_estimate import BYTES_PER_TOKEN, longest_answer, prompt_size
+
+_BOM: Final = b"\xef\xbb\xbf"
+_SPELLED_OUT: Final = 3
+"""A line may have so many bytes for each of a job: JSON can spell a character out as `\\u4e2d`."""
+_PIECE: Final = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class BadLine:
+    """A line of which no job can be made. `number` counts from 1, blank lines too."""
+
+    number: int
+    custom_id: str | None
+    code: str
+    message: str
+    remedy: str
+
+
+@dataclass(slots=True)
+class Estimate:
+    """What the jobs of one connection will ask for, before any answer told better."""
+
+    jobs: int = 0
+    prompt_tokens: float = 0
+    answer_tokens: int = 0
+    """The longest answers that they ask for."""
+    unbounded: int = 0
+    """Jobs that do not say how long their answer may be."""
+
+    def add(self, job: CheckedJob) -> None:
+        longest = longest_answer({**job.connection.params, **job.job.params})
+        self.jobs += 1
+        self.prompt_tokens += prompt_size(job.job) / BYTES_PER_TOKEN
+        self.answer_tokens += longest
+        self.unbounded += not longest
+
+
+@dataclass(slots=True)
+class Summary:
+    """What was found in a file: its lines, good and bad, and what names it."""
+
+    jobs: int = 0
+    bad: int = 0
+    by_connection: dict[str, Estimate] = field(default_factory=dict)
+    sha256: str = ""
+
+    def add(self, job: CheckedJob) -> None:
+        self.jobs += 1
+        self.by_connection.setdefault(job.job.connection, Estimate()).add(job)
+
+
+class BatchInput:
+    """A file of lines, each an OpenAI batch request or a job; with `prompts` each a prompt as it stands.
+
+    `connection`: for lines that name none.
+    """
+
+    def __init__(
+        self, path: Path, settings: Settings, *, connection: str | None = None, prompts: bool = False
+    ) -> None:
+        self.path = path
+        self.summary = Summary()
+        self._settings = settings
+        self.connection = connection
+        self.prompts = prompts
+        self._twice: dict[int, int] = {}
+
+    def validate(self) -> Iterator[BadLine]:
+        """Every bad line, as it is found; those whose `custom_id` is another's come last. Then `summary` is complete.
+
+        Raises `InvalidJob` when the file cannot be read.
+        """
+        self._twice = {}
+        found, digest = Summary(), hashlib.sha256()
+        numbers, names = array("Q"), array("Q")
+        for number, read in self._lines(digest):
+            if isinstance(read, BadLine):
+                found.bad += 1
+                yield read
+                continue
+            found.add(read)
+            numbers.append(number)
+            names.append(_hash(read.job.custom_id or ""))
+        order = sorted(range(len(names)), key=names.__getitem__)
+        for before, after in pairwise(order):
+            if names[before] == names[after]:
+                first = self._twice.get(numbers[before], numbers[before])
+                self._twice[numbers[after]] = first
+        for number in sorted(self._twice):
+            found.bad += 1
+            found.jobs -= 1
+            yield _doubled(number, self._twice[number])
+        found.sha256 = digest.hexdigest()
+        self.summary = found
+
+    def jobs(self) -> Iterator[Job]:
+        """The good lines, in order, after `validate`.
+
+        Raises `InvalidJob` at the end when the file is not any more what was validated.
+        """
+        digest = hashlib.sha256()
+        for number, read in self._lines(digest):
+            if not isinstance(read, BadLine) and number not in self._twice:
+                yield read.job
+        if digest.hexdigest() != self.summary.sha256:
+            raise changed_meanwhile(self.path)
+
+    def sha256(self) -> str:
+        """The fingerprint of the file. Raises `InvalidJob` when it cannot be read."""
+        with self._open() as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+
+    def _open(self) -> BufferedReader:
+        try:
+            if not self.path.is_file() and self.path.exists():
+                raise InvalidJob(
+                    f"{self.path} is not a regular file.",
+                    remedy="Write the input into a file: it is read more than once.",
+                )
+            return self.path.open("rb")
+        except OSError as error:
+            raise InvalidJob(
+                f"The file {self.path} cannot be read: {error.strerror}.", remedy="Check the path."
+            ) from None
+
+    def _lines(self, digest: hashlib._Hash) -> Iterator[tuple[int, CheckedJob | BadLine]]:
+        longest = _SPELLED_OUT * int(self._settings.bounds.job_bytes)
+        number = 0
+        with self._open() as file:
+            while line := file.readline(longest + 1):
+                number += 1
+                digest.update(line)
+                if len(line) > longest:
+                    length = len(line) + _skip_rest(file, line, digest)
+                    yield number, _bad(number, None, _too_long(length, int(self._settings.bounds.job_bytes)))
+                    continue
+                if number == 1:
+                    line = line.removeprefix(_BOM)
+                line = line.rstrip(b"\r\n")
+                if line.strip():
+                    yield number, self._read(number, line)
+
+    def _read(self, number: int, line: bytes) -> CheckedJob | BadLine:
+        job = None
+        try:
+            job = self._of_prompt(number, line) if self.prompts else read_line(line, self.connection)
+            return check(job, self._settings)
+        except ChatQueueError as error:
+            return _bad(number, None if job is None else job.custom_id, error)
+
+    def _of_prompt(self, number: int, line: bytes) -> Job:
+        try:
+            text = line.decode()
+        except UnicodeDecodeError as error:
+            raise InvalidJob(
+                f"The line is not UTF-8 text at byte {error.start}.", remedy="Save the file as UTF-8."
+            ) from None
+        return Job.parse({"connection": self.connection, "prompt": text, "custom_id": f"line-{number}"})
+
+
+def changed_meanwhile(path: Path) -> InvalidJob:
+    """The file is another than it was."""
+    return InvalidJob(
+        f"{path} was changed while it was read.",
+        remedy="Leave the input alone while it is enqueued; run again.",
+    )
+
+
+def _skip_rest(file: BinaryIO, line: bytes, digest: hashlib._Hash) -> int:
+    """Read on to the end of the line; the number of bytes."""
+    skipped = 0
+    while not line.endswith(b"\n") and (line := file.readline(_PIECE)):
+        digest.update(line)
+        skipped += len(line)
+    return skipped
+
+
+def _hash(name: str) -> int:
+    return int.from_bytes(
+        hashlib.blake2b(name.encode(errors="surrogatepass"), digest_size=8).digest(), "little"
+    )
+
+
+def _bad(number: int, custom_id: str | None, error: ChatQueueError) -> BadLine:
+    return BadLine(number, custom_id, error.code, error.message, error.remedy)
+
+
+def _doubled(number: int, first: int) -> BadLine:
+    return BadLine(
+        number,
+        None,
+        "duplicate_custom_id",
+        f"Its custom_id is that of line {first} already.",
+        "Give each line a custom_id of its own: its result is found by it.",
+    )
+
+
+def _too_long(length: int, allowed: int) -> JobTooLarge:
+    return JobTooLarge(
+        f"The line has {length:,} bytes; bounds.job_bytes allows a job {allowed:,}.",
+        remedy="Shorten the prompt, or raise bounds.job_bytes in config.yaml.",
+    )

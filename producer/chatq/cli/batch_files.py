@@ -1,0 +1,180 @@
+"""`chatq batch run|submit|results`: batches from files and into files."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from chatq.batch_input import BatchInput, Estimate
+from chatq.batch_run import BatchRun
+from chatq.batch_sidecar import Sidecar
+from chatq.cli.batch_progress import BatchProgress, tell_bad_line
+from chatq.cli.table import print_table
+from chatq.client import ChatQueue
+from chatq.contract.batch_line import output_line
+from chatq.contract.duration import format_duration
+from chatq.contract.errors import ChatQueueError, InvalidJob
+from chatq.contract.record import Batch
+from chatq.contract.settings import Settings
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Run a batch from a file into a file; exit code 1 when a job did not succeed."""
+    with ChatQueue(arguments.config) as queue:
+        source = _source(queue, arguments)
+        if arguments.dry_run:
+            return _dry_run(source, queue.settings(), as_json=arguments.json)
+        if arguments.output is None:
+            raise InvalidJob(
+                "No output is named.", remedy="Name it: -o OUTPUT.jsonl (or look only: --dry-run)."
+            )
+        progress = BatchProgress(source.path, queue)
+        work = BatchRun(
+            queue, source, arguments.output, progress, in_order=arguments.ordered, skip_bad=arguments.skip_bad
+        )
+        try:
+            batch = work.run()
+        except KeyboardInterrupt:
+            progress.end()
+            _interrupted(arguments)
+            raise
+        except ChatQueueError:
+            progress.end()
+            raise
+        progress.end()
+    if batch is None:
+        print(f"{arguments.output} has all results already", file=sys.stderr)
+        return 0
+    return _ended(batch, arguments.output, as_json=arguments.json)
+
+
+def submit(arguments: argparse.Namespace) -> int:
+    """Enqueue a file as a batch, and print its id."""
+    with ChatQueue(arguments.config) as queue:
+        source = _source(queue, arguments)
+        _validate(source, skip_bad=arguments.skip_bad)
+        batch = queue.enqueue_batch(source.jobs(), metadata={"input": source.path.name})
+    print(batch.model_dump_json() if arguments.json else batch.id)
+    return 0
+
+
+def results(arguments: argparse.Namespace) -> int:
+    """Print the results of a batch as lines of the output format, in the order in which they came."""
+    with ChatQueue(arguments.config) as queue:
+        for record in queue.results(arguments.batch, follow=arguments.follow, cursor=arguments.cursor):
+            line = record.model_dump_json().encode() + b"\n" if arguments.json else output_line(record)
+            sys.stdout.buffer.write(line)
+            sys.stdout.buffer.flush()
+    return 0
+
+
+def _source(queue: ChatQueue, arguments: argparse.Namespace) -> BatchInput:
+    if arguments.prompts and arguments.connection is None:
+        raise InvalidJob("Prompts name no connection.", remedy="Name one for all of them: -c CONNECTION")
+    return BatchInput(
+        arguments.input, queue.settings(), connection=arguments.connection, prompts=arguments.prompts
+    )
+
+
+def _validate(source: BatchInput, *, skip_bad: bool) -> None:
+    for line in source.validate():
+        tell_bad_line(source.path, line)
+    found = source.summary
+    if (found.bad and not skip_bad) or not found.jobs:
+        raise InvalidJob(
+            f"{source.path}: {found.bad:,} bad lines, {found.jobs:,} good ones. Nothing was enqueued.",
+            remedy="Correct them; or go on without them: --skip-bad",
+        )
+
+
+def _interrupted(arguments: argparse.Namespace) -> None:
+    sidecar = Sidecar.load(arguments.output)
+    if sidecar is None:
+        print("Nothing was enqueued.", file=sys.stderr)
+        return
+    goes = "goes on" if sidecar.sealed else "goes on with what was enqueued"
+    print(
+        f"Batch {sidecar.batch} {goes}. Come back to it with the same command, or stop it: "
+        f"chatq batch cancel {sidecar.batch}",
+        file=sys.stderr,
+    )
+
+
+def _ended(batch: Batch, output: Path, *, as_json: bool) -> int:
+    counts = batch.counts
+    if as_json:
+        print(batch.model_dump_json())
+    else:
+        others = [f"{count:,} {name}" for name, count in _others(batch) if count]
+        print(
+            f"{output}: {counts.succeeded:,} of {counts.total:,} succeeded{''.join(f', {one}' for one in others)}"
+        )
+        if counts.failed:
+            print(f"Try those that failed again: chatq batch retry {batch.id}", file=sys.stderr)
+    return 0 if counts.succeeded == counts.total else 1
+
+
+def _others(batch: Batch) -> list[tuple[str, int]]:
+    counts = batch.counts
+    return [("failed", counts.failed), ("cancelled", counts.cancelled), ("expired", counts.expired)]
+
+
+def _dry_run(source: BatchInput, settings: Settings, *, as_json: bool) -> int:
+    """Say what the batch would be. Nothing is sent, and nothing enqueued; exit code 2 when a line is bad."""
+    for line in source.validate():
+        tell_bad_line(source.path, line)
+    found = source.summary
+    told = [_estimated(name, estimate, settings) for name, estimate in found.by_connection.items()]
+    if as_json:
+        print(json.dumps({"jobs": found.jobs, "bad": found.bad, "connections": told}))
+    else:
+        print(f"{source.path}: {found.jobs:,} jobs, {found.bad:,} bad lines; nothing was enqueued")
+        print_table(
+            ("CONNECTION", "JOBS", "PROMPT TOKENS", "ANSWER TOKENS", "COST", "SHORTEST TIME"),
+            [_row(one) for one in told],
+        )
+    return 2 if found.bad else 0
+
+
+def _estimated(name: str, estimate: Estimate, settings: Settings) -> dict[str, Any]:
+    """What jobs of one connection will take, as far as it can be said. null: it cannot."""
+    connection = settings.connections[name]
+    limits, price = connection.limits, connection.price
+    answers = estimate.answer_tokens if not estimate.unbounded else None
+    cost = None
+    if price is not None and answers is not None:
+        cost = (estimate.prompt_tokens * price.input_per_million + answers * price.output_per_million) / 1e6
+    minutes = [
+        amount / limit
+        for amount, limit in (
+            (estimate.jobs, limits.requests_per_minute),
+            (estimate.prompt_tokens, limits.tokens_per_minute),
+        )
+        if limit is not None
+    ]
+    days = 0 if limits.requests_per_day is None else (estimate.jobs - 1) // limits.requests_per_day
+    shortest_s = max([minute * 60 for minute in minutes] + [days * 86400.0] * bool(days), default=None)
+    return {
+        "connection": name,
+        "jobs": estimate.jobs,
+        "prompt_tokens": round(estimate.prompt_tokens),
+        "most_answer_tokens": answers,
+        "most_cost_usd": cost,
+        "shortest_s": shortest_s,
+    }
+
+
+def _row(told: Mapping[str, Any]) -> list[str]:
+    answers, cost, shortest_s = told["most_answer_tokens"], told["most_cost_usd"], told["shortest_s"]
+    return [
+        told["connection"],
+        f"{told['jobs']:,}",
+        f"about {told['prompt_tokens']:,}",
+        "not bounded" if answers is None else f"at most {answers:,}",
+        "unknown" if cost is None else f"at most ${cost:,.4f}",
+        "no limit is set" if shortest_s is None else format_duration(round(shortest_s)),
+    ]

@@ -1,0 +1,145 @@
+"""The progress of a batch on one line of a terminal: how much is done, how fast, how long it will take, what limits it.
+
+In a pipe only bad lines are told; whoever wants numbers there asks `chatq batch status --json`.
+"""
+
+from __future__ import annotations
+
+import shutil
+import sys
+import time
+from pathlib import Path
+from typing import Final
+
+from chatq.batch_input import BadLine
+from chatq.client import ChatQueue
+from chatq.contract.connection_limits import ConnectionLimits
+from chatq.contract.duration import format_duration
+from chatq.contract.errors import ServerError
+from chatq.contract.record import Batch, JobRecord, rfc3339
+from chatq.contract.why import KINDS, reads
+
+_SHOWN_EACH_S: Final = 0.2
+_ASKED_EACH_S: Final = 1.0
+
+
+class BatchProgress:
+    """Watches a `BatchRun`."""
+
+    def __init__(self, path: Path, queue: ChatQueue) -> None:
+        self._path = path
+        self._queue = queue
+        self._on_terminal = sys.stderr.isatty()
+        self._batch: Batch | None = None
+        self._since = self._asked_at = time.monotonic()
+        self._shown_at = 0.0
+        self._before = self._done = self._tokens = 0
+        self._held = ""
+        self._connections: set[str] = set()
+        self._is_shown = False
+
+    def bad_line(self, line: BadLine) -> None:
+        tell_bad_line(self._path, line)
+
+    def enqueued(self, jobs: int, connection: str) -> None:
+        self._connections.add(connection)
+        self._show(f"{jobs:,} enqueued")
+
+    def follows(self, batch: Batch, *, resumed: bool) -> None:
+        self._batch = batch
+        self._before = _final(batch)
+        self._since = time.monotonic()
+        if resumed and self._on_terminal:
+            self.end()
+            print(f"Going on with batch {batch.id}", file=sys.stderr)
+
+    def wrote(self, records: list[JobRecord]) -> None:
+        for record in records:
+            self._connections.add(record.connection)
+            self._tokens += record.result.usage.total_tokens if record.result is not None else 0
+
+    def waited(self) -> None:
+        now = time.monotonic()
+        if not self._on_terminal or self._batch is None:
+            return
+        if now - self._asked_at >= _ASKED_EACH_S:
+            self._asked_at = now
+            try:
+                self._batch = self._queue.batch(self._batch.id)
+                self._held = "" if _final(self._batch) > self._done else self._what_holds()
+            except ServerError as error:
+                self._held = error.message
+            self._done = _final(self._batch)
+        self._show(self._line(self._batch, now - self._since))
+
+    def end(self) -> None:
+        """Leave the line to others."""
+        if self._is_shown:
+            print("\r\x1b[K", end="", file=sys.stderr, flush=True)
+        self._is_shown = False
+
+    def _line(self, batch: Batch, seconds: float) -> str:
+        counts = batch.counts
+        done = _final(batch)
+        rate = (done - self._before) / seconds if seconds > 1 else 0.0
+        parts = [f"{done:,}/{counts.total:,} done ({done * 100 // max(1, counts.total)} %)"]
+        if counts.failed:
+            parts.append(f"{counts.failed:,} failed")
+        parts.append(f"{counts.running:,} running")
+        if rate > 0:
+            parts.append(f"{rate:,.1f}/s")
+        if self._tokens:
+            parts.append(f"{self._tokens:,} tokens")
+        if rate > 0 and done < counts.total:
+            parts.append(f"{format_duration(round((counts.total - done) / rate))} left")
+        if self._held:
+            parts.append(self._held)
+        return " · ".join(parts)
+
+    def _what_holds(self) -> str:
+        """Why nothing ends, where that can be seen."""
+        if self._batch is not None and self._batch.paused_at is not None:
+            return f"paused: chatq batch resume {self._batch.id}"
+        if not self._queue.overview()["workers"]:
+            return "no worker is alive"
+        for name in sorted(self._connections):
+            if held := _held_by(self._queue.limits(name)):
+                return f"{name}: {held}"
+        return ""
+
+    def _show(self, text: str) -> None:
+        now = time.monotonic()
+        if self._on_terminal and now - self._shown_at >= _SHOWN_EACH_S:
+            self._shown_at, self._is_shown = now, True
+            width = shutil.get_terminal_size().columns - 1
+            print(f"\r{text[:width]}\x1b[K", end="", file=sys.stderr, flush=True)
+
+
+def tell_bad_line(path: Path, line: BadLine) -> None:
+    """Say on stderr what is wrong with a line."""
+    name = "" if line.custom_id is None else f' (custom_id "{line.custom_id}")'
+    print(f"{path}:{line.number}{name}: {line.message}\n  -> {line.remedy}", file=sys.stderr)
+
+
+def _final(batch: Batch) -> int:
+    counts = batch.counts
+    return counts.succeeded + counts.failed + counts.cancelled + counts.expired
+
+
+def _held_by(limits: ConnectionLimits) -> str:
+    if limits.paused is not None:
+        return f"paused: {limits.paused.message}"
+    for lane in limits.lanes:
+        if lane.cooling_until is not None:
+            return f"the provider asked to wait until {rfc3339(lane.cooling_until)}"
+        if lane.breaker != "closed":
+            return "the provider failed too often in a row; it is probed"
+        for allowance in lane.allowances:
+            if (
+                allowance.holds
+                and allowance.used
+                and allowance.next_at
+                and allowance.free_at != allowance.next_at
+            ):
+                return f"{reads(allowance.holds)} {KINDS[allowance.kind]}"
+    return ""

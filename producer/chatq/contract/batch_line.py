@@ -1,0 +1,140 @@
+"""The lines of batch files, in and out. In: OpenAI's batch format, or a job; each a JSON object on a line of its own.
+Out: OpenAI's batch format.
+
+Source: the public interface, section Batch files; OpenAI's batch guide, "Preparing your batch file" and "Retrieving the
+results".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+import orjson
+
+from chatq.contract.config_problems import nearest
+from chatq.contract.errors import InvalidJob
+from chatq.contract.job import Job
+from chatq.contract.json_object import NotAnObject, read_object
+from chatq.contract.record import JobRecord
+from chatq.contract.shown import shown, shown_key
+from chatq.contract.states import State
+
+ENDPOINT: Final = "/v1/chat/completions"
+_OPENAI_KEYS: Final = ("custom_id", "method", "url", "body")
+_BODY_KEYS: Final = ("messages", "tools", "tool_choice", "response_format")
+"""Of a body, what is a key of a job as well; the rest but `model` are its params."""
+_EXAMPLE: Final = (
+    'Write {"custom_id": "1", "method": "POST", "url": "/v1/chat/completions", "body": {...}}, '
+    'or a job: {"custom_id": "1", "connection": ..., "prompt": ...}.'
+)
+
+
+def read_line(data: bytes, connection: str | None = None) -> Job:
+    """The job of one line; it has a `custom_id`.
+
+    `connection`: for lines that name none; then `body.model` is any model of it, else it is `CONNECTION` or
+    `CONNECTION/MODEL`. Raises `InvalidJob`, which says what is wrong with the line.
+    """
+    try:
+        line = read_object(data.decode())
+    except UnicodeDecodeError as error:
+        raise InvalidJob(
+            f"The line is not UTF-8 text at byte {error.start}.", remedy="Save the file as UTF-8."
+        ) from None
+    except NotAnObject as error:
+        raise InvalidJob(f"The line is not a JSON object: {error}.", remedy=_EXAMPLE) from None
+    job = _of_request(line, connection) if "body" in line or "url" in line else _of_job(line, connection)
+    if job.custom_id is None:
+        raise InvalidJob('The key "custom_id" is missing.', remedy="Give each line a name of its own.")
+    return job
+
+
+def _of_job(line: dict[str, Any], connection: str | None) -> Job:
+    if connection is not None:
+        line.setdefault("connection", connection)
+    return Job.parse(line)
+
+
+def _of_request(line: Mapping[str, Any], connection: str | None) -> Job:
+    for key in line:
+        if key not in _OPENAI_KEYS:
+            near = nearest(key, _OPENAI_KEYS)
+            meant = f' (did you mean "{near}"?)' if near else ""
+            raise InvalidJob(f'Unknown key "{shown_key(key)}"{meant}.', remedy=_EXAMPLE)
+    if line.get("method", "POST") != "POST":
+        raise InvalidJob(f"method: expected POST, got {shown(line['method'])}.", remedy="Write POST.")
+    if line.get("url") != ENDPOINT:
+        raise InvalidJob(
+            f"url: expected {ENDPOINT}, got {shown(line.get('url'))}.",
+            remedy="Only chat completions can be batched.",
+        )
+    body = line.get("body")
+    if not isinstance(body, dict):
+        raise InvalidJob(f"body: expected a chat completion's request, got {shown(body)}.", remedy=_EXAMPLE)
+    named, model = _target(body.get("model"), connection)
+    fields = {key: body[key] for key in _BODY_KEYS if body.get(key) is not None}
+    params = {
+        key: value for key, value in body.items() if key not in fields and key not in (*_BODY_KEYS, "model")
+    }
+    return Job.parse(
+        {
+            "connection": named,
+            **({"model": model} if model else {}),
+            **({"custom_id": line["custom_id"]} if "custom_id" in line else {}),
+            **({"params": params} if params else {}),
+            **fields,
+        }
+    )
+
+
+def _target(model: object, connection: str | None) -> tuple[str, str | None]:
+    """Connection and model of a body's `model`."""
+    if model is None and connection is not None:
+        return connection, None
+    if not isinstance(model, str) or not model:
+        raise InvalidJob(
+            f"body.model: expected a connection, got {shown(model)}.",
+            remedy="Write CONNECTION or CONNECTION/MODEL, or name the connection for the whole file: -c CONNECTION",
+        )
+    named, _, rest = model.partition("/")
+    if connection is None:
+        return named, rest or None
+    return connection, (rest or None) if named == connection else model
+
+
+def output_line(record: JobRecord) -> bytes:
+    """The line of a final record, its newline included.
+
+    A job that succeeded has a `response` with status 200, one that its provider refused that refusal's status and an
+    error as its body; any other has no response, and an `error` that says why.
+    """
+    response = error = None
+    if record.result is not None:
+        response = _response(record, 200, record.result.provider_request_id, record.result.response)
+    elif record.error is not None and record.state is State.FAILED and record.error.http_status is not None:
+        body = {
+            "error": {
+                "message": record.error.provider_message or record.error.message,
+                "type": "invalid_request_error" if record.error.http_status < 500 else "server_error",
+                "param": None,
+                "code": record.error.code,
+                "remedy": record.error.remedy,
+            }
+        }
+        response = _response(record, record.error.http_status, record.error.provider_request_id, body)
+    if record.error is not None and response is None:
+        error = {"code": record.error.code, "message": record.error.message, "remedy": record.error.remedy}
+    line = {
+        "id": f"batch_req_{record.id}",
+        "custom_id": record.custom_id,
+        "response": response,
+        "error": error,
+    }
+    return orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE)
+
+
+def _response(
+    record: JobRecord, status: int, request_id: str | None, body: Mapping[str, Any]
+) -> dict[str, Any]:
+    return {"status_code": status, "request_id": request_id or record.id, "body": body}
