@@ -33,6 +33,7 @@ from chatq_worker.live_settings import LiveSettings
 from chatq_worker.mode_remedy import helpful_mode
 from chatq_worker.model_remedy import nearest_of_last_check
 from chatq_worker.preparation import prepare
+from chatq_worker.prices import cost_usd
 from chatq_worker.provider_client import ProviderClient
 from chatq_worker.providers import ADAPTERS, Chat, Completion
 from chatq_worker.recent_settlements import RecentSettlements
@@ -193,7 +194,9 @@ class Completer:
             "model": completion.model,
             "provider_request_id": completion.provider_request_id,
             "usage": _present(asdict(usage)),
-            "cost_usd": completion.cost_usd,
+            "cost_usd": cost_usd(
+                attempt.connection, (completion.model, attempt.begun.model), usage, completion.cost_usd
+            ),
             "latency_s": round(attempt.latency_s, 4),
             "response": completion.response,
         }

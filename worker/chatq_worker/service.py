@@ -27,6 +27,7 @@ from chatq_worker.lease import Lease
 from chatq_worker.live_settings import LOOK_S, LiveSettings
 from chatq_worker.paused_connections import PausedConnections
 from chatq_worker.pool import CoroutinePool
+from chatq_worker.prices import load_table, uses_table
 from chatq_worker.provider_client import HttpProviderClient
 from chatq_worker.published import digest_of, published, rules
 from chatq_worker.publisher import make_publisher
@@ -127,6 +128,8 @@ class WorkerService:
         signals.task_revoked.connect(self._cancel_revoked, weak=False)
         await self._lease.renew()
         self._publisher.start()
+        if any(uses_table(connection) for connection in self._settings.current.connections.values()):
+            await asyncio.to_thread(load_table)
         self._background = [
             asyncio.create_task(self._lease.keep(), name="chatq-lease"),
             asyncio.create_task(self._clock.run(), name="chatq-clock"),
