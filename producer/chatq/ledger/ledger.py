@@ -119,6 +119,19 @@ class TokensUsed:
     answer: int
 
 
+@dataclass(frozen=True, slots=True)
+class Spent:
+    """What a success used, in tokens, and cost, in US dollars; None: nobody knows."""
+
+    prompt: int
+    answer: int
+    cost_usd: float | None
+
+    def __str__(self) -> str:
+        cost = "-" if self.cost_usd is None else round(self.cost_usd * 1e9)
+        return f"{self.prompt}:{self.answer}:{cost}"
+
+
 NOT_CALLED: Final = "-"
 """In place of `TokensUsed`: no call was made, so what was reserved is given back."""
 
@@ -447,6 +460,7 @@ class Ledger:
         used: TokensUsed | str = "",
         told: Iterable[LimitTold] = (),
         pause: bytes = b"",
+        spent: Spent | None = None,
     ) -> Call[Settled]:
         """End the hold on a job.
 
@@ -455,7 +469,7 @@ class Ledger:
         lane's or the account's, and put the job back. `ending`: of a final state, JSON without braces. `wait_s`:
         seconds before a job that goes back may go again, else at once. `cool_s`: seconds in which nothing of the lane
         is called. `used`: empty when not known. `pause`: why the connection pauses, where `outcome` has it pause: JSON
-        members `code`, `message` and `remedy`.
+        members `code`, `message` and `remedy`. `spent`: of a success.
         """
         return self._call(
             "settle",
@@ -472,6 +486,7 @@ class Ledger:
             "".join(map(_told, told)),
             pause,
             secrets.token_hex(6),
+            "" if spent is None else str(spent),
             decode=lambda reply: Settled(_text(reply[0]), reply[1:2] == [b"1"], _admitted(reply[2:])),
         )
 

@@ -15,13 +15,17 @@ end
 -- A batch as callers read it, JSON; nil when it is unknown.
 local function batch_record(batch)
   local b = call('HMGET', key('batch', batch), 'sealed', 'cancel', 'paused', 'created', 'ended', 'metadata', 'total',
-    'queued', 'running', 'succeeded', 'failed', 'cancelled', 'expired', 'retry_of')
+    'queued', 'running', 'succeeded', 'failed', 'cancelled', 'expired', 'retry_of', 'prompt_tokens', 'answer_tokens',
+    'cost', 'uncosted')
   if not b[1] then return nil end
+  local prompt, answer = b[15] or '0', b[16] or '0'
   return table.concat({'{"id":"', batch, '","sealed":', b[1] == '1' and 'true' or 'false', ',"cancel_requested":',
     b[2] and 'true' or 'false', ',"paused_at":', moment(b[3]), ',"created_at":', moment(b[4]), ',"ended_at":',
     moment(b[5]), ',"counts":{"total":', b[7], ',"queued":', b[8], ',"running":', b[9], ',"succeeded":', b[10],
     ',"failed":', b[11], ',"cancelled":', b[12], ',"expired":', b[13], '}',
-    b[14] and ',"retry_of":"' .. b[14] .. '"' or '', ',"metadata":', b[6], '}'})
+    ',"usage":{"prompt_tokens":', prompt, ',"completion_tokens":', answer, ',"total_tokens":',
+    int(tonumber(prompt) + tonumber(answer)), '},"cost_usd":', b[17] and string.format('%.9f', tonumber(b[17]) / 1e9)
+    or 'null', ',"uncosted":', b[18] or '0', b[14] and ',"retry_of":"' .. b[14] .. '"' or '', ',"metadata":', b[6], '}'})
 end
 
 -- Whether a batch can still be acted on: nil, or why not: 'unknown', 'ended' or 'cancelled'.
