@@ -105,7 +105,7 @@ local NOBODY_KNOWS = {ramp = true, no_worker = true, suspects = true, version = 
 
 -- How many calls of a lane may be in flight at once, if other lanes' calls go on as they are.
 local function width_of(lane)
-  local free = call('ZRANGEBYSCORE', ROOM, '(0', '+inf', 'WITHSCORES')
+  local free = call('ZRANGEBYSCORE', lane.workers, '(0', '+inf', 'WITHSCORES')
   local width = lane.inflight
   for i = 2, #free, 2 do width = width + tonumber(free[i]) end
   return math.min(math.max(width, BEYOND_SLOTS), lane.limits.concurrency or math.huge)
