@@ -37,7 +37,7 @@ class DeafProxy:
         return f"redis://127.0.0.1:{self._port}/0"
 
     def deafen(self) -> None:
-        """Nothing comes any more through connections that wait for messages now, nor, until `relent`, through new ones."""
+        """Nothing comes any more through what waits for messages now, nor, until `relent`, through new connections."""
         self._deafens = True
         self._deaf |= self._consumers
 

@@ -138,13 +138,13 @@ class Installation:
     def start_worker(
         self, *, wait: bool = True, fresh: bool = False, environ: Mapping[str, str] | None = None
     ) -> WorkerProcess:
-        """Start a worker; with `wait` return when it is registered. `fresh`: see `WorkerProcess`. `environ`: its own."""
+        """Start a worker; with `wait` return when it is registered. `fresh`: see `WorkerProcess`."""
         return self.start_workers(1, wait=wait, fresh=fresh, environ=environ)[0]
 
     def start_workers(
         self, count: int, *, wait: bool = True, fresh: bool = False, environ: Mapping[str, str] | None = None
     ) -> list[WorkerProcess]:
-        """Start workers at the same time; with `wait` return when all are registered."""
+        """Start workers at the same time; with `wait` return when all are registered. `environ`: of these only."""
         before = len(self.workers)
         environ = {**self.environ, **(environ or {})}
         self.workers += [
@@ -180,7 +180,7 @@ class Installation:
 
     def held_by(self, worker: WorkerProcess) -> int:
         """How many jobs the worker holds."""
-        return int(self.redis.scard(f"chatq:held:{self.id_of(worker)}"))
+        return int(self.redis.zcard(f"chatq:held:{self.id_of(worker)}"))
 
     # -- The server
 

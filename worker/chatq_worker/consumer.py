@@ -1,4 +1,4 @@
-"""Celery's consumer, which is back soon after the broker is: `worker_consumer = "chatq_worker.consumer:PromptConsumer"`."""
+"""Celery's consumer, back soon after the broker is: `worker_consumer = "chatq_worker.consumer:PromptConsumer"`."""
 
 from __future__ import annotations
 

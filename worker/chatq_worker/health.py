@@ -1,4 +1,4 @@
-"""Whether a worker of this machine, or container, is alive and gets its jobs: for the health checks of whatever runs it."""
+"""Whether a worker of this machine, or container, is alive and gets its jobs: for health checks of what runs it."""
 
 from __future__ import annotations
 

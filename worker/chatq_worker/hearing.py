@@ -1,8 +1,8 @@
 """A worker that comes to none of its messages: whether its consumer hears, and how it comes to hear again.
 
-The ledger finds out that jobs were given to a worker which renews its lease and begins none (`stall` in `jobs.lua`), and
-says so at each renewal. The worker sends a message to itself then. If that does not come, its consumer is connected
-anew: a connection that looks alive and is not, a consumer that Celery has lost, a broker that has forgotten it.
+The ledger finds out that jobs were given to a worker which renews its lease and begins none (`stall` in `jobs.lua`),
+and says so at each renewal. The worker sends a message to itself then. If that does not come, its consumer is connected
+anew: its connection looks alive and is not, or Celery has lost it.
 """
 
 from __future__ import annotations

@@ -184,8 +184,8 @@ class _Bulk:
             raise
 
     def _answers(self) -> bool:
-        """Whether the reply to a command under way comes in time. On a connection that is dead without a sign it never does,
-        and to wait for it would hold up the worker for as long as a reply may ever take."""
+        """Whether the reply to a command under way comes in time. On a connection that is dead without a sign it never
+        does, and waiting for it would hold up the worker for as long as a reply may ever take."""
         with suppress(*self.connection_errors):
             return bool(self._in_poll.can_read(timeout=self.brpop_timeout + _LATE_S))
         return False
