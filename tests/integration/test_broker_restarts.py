@@ -20,20 +20,22 @@ SLOTS = 8
 
 
 @pytest.fixture(scope="module")
-def server() -> Iterator[RealServer]:
+def port() -> int:
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        port = listener.getsockname()[1]
-    server = RealServer("--port", str(port), "--appendonly", "yes", "--appendfsync", "always")
-    server.port = port
-    server.start()
+        return int(listener.getsockname()[1])
+
+
+@pytest.fixture(scope="module")
+def server(port: int) -> Iterator[RealServer]:
+    server = RealServer("--port", str(port), "--appendonly", "yes", "--appendfsync", "always").start()
     yield server
     server.remove()
 
 
 @pytest.fixture(scope="module")
-def fleet(server: RealServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation]:
+def fleet(server: RealServer, port: int, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation]:
     """Four workers: each transport, by TCP and by the Unix socket."""
-    tcp = f"redis://127.0.0.1:{server.port}/0"
+    tcp = f"redis://127.0.0.1:{port}/0"
     with Installation(
         tmp_path_factory.mktemp("fleet"), worker={"slots": SLOTS, "lease": "30s"}, redis={"url": server.url}
     ) as installation:

@@ -9,8 +9,8 @@ from chatq.contract.why import START_A_WORKER
 from chatq.ledger.ledger import Overview, WorkerFacts
 
 OVERDUE_MS: Final = 10_000
-"""For how long what is due may lie before the clock of the workers counts as stopped. Another worker takes a dead leader's
-place within 3 s, and looks once a second."""
+"""For how long what is due may lie before the clock of the workers counts as stopped. Another worker takes a dead
+leader's place within 3 s, and looks once a second."""
 
 
 class Hindrance(NamedTuple):
