@@ -1,4 +1,4 @@
-"""What the worker's transport takes for granted of kombu, beyond its public names: an update that changes it shows here."""
+"""What the worker's transport takes for granted of kombu, beyond its public names: an update that changes it fails."""
 
 from __future__ import annotations
 
