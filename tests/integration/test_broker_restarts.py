@@ -7,6 +7,7 @@ transports, by both ways to the server, and whatever comes of an update of kombu
 
 from __future__ import annotations
 
+import re
 import socket
 from collections.abc import Iterator
 
@@ -93,3 +94,25 @@ def test_workers_outlive_restarts_while_messages_come_and_all_of_them_consume_ag
     until(lambda: all(consumes(fleet, worker) for worker in fleet.workers), "every worker to consume again")
     fleet.release_answers()
     assert {record.state for record in fleet.follow(last.id)} == {"succeeded"}
+
+
+def test_pauses_between_tries_to_connect_do_not_grow_beyond_two_seconds(
+    fleet: Installation, server: RealServer
+) -> None:
+    """Celery's own grow to 30 s: after a long outage a worker would be deaf for as long."""
+    told = [len(pauses(worker)) for worker in fleet.workers]
+    server.kill()
+    until(
+        lambda: all(
+            len(pauses(worker)) > before + 5 for worker, before in zip(fleet.workers, told, strict=True)
+        ),
+        "six tries of each worker",
+    )
+    server.start()
+    assert {max(pauses(worker)) for worker in fleet.workers} == {2.0}
+    assert fleet.run("sim", "job:back").state == "succeeded"
+
+
+def pauses(worker: WorkerProcess) -> list[float]:
+    """The seconds after which the worker's consumer was going to try again, as its log tells them."""
+    return [float(found) for found in re.findall(r"Trying again in (\S+) seconds", worker.log)]
