@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from ledger_driver import LedgerDriver
 
+from chatq.contract.why import explained
 from chatq.ledger.ledger import Admitted
 
 
@@ -91,6 +92,19 @@ def test_when_all_workers_have_stalled_jobs_are_given_out_as_ever(ledger: Ledger
     assert [job.worker for job in again] == ["deaf"] * 10
     assert ledger.begin(again[0])
     assert stalled(ledger) is None
+
+
+def test_of_a_job_that_a_stalled_worker_was_given_why_says_so(ledger: LedgerDriver) -> None:
+    job_id = ledger.add()
+    ledger.worker("deaf")
+    ledger.admit()
+    ledger.pass_s(3)
+    ledger.tick("deaf")
+    ledger.admit()
+    why = explained(job_id, ledger.run(ledger.ledger.why(job_id)) or {})
+    assert (why.reason, why.worker) == ("stalled", "deaf")
+    assert why.message.startswith("Worker deaf was given it, but comes to none of its messages")
+    assert why.remedy is not None
 
 
 def test_what_a_stalled_worker_holds_ends_and_gives_its_slots_back(ledger: LedgerDriver) -> None:

@@ -25,12 +25,20 @@ _ANEW_S: Final = 6.0
 
 
 class Hearing:
-    """Of one worker. On the loop; `reconnect()` has the consumer connect anew."""
+    """Of one worker. On the loop; `reconnect()` has the consumer connect anew. `clock_s`: only tests give another."""
 
-    def __init__(self, *, worker: str, publisher: Publisher, reconnect: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        *,
+        worker: str,
+        publisher: Publisher,
+        reconnect: Callable[[], None],
+        clock_s: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._worker = worker
         self._publisher = publisher
         self._reconnect = reconnect
+        self._clock_s = clock_s
         self._until_s: float | None = None
 
     def note(self, *, stalled: bool) -> None:
@@ -39,11 +47,11 @@ class Hearing:
             self._until_s = None
         elif self._until_s is None:
             self._send(_PATIENCE_S)
-        elif time.monotonic() >= self._until_s:
+        elif self._clock_s() >= self._until_s:
             logger.warning("none of this worker's messages comes; connecting to the broker anew")
             self._reconnect()
             self._send(_ANEW_S)
 
     def _send(self, patience_s: float) -> None:
-        self._until_s = time.monotonic() + patience_s
+        self._until_s = self._clock_s() + patience_s
         self._publisher.publish_task(HEAR, (f"hear-{uuid4().hex}",), worker=self._worker)
