@@ -125,7 +125,8 @@ class Model(Places):
             limits.stated_day(self.rules, account),
         )
         while not reason:
-            workers = sorted(self.slots, key=lambda worker: (self.room(worker), worker), reverse=True)
+            choice = self.slots.keys() - self.stalled or self.slots.keys()
+            workers = sorted(choice, key=lambda worker: (self.room(worker), worker), reverse=True)
             job, worker = self._next(lane, workers)
             if job is None:
                 reason = "empty" if not lane.tags else "suspects" if workers else "no_worker"
@@ -223,12 +224,18 @@ class Model(Places):
         if worker in self.leases:
             _, furthest = self.messages.get(worker, (0, 0))
             self.messages[worker] = (self.now, max(furthest, _fence(token)))
+            self.stalled.discard(worker)
 
     def _behind_until(self, job: ModelJob) -> int | None:
         """Messages come in the order of their tokens: this one's turn has not come, and the worker goes on."""
         heard, furthest = self.messages.get(job.worker, (0, 0))
-        waiting = heard + CLAIM_MS > self.now and _fence(job.token) > furthest
-        return heard + CLAIM_MS if waiting else None
+        if _fence(job.token) <= furthest:
+            return None
+        if heard + CLAIM_MS > self.now:
+            return heard + CLAIM_MS
+        if job.worker in self.slots:
+            self.stalled.add(job.worker)
+        return None
 
     def begin(self, job: ModelJob) -> int | None:
         """Gives the ms to let pass before the call; None when it goes back because of what was learned meanwhile."""
@@ -538,6 +545,7 @@ class Model(Places):
 
     def drain(self, worker: str, *, leave: bool) -> int:
         self.slots.pop(worker, None)
+        self.stalled.discard(worker)
         claims = [job for job in self.at("claim") if job.worker == worker]
         for job in sorted(claims, key=lambda job: (job.due, job.id)):
             self._give_back(job)

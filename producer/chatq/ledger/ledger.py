@@ -161,9 +161,13 @@ class Settled:
 
 @dataclass(frozen=True, slots=True)
 class Renewed:
-    """`status`: 'registered', 'renewed', or 'lost'. `stop`: jobs held here that were asked to stop."""
+    """`status`: 'registered', 'renewed', or 'lost'. `stop`: jobs held here that were asked to stop.
+
+    `stalled`: whether the worker comes to none of its messages although jobs were given to it.
+    """
 
     status: str
+    stalled: bool
     stop: Sequence[str]
 
 
@@ -179,13 +183,17 @@ class Ticked:
 
 @dataclass(frozen=True, slots=True)
 class WorkerFacts:
-    """A live worker as it described itself. `lease_left_ms` may be negative until it is reaped."""
+    """A live worker as it described itself. `lease_left_ms` may be negative until it is reaped.
+
+    `stalled_ms`: for how long it has come to none of its messages although jobs were given to it; None when it does.
+    """
 
     id: str
     facts: Mapping[str, Any]
     slots: int
     held: int
     lease_left_ms: int
+    stalled_ms: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,10 +212,14 @@ class ConnectionFacts:
 
 @dataclass(frozen=True, slots=True)
 class Overview:
-    """Live workers, and the connections that were asked for."""
+    """Live workers, and the connections that were asked for.
+
+    `overdue_ms`: for how long something has been due that the clock of the workers does: it lets jobs go.
+    """
 
     workers: Sequence[WorkerFacts]
     connections: Mapping[str, ConnectionFacts]
+    overdue_ms: int = 0
 
     def told(self, fact: str) -> list[str]:
         """What workers list as this fact about themselves, each item once."""
@@ -528,8 +540,14 @@ class Ledger:
             orjson.dumps(facts),
             "1" if registered else "0",
             job_format,
-            decode=lambda reply: Renewed(_text(reply[0]), [_text(item) for item in reply[1:]]),
+            decode=lambda reply: Renewed(
+                _text(reply[0]), reply[1] != b"", [_text(item) for item in reply[2:]]
+            ),
         )
+
+    def hear(self, worker: str) -> Call[int]:
+        """Say that a worker has come to a message that it sent itself."""
+        return self._call("hear", worker, decode=int)
 
     def drain(self, worker: str, *, leave: bool, most: int = 500) -> Call[int]:
         """Take no more jobs; with `leave`, go. Returns jobs put back; call again while it equals `most`."""
@@ -607,7 +625,7 @@ def _ticked(reply: Any) -> Ticked:
 
 
 def _overview(reply: Any, connections: Sequence[str]) -> Overview:
-    count = int(reply[1])
+    count = int(reply[2])
     workers = [
         WorkerFacts(
             id=_text(reply[i]),
@@ -615,10 +633,11 @@ def _overview(reply: Any, connections: Sequence[str]) -> Overview:
             slots=int(reply[i + 2]),
             held=int(reply[i + 3]),
             lease_left_ms=int(reply[i + 4]),
+            stalled_ms=int(reply[i + 5]) if reply[i + 5] else None,
         )
-        for i in range(2, 2 + 5 * count, 5)
+        for i in range(3, 3 + 6 * count, 6)
     ]
-    rest = iter(reply[2 + 5 * count :])
+    rest = iter(reply[3 + 6 * count :])
     facts = {
         name: ConnectionFacts(
             queued=int(next(rest)),
@@ -631,4 +650,4 @@ def _overview(reply: Any, connections: Sequence[str]) -> Overview:
         )
         for name in connections
     }
-    return Overview(workers, facts)
+    return Overview(workers, facts, overdue_ms=int(reply[1]))

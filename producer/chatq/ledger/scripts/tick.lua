@@ -54,6 +54,7 @@ end
 -- comes while their jobs are put back is told that they are lost.
 for _, worker in ipairs(call('ZRANGEBYSCORE', WORKERS, '-inf', int(now))) do
   call('ZREM', ROOM, worker)
+  call('ZREM', STALLED, worker)
   call('ZREM', WORKERS, worker)
   call('ZADD', DYING, int(now), worker)
 end
@@ -73,10 +74,11 @@ for _, worker in ipairs(workers) do
   local claims = key('claims', worker)
   for _, id in ipairs(due(claims)) do
     local job = load(id)
-    local patience = behind_until(worker, job)
+    local patience, silent = behind_until(worker, job)
     if patience then
       call('ZADD', claims, int(patience), id)
     else
+      if silent then stall(worker) end
       give_back(job)
       call('HINCRBY', TOTALS, 'lost_claims', 1)
     end

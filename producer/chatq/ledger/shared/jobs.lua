@@ -79,7 +79,7 @@ local function release(job)
     call('ZREM', key('held', job.worker), job.id)
     if job.cancel then call('SREM', key('stop', job.worker), job.id) end
   end
-  call('ZADD', ROOM, 'XX', 'INCR', 1, job.worker)
+  if not call('ZADD', ROOM, 'XX', 'INCR', 1, job.worker) then call('ZADD', STALLED, 'XX', 'INCR', 1, job.worker) end
   suspect(job.worker, -suspicion(job.losses))
   if job.probe and job.probe == call('HGET', key('lane', job.lane), 'ramp') then
     call('HINCRBY', key('lane', job.lane), 'probes', -1)
@@ -323,23 +323,43 @@ end
 
 local function fence_of(token) return tonumber(string.match(token, '^%d+') or '0') end
 
--- Notes that a worker has come to the message with this token.
+-- A worker renews its lease and comes to none of its messages: its consumer is deaf, or its process held up. It is given
+-- jobs only while no other takes any, and told, so that it looks after its consumer.
+local function stall(worker)
+  local room = call('ZSCORE', ROOM, worker)
+  if not room then return end
+  call('ZREM', ROOM, worker)
+  call('ZADD', STALLED, room, worker)
+  call('HSET', key('worker', worker), 'stalled', int(now))
+  call('PUBLISH', key('cancels', worker), '')
+end
+
+-- Notes that a worker has come to the message with this token; one that had stalled takes jobs again.
 local function note_message(worker, token)
   local k = key('worker', worker)
-  local w = call('HMGET', k, 'slots', 'fence')
+  local w = call('HMGET', k, 'slots', 'fence', 'stalled')
   if not w[1] then return end
   call('HSET', k, 'heard', int(now), 'fence', int(math.max(fence_of(token), tonumber(w[2] or '0'))))
+  if not w[3] then return end
+  call('HDEL', k, 'stalled')
+  local room = call('ZSCORE', STALLED, worker)
+  if not room then return end
+  call('ZREM', STALLED, worker)
+  call('ZADD', ROOM, room, worker)
+  call('PUBLISH', KICK, '')
 end
 
 -- How long to wait on for a worker that is working through its queue and has not come to this claim's message:
--- messages come in the order of their tokens. nil: the message is lost, or the worker silent.
+-- messages come in the order of their tokens. nil: the message is lost, or, when the second value is true, the worker has
+-- come to none for so long.
 -- (Given to another, the job would leave its message behind in the queue, for which those behind it would wait too
 -- long in turn: once a worker was 3 s behind, nothing would ever begin again.)
 local function behind_until(worker, job)
   local w = call('HMGET', key('worker', worker), 'heard', 'fence')
-  if not w[1] or fence_of(job.token) <= tonumber(w[2]) then return nil end
-  local patience = tonumber(w[1]) + CLAIM_MS
-  return patience > now and patience or nil
+  if w[1] and fence_of(job.token) <= tonumber(w[2]) then return nil, false end
+  local patience = tonumber(w[1] or '0') + CLAIM_MS
+  if patience > now then return patience, false end
+  return nil, true
 end
 
 -- Puts up to `most` jobs of a worker back: its claims as they were and, when it is `gone` for good, what it held as
