@@ -393,15 +393,19 @@ def _remedy(failure: CallFailed, attempt: _Attempt) -> str:
 
 
 async def _to_the_end(work: Coroutine[Any, Any, T]) -> tuple[T, bool]:
-    """Await `work` even when this coroutine is cancelled meanwhile; says whether it was.
+    """Await `work` even when this coroutine is cancelled meanwhile, however often; says whether it was.
 
     A call of the ledger whose reply nobody awaits would leave a job that nobody knows of.
     """
     task = asyncio.ensure_future(work)
-    try:
-        return await asyncio.shield(task), False
-    except asyncio.CancelledError:
-        return await task, True
+    cancelled = False
+    while True:
+        try:
+            return await asyncio.shield(task), cancelled
+        except asyncio.CancelledError:
+            if task.cancelled():
+                raise
+            cancelled = True
 
 
 def _present(data: Mapping[str, Any]) -> dict[str, Any]:
