@@ -1,4 +1,4 @@
-"""`chatq up` and `chatq demo` leave no process behind, however they end."""
+"""`chatq up`, `chatq demo` and `chatq verify` leave no process behind, however they end."""
 
 from __future__ import annotations
 
@@ -7,7 +7,10 @@ import shutil
 import signal
 import socket
 import subprocess
+import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from pages import ROOT
@@ -23,9 +26,23 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
+def tmpdir() -> Path:
+    """This test's TMPDIR."""
+    return Path(os.environ["TMPDIR"])
+
+
 def demo_folders() -> set[Path]:
-    """The throw-away folders of demos in this test's TMPDIR."""
-    return set(Path(os.environ["TMPDIR"]).glob("chatq-demo-*"))
+    """The throw-away folders of demos in it."""
+    return set(tmpdir().glob("chatq-demo-*"))
+
+
+def until(condition: Callable[[], Any]) -> Any:
+    """Look until it is true; its value."""
+    deadline = time.monotonic() + WAIT_S
+    while not (value := condition()):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    return value
 
 
 @pytest.fixture(autouse=True)
@@ -59,6 +76,24 @@ def test_a_killed_demo_is_cleaned_up_after(folder: Path) -> None:
         demo.wait(WAIT_S)
         assert left_of(started, within_s=GONE_S) == {}
     assert demo_folders() == set()
+
+
+@pytest.mark.parametrize(("signal_number", "code"), [(signal.SIGINT, 130), (signal.SIGKILL, -signal.SIGKILL)])
+def test_a_verification_that_is_broken_off_in_the_middle_leaves_nothing(
+    folder: Path, signal_number: signal.Signals, code: int
+) -> None:
+    verify = [CHATQ, "verify", "--jobs", "500", "--workers", "1", "--fault", "worker suspended"]
+    with running(verify, folder, until_said="") as process:
+        (data,) = until(
+            lambda: [place.parent for place in tmpdir().glob("chatq-verify-*/producer-0.acknowledged")]
+        )
+        started = started_by(process.pid, data)
+        assert len(started) >= 6  # verify, keeper, simulator, server, worker, producer
+        process.send_signal(signal_number)
+        process.communicate(timeout=WAIT_S)
+        assert process.returncode == code
+        assert left_of(started, within_s=GONE_S) == {}
+    assert until(lambda: not list(tmpdir().glob("chatq-verify-*")))
 
 
 def test_the_children_of_a_killed_up_end_by_themselves_and_down_ends_the_server(folder: Path) -> None:
