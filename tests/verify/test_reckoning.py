@@ -95,11 +95,12 @@ def test_a_job_that_never_became_final_is_lost() -> None:
         record("a"), acknowledged={"a": "id-a", "b": "id-b"}, unfinished={"id-b": ("running", "b")}
     )
     assert reckon(run).lost == 1
+    assert found(run)["lost"] == ["b (id-b: running)"]
 
 
 def test_an_acknowledged_id_under_which_another_job_stands_is_lost() -> None:
     run = evidence(record("a"), acknowledged={"a": "id-a", "b": "id-a"})
-    assert found(run)["lost"] == ["b"]
+    assert found(run)["lost"] == ["b (not in the server)"]
 
 
 def test_a_job_of_a_batch_is_known_by_its_name() -> None:
@@ -232,9 +233,9 @@ def test_a_batch_that_counts_otherwise_is_found(batch: BatchSeen) -> None:
 
 
 def test_jobs_that_the_overview_still_counts_are_found() -> None:
-    assert (
-        len(found(evidence(record("a"), left_over=2))["left over in the counts of what waits and runs"]) == 2
-    )
+    assert found(evidence(record("a"), left_over=2)) == {
+        "left over in the counts of what waits and runs": ["2 jobs"]
+    }
 
 
 def test_tracebacks_and_workers_that_ended_by_themselves_are_found() -> None:

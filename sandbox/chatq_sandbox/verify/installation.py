@@ -75,31 +75,24 @@ def _connections(url: str) -> dict[str, Any]:
         "url": f"{url}/custom/v1",
         "limits": {"requests_per_minute": _PLENTY_PER_MINUTE},
     }
-    return {
+    keyed = {source: {"source": source, "api_key": f"env:{variable}"} for source, variable in _ENV.items()}
+    connections: dict[str, dict[str, Any]] = {
         "steady": {**custom, "model": "demo"},
         "never-twice": {**custom, "model": "dear", "retry": {"on_worker_lost": "fail"}},
-        "faulty": {**custom, "model": "faulty", "timeout": {"connect": "2s", "total": "5s"}},
+        "faulty": {**custom, "model": "faulty"},
         "untold": {**custom, "model": "untold", "limits": {}},
         "paced": {
-            "source": "openai",
+            **keyed["openai"],
             "url": f"{url}/openai/v1",
             "model": "gpt-5-mini",
-            "api_key": f"env:{_ENV['openai']}",
             "limits": {"requests_per_minute": PACED_PER_MINUTE},
         },
-        "learned": {
-            "source": "mistralai",
-            "url": f"{url}/mistralai/v1",
-            "model": "mistral-small-latest",
-            "api_key": f"env:{_ENV['mistralai']}",
-        },
-        "account": {
-            "source": "claude",
-            "url": f"{url}/claude",
-            "model": "claude-haiku-4-5",
-            "api_key": f"env:{_ENV['claude']}",
-        },
+        "learned": {**keyed["mistralai"], "url": f"{url}/mistralai/v1", "model": "mistral-small-latest"},
+        "account": {**keyed["claude"], "url": f"{url}/claude", "model": "claude-haiku-4-5"},
     }
+    # Longer than any answer takes, and no longer than it may take to notice that a provider is silent.
+    timeout = {"connect": "2s", "total": "8s"}
+    return {name: {**connection, "timeout": timeout} for name, connection in connections.items()}
 
 
 @dataclass(eq=False)

@@ -105,7 +105,7 @@ def reckon(evidence: Evidence) -> Ledger:
     unlisted += [name for name in evidence.calls if name not in ids]
 
     findings = [
-        *_found("lost: acknowledged, and no final record", lost),
+        *_found("lost: acknowledged, and no final record", [_whereabouts(name, evidence) for name in lost]),
         *_found("doubled: two records of one job", doubled),
         *_found("changed after it was final", changed),
         *_found("announced as final more than once", announced_twice),
@@ -114,7 +114,7 @@ def reckon(evidence: Evidence) -> Ledger:
         *_found("thought lost, and no fault had struck its worker", _lost_without_cause(evidence)),
         *_found("ended as it should not", _wrong_ends(evidence, records)),
         *_found("batch that tells other counts than its jobs have", _wrong_batches(evidence, records)),
-        *_found("left over in the counts of what waits and runs", [""] * evidence.left_over),
+        *_found("left over in the counts of what waits and runs", _left_over(evidence)),
         *_found("processes", evidence.complaints),
         *_found("tracebacks in workers' logs", evidence.tracebacks),
     ]
@@ -229,6 +229,16 @@ def _is_there(
     if id_ is not None:
         return id_ in records and _name(records[id_]) == name
     return any(found in records for found in ids.get(name, ()))
+
+
+def _whereabouts(name: str, evidence: Evidence) -> str:
+    """What is known of a job that has no final record."""
+    found = [f"{id_}: {state}" for id_, (state, other) in evidence.unfinished.items() if other == name]
+    return f"{name} ({', '.join(found) or 'not in the server'})"
+
+
+def _left_over(evidence: Evidence) -> list[str]:
+    return [f"{evidence.left_over} jobs"] if evidence.left_over else []
 
 
 def _listed_twice(evidence: Evidence) -> list[str]:
