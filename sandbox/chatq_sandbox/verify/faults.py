@@ -191,12 +191,13 @@ FAULTS: dict[str, Fault] = {
         "led",
         _leader_killed,
     ),
+    # Its bar counts from when the new ones are there.
     "every worker killed": Fault(
         "SIGKILL of all at once, and new ones",
         "worker",
         (_START_S, _START_S),
         _DEAD_WORKER_S,
-        "given back",
+        "settling",
         _every_worker_killed,
     ),
     "worker suspended": Fault(
