@@ -320,7 +320,7 @@ def test_whoever_has_not_endless_patience_is_told_at_once_that_the_server_refuse
                 client.config_set(name, refuse)
             await server.run(LEDGER.enqueue([enqueue(1)], backlog_jobs=10, backlog_bytes=1 << 20))
 
-    with pytest.raises(ServerError):
+    with pytest.raises(ServerFull):
         asyncio.run(ask())
 
 

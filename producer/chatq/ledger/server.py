@@ -129,6 +129,11 @@ def translate(error: RedisError, url: str) -> ServerError:
         return ServerFull(
             f"Redis at {where} is a read-only replica.", remedy="Point redis.url at the primary server."
         )
+    if "NOREPLICAS " in text:
+        return ServerFull(
+            f"Redis at {where} has fewer replicas than it needs and refuses to store more.",
+            remedy="Start its replicas, or lower its min-replicas-to-write; what is stored is safe.",
+        )
     if "MISCONF " in text:
         return ServerFull(
             f"Redis at {where} cannot write to its disk and refuses to store more.",
