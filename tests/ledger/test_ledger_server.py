@@ -16,7 +16,7 @@ import redis
 from chatq.contract.errors import ServerError, ServerFull, ServerRefused, ServerUnreachable, ServerUnsuitable
 from chatq.contract.job import Job
 from chatq.ledger.ledger import Enqueued, Entry, Ledger
-from chatq.ledger.server import AsyncServer, Server, shown
+from chatq.ledger.server import AsyncServer, Server, _is_refusal, shown
 from servers import RealServer
 
 LEDGER = Ledger("t")
@@ -305,6 +305,28 @@ def test_a_call_with_endless_patience_waits_until_a_server_that_refuses_takes_it
 
     with contextlib.closing(process.client()) as client:
         assert [call.jobs for call in asyncio.run(ask(client))] == [[("new", "j1")]]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "NOREPLICAS Not enough good replicas to write. script: 1f, on @user_script:3.",
+        "ERR Error running script (call to f_1f): @user_script: 3: -NOREPLICAS Not enough good replicas",
+        "Error running script (call to f_1f): @user_script: 3: -OOM command not allowed when used memory",
+        "Error running script (call to f_1f): @user_script: 3: -READONLY You can't write against a read",
+        "MISCONF Errors writing to the AOF file: No space left on device",
+        "UNBLOCKED force unblock from blocking operation, instance state changed (master -> replica?)",
+    ],
+)
+def test_a_refusal_is_known_by_its_code_also_within_what_redis_6_2_tells_of_a_script(text: str) -> None:
+    assert _is_refusal(redis.ResponseError(text))
+
+
+@pytest.mark.parametrize(
+    "text", ["WRONGTYPE Operation against a key holding the wrong kind of value", "unknown command 'ROOM'"]
+)
+def test_a_fault_of_ours_is_no_refusal_and_is_not_waited_out(text: str) -> None:
+    assert not _is_refusal(redis.ResponseError(text))
 
 
 @pytest.mark.parametrize("refusal", REFUSALS)
