@@ -208,13 +208,13 @@ class Installation:
 
     def workers_ready(self) -> bool:
         """Whether all are registered."""
-        self._see_registered()
-        return all(worker.ready for worker in self._workers)
-
-    def _see_registered(self) -> None:
+        starting = [worker for worker in self._workers if not worker.ready]
+        if not starting:
+            return True
         names = self._ask("ZRANGE", KEYS.workers, "0", "-1") or []
-        for worker in self._workers:
-            worker.ready = worker.ready or any(_is(worker, name) for name in names)
+        for worker in starting:
+            worker.ready = any(_is(worker, name) for name in names)
+        return all(worker.ready for worker in starting)
 
     def kill_worker(self, worker: Worker) -> None:
         """SIGKILL."""
@@ -245,7 +245,7 @@ class Installation:
 
     def look(self) -> None:
         """Note who has ended though nobody wanted it, and start another in its place."""
-        self._see_registered()
+        self.workers_ready()
         for worker in [worker for worker in self._workers if worker.process.poll() is not None]:
             self._workers.remove(worker)
             code = worker.process.returncode
