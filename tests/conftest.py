@@ -25,7 +25,7 @@ settings.register_profile(
 )
 settings.load_profile("chatq")
 
-_WAITS = {"deploy", "embedded", "flower", "integration", "readme", "sources", "worker"}
+_WAITS = {"deploy", "embedded", "flower", "integration", "readme", "sources", "verify", "worker"}
 """Folders of tests that start processes and wait for them."""
 
 

@@ -52,6 +52,7 @@ class Children:
         environ: Mapping[str, str] | None = None,
         stdin: int = subprocess.DEVNULL,
         stdout: int | None = None,
+        stderr: int | None = None,
     ) -> subprocess.Popen[bytes]:
         """Start `python -m module arguments...`. It ends by itself when this process dies (`follow_parent`)."""
         with self._holding_signals():
@@ -59,6 +60,7 @@ class Children:
                 [sys.executable, "-m", module, *arguments],
                 stdin=stdin,
                 stdout=stdout,
+                stderr=stderr,
                 env={**os.environ, **(environ or {}), PARENT_VARIABLE: str(os.getpid())},
                 start_new_session=True,
             )

@@ -2,29 +2,24 @@
 
 An embedded server, a worker and the provider simulator, each a process of its own, in a throw-away folder; two
 connections in two dialects; a provider that says 429 and 500 on the way. The records are then held against the
-simulator's own count of calls. The only file of the sandbox that uses chatq, and only as a caller does.
+simulator's own count of calls. It uses chatq, and only as a caller does.
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
-import shutil
-import subprocess
 import sys
-import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any, Final
 
 from chatq import Batch, ChatQueue, ChatQueueError, JobRecord
 from chatq.cli.own_command import own_command
 from chatq.cli.table import print_table
-from chatq.embedded import ServerInUse, stop
 from chatq.processes import Children
 from chatq_sandbox.process import SimulatorError, SimulatorProcess
+from chatq_sandbox.throwaway import throwaway_folder
 
 _KEY_VARIABLE: Final = "SIMULATED_OPENAI_KEY"
 _KEY: Final = "sim-openai-key"
@@ -67,9 +62,6 @@ _PROMPTS: Final = (
     ("local-model", "Describe the sea in four words."),
 )
 _TIMEOUT_S: Final = 50.0
-_LEAVE_S: Final = 15.0
-"""Time for a worker to leave that nobody waits for any more."""
-_KEEP: Final = "--keep"
 
 
 def main() -> int:
@@ -87,7 +79,7 @@ def main() -> int:
 
 def _run(children: Children) -> int:
     with contextlib.ExitStack() as cleanup:
-        folder = cleanup.enter_context(_folder())
+        folder = cleanup.enter_context(throwaway_folder("chatq-demo-", _DATA)).path
         config = folder / "config.yaml"
         config.write_text(_CONFIG, "utf-8")
         _say("starting: provider simulator, embedded server, one worker ...")
@@ -105,36 +97,6 @@ def _run(children: Children) -> int:
             },
         )
         return _run_jobs(queue, simulator, children)
-
-
-@contextlib.contextmanager
-def _folder() -> Iterator[Path]:
-    """A throw-away folder; it goes, and the embedded server in it, however this process ends: also by SIGKILL."""
-    folder = Path(tempfile.mkdtemp(prefix="chatq-demo-"))
-    keeper = subprocess.Popen(
-        [sys.executable, "-m", "chatq_sandbox.demo", _KEEP, str(folder)],
-        stdin=subprocess.PIPE,
-        start_new_session=True,  # Ctrl-C is not for it
-    )
-    try:
-        yield folder
-    finally:
-        keeper.communicate()
-
-
-def _keep(folder: Path) -> int:
-    """Wait until the demo is gone, which closes our standard input; then clean up after it."""
-    sys.stdin.buffer.read()
-    deadline = time.monotonic() + _LEAVE_S
-    while True:
-        try:
-            # Not by force as long as a worker lives: it would start the server again.
-            stop(folder / _DATA, force=time.monotonic() > deadline)
-            break
-        except ServerInUse:
-            pass
-    shutil.rmtree(folder, ignore_errors=True)
-    return 0
 
 
 def _run_jobs(queue: ChatQueue, simulator: SimulatorProcess, children: Children) -> int:
@@ -235,4 +197,4 @@ def _say(text: str) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(_keep(Path(sys.argv[2])) if sys.argv[1:2] == [_KEEP] else main())
+    sys.exit(main())

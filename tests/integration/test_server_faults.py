@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import shutil
 import signal
+import time
 from collections.abc import Iterator, Sequence
 
 import pytest
@@ -14,6 +15,9 @@ from installation import LOST_CONNECTION, Installation, until
 from worker_process import WorkerProcess
 
 from chatq import JobRecord
+
+REFUSED_S = 1.0
+"""So long the server refuses what the workers send of the answers that they have."""
 
 
 @pytest.fixture(scope="module")
@@ -84,6 +88,33 @@ def test_dropping_every_connection_under_load_loses_nothing_and_repeats_nothing(
         pair.redis.client_kill_filter(_type="normal", skipme=True)
         pair.redis.client_kill_filter(_type="pubsub", skipme=True)
     each_was_called_once(pair, pair.follow(batch.id), "dropped", 250)
+
+
+@pytest.mark.parametrize(
+    ("refuse", "accept"),
+    [
+        (("CONFIG", "SET", "maxmemory", "1"), ("CONFIG", "SET", "maxmemory", "0")),
+        (("CONFIG", "SET", "min-replicas-to-write", "2"), ("CONFIG", "SET", "min-replicas-to-write", "0")),
+        (("REPLICAOF", "127.0.0.1", "9"), ("REPLICAOF", "NO", "ONE")),
+    ],
+    ids=["out of memory", "without its replicas", "read-only"],
+)
+def test_answers_that_come_while_the_server_refuses_writes_are_kept_until_it_takes_them(
+    pair: Installation, refuse: Sequence[str], accept: Sequence[str]
+) -> None:
+    """100 calls run and 60 jobs wait; the calls are answered while the server refuses. No worker ends."""
+    name = refuse[-1].replace(".", "-")
+    pair.hold_answers()
+    batch = pair.queue.enqueue_batch([f"job:refused-{name}-{n}" for n in range(160)], "sim")
+    pair.await_in_flight(100)
+    answered = pair.simulator.counts()["total"]["answered"]
+    pair.redis.execute_command(*refuse)
+    pair.release_answers()
+    assert pair.simulator.wait(answered=answered + 100)
+    time.sleep(REFUSED_S)
+    pair.redis.execute_command(*accept)
+    each_was_called_once(pair, pair.follow(batch.id), f"refused-{name}", 160)
+    assert all(worker_process.runs for worker_process in pair.workers)
 
 
 @pytest.fixture

@@ -127,3 +127,24 @@ def test_an_idle_worker_leaves_nothing_of_itself_behind(install: Install) -> Non
     assert worker.wait() == 0
     assert [key for key in installation.every_key() if name in key] == []
     assert installation.queue.overview()["workers"] == 0
+
+
+def test_a_worker_that_stops_while_the_server_refuses_writes_leaves_its_jobs_to_others(
+    install: Install,
+) -> None:
+    """Not without trying: for the time that it has to hand jobs back. Nothing of it is a fault in its log."""
+    installation = install(worker={"slots": 50, "lease": "2s", "grace": "0s"})
+    stopping = installation.start_worker()
+    installation.hold_answers()
+    batch = installation.queue.enqueue_batch([f"job:{n}" for n in range(10)], "sim")
+    installation.await_in_flight(10)
+    installation.redis.config_set("min-replicas-to-write", 1)
+    stopping.ask_to_end()
+    assert stopping.wait() == 0
+    assert sum("left to whoever finds our lease run out" in line for line in stopping.messages()) == 10
+    installation.redis.config_set("min-replicas-to-write", 0)
+    installation.release_answers()
+    installation.start_worker()
+    records = installation.follow(batch.id)
+    assert [record.state for record in records] == ["succeeded"] * 10
+    assert {record.attempts[0].error_code for record in records} == {"worker_lost"}

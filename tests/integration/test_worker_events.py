@@ -8,7 +8,7 @@ from collections import defaultdict
 from typing import Any
 
 from celery.events import EventReceiver
-from installation import OPENAI_KEY, WAIT_S, Installation
+from installation import OPENAI_KEY, WAIT_S, Installation, until
 
 from chatq.embedded import as_broker_url
 from chatq_worker.app import make_app
@@ -82,3 +82,20 @@ def test_events_of_jobs_come_in_order_and_hold_nothing_secret(installation: Inst
     assert good in everything
     for secret in (CANARY, OPENAI_KEY, answer.text, *tokens):
         assert secret not in everything
+
+
+def test_a_job_that_expired_while_its_call_failed_is_shown_as_failed_with_the_reason(
+    installation: Installation,
+) -> None:
+    """Celery took it for a fault of the worker's, and logged a traceback."""
+    installation.hold_answers()
+    with Listener(installation.url) as listener:
+        prompt = "job:events-expired [sim: server_error 500 first 1]"
+        job = installation.queue.enqueue("sim", prompt, expires_in="1.5s")
+        installation.await_in_flight(1)
+        expired_ms = job.created_at.timestamp() * 1000 + 1500
+        until(lambda: installation.now_ms() > expired_ms, "the job to expire")
+        installation.release_answers()
+        event = listener.until("task-failed", job.id)
+    assert event["exception"] == "expired: server_error: The provider answered 500."
+    assert installation.queue.get(job.id).state == "expired"

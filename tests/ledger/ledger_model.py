@@ -565,8 +565,11 @@ class Model(Places):
         if leader != worker and leader in self.leases and until > self.now:
             return False, set()
         self.leader = (worker, self.now + leader_ms)
-        if self.run_id not in {None, run_id}:
-            self.leases = {name: max(end, self.now + grace_ms) for name, end in self.leases.items()}
+        restarted = self.run_id not in {None, run_id}
+        if restarted or (until and self.now - until > leader_ms):
+            spared = self.now + (grace_ms if restarted else leader_ms)
+            self.leases = {name: max(end, spared) for name, end in self.leases.items()}
+        if restarted:
             for job in self.at("claim"):
                 job.due = job.due if job.due > self.now else self.now + CLAIM_MS
         self.run_id = run_id

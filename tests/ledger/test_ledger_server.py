@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 import socket
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 
 import pytest
+import redis
 
 from chatq.contract.errors import ServerError, ServerFull, ServerRefused, ServerUnreachable, ServerUnsuitable
 from chatq.contract.job import Job
 from chatq.ledger.ledger import Enqueued, Entry, Ledger
-from chatq.ledger.server import AsyncServer, Server, shown
+from chatq.ledger.server import AsyncServer, Server, _is_refusal, shown
 from servers import RealServer
 
 LEDGER = Ledger("t")
@@ -275,6 +277,73 @@ def test_the_patience_of_a_blocking_call_ends(make_server: MakeServer) -> None:
         process.kill()
         with pytest.raises(ServerUnreachable):
             server.run(READ)
+
+
+REFUSALS = {
+    "out of memory": ("maxmemory", "1", "0"),
+    "without its replicas": ("min-replicas-to-write", "1", "0"),
+}
+"""A setting with which a server refuses writes, and with which it takes them again."""
+
+
+@pytest.mark.parametrize("refusal", REFUSALS)
+def test_a_call_with_endless_patience_waits_until_a_server_that_refuses_takes_it(
+    make_server: MakeServer, refusal: str
+) -> None:
+    process = make_server()
+    name, refuse, accept = REFUSALS[refusal]
+
+    async def ask(client: redis.Redis) -> list[Enqueued]:
+        async with opened(process.url) as server:
+            client.config_set(name, refuse)
+            call = LEDGER.enqueue([enqueue(1)], backlog_jobs=10, backlog_bytes=1 << 20)
+            asked = asyncio.ensure_future(server.run(call, patience_s=math.inf))
+            await asyncio.sleep(0.1)
+            assert not asked.done()
+            client.config_set(name, accept)
+            return [await asked]
+
+    with contextlib.closing(process.client()) as client:
+        assert [call.jobs for call in asyncio.run(ask(client))] == [[("new", "j1")]]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "NOREPLICAS Not enough good replicas to write. script: 1f, on @user_script:3.",
+        "ERR Error running script (call to f_1f): @user_script: 3: -NOREPLICAS Not enough good replicas",
+        "Error running script (call to f_1f): @user_script: 3: -OOM command not allowed when used memory",
+        "Error running script (call to f_1f): @user_script: 3: -READONLY You can't write against a read",
+        "MISCONF Errors writing to the AOF file: No space left on device",
+        "UNBLOCKED force unblock from blocking operation, instance state changed (master -> replica?)",
+    ],
+)
+def test_a_refusal_is_known_by_its_code_also_within_what_redis_6_2_tells_of_a_script(text: str) -> None:
+    assert _is_refusal(redis.ResponseError(text))
+
+
+@pytest.mark.parametrize(
+    "text", ["WRONGTYPE Operation against a key holding the wrong kind of value", "unknown command 'ROOM'"]
+)
+def test_a_fault_of_ours_is_no_refusal_and_is_not_waited_out(text: str) -> None:
+    assert not _is_refusal(redis.ResponseError(text))
+
+
+@pytest.mark.parametrize("refusal", REFUSALS)
+def test_whoever_has_not_endless_patience_is_told_at_once_that_the_server_refuses(
+    make_server: MakeServer, refusal: str
+) -> None:
+    process = make_server()
+    name, refuse, _ = REFUSALS[refusal]
+
+    async def ask() -> None:
+        async with opened(process.url, patience_s=3600) as server:
+            with contextlib.closing(process.client()) as client:
+                client.config_set(name, refuse)
+            await server.run(LEDGER.enqueue([enqueue(1)], backlog_jobs=10, backlog_bytes=1 << 20))
+
+    with pytest.raises(ServerFull):
+        asyncio.run(ask())
 
 
 def test_who_gives_up_waits_no_longer(make_server: MakeServer) -> None:

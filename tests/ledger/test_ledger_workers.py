@@ -295,10 +295,48 @@ def test_a_worker_that_died_with_the_server_is_found_after_the_grace(ledger: Led
     ledger.start()
     ledger.tick("w2", run_id="before")
     ledger.pass_s(60)
-    ledger.tick("w2", run_id="after")
-    ledger.pass_s(30)
+    for _ in range(10):
+        assert ledger.tick("w2", run_id="after").dead_workers == []
+        ledger.pass_s(3)
     assert ledger.tick("w2", run_id="after").dead_workers == ["w1"]
     assert ledger.state(job_id) == "queued"
+
+
+def test_no_lease_is_judged_before_its_worker_could_renew_it_when_the_server_refused_to_write(
+    ledger: LedgerDriver,
+) -> None:
+    """For a minute: no clock could tick and no worker renew, and the answer of the call waits in its worker."""
+    ledger.add()
+    ledger.worker()
+    [job] = ledger.start()
+    ledger.tick("w2")
+    ledger.pass_s(60)
+    assert ledger.tick("w2").dead_workers == []
+    ledger.pass_s(2)
+    assert ledger.renew() == ("renewed", [])
+    assert ledger.settle(job).state == "succeeded"
+
+
+def test_a_worker_that_died_while_nobody_kept_time_is_found_soon_after(ledger: LedgerDriver) -> None:
+    """All workers were gone; w2 is the first that comes back."""
+    job_id = ledger.add()
+    ledger.worker()
+    ledger.start()
+    ledger.tick("w1")
+    ledger.pass_s(60)
+    ledger.worker("w2")
+    assert ledger.tick("w2").dead_workers == []
+    ledger.pass_s(3)
+    assert ledger.tick("w2").dead_workers == ["w1"]
+    assert ledger.state(job_id) == "queued"
+
+
+def test_that_a_leader_died_is_no_grace_for_it(ledger: LedgerDriver) -> None:
+    ledger.worker("w2")
+    ledger.run(ledger.ledger.renew("w1", lease_s=2, slots=1, facts={}, registered=False))
+    ledger.tick("w1")
+    ledger.pass_s(4)
+    assert ledger.tick("w2").dead_workers == ["w1"]
 
 
 def test_messages_get_their_time_again_after_a_restart(ledger: LedgerDriver) -> None:

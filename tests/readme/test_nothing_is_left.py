@@ -1,4 +1,7 @@
-"""`chatq up` and `chatq demo` leave no process behind, however they end."""
+"""`chatq up`, `chatq demo` and `chatq verify` leave no process behind, however they end.
+
+`CHATQ_TEST_EXAMPLES=1` adds the costliest.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,10 @@ import shutil
 import signal
 import socket
 import subprocess
+import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from pages import ROOT
@@ -23,9 +29,29 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
+def tmpdir() -> Path:
+    """This test's TMPDIR."""
+    return Path(os.environ["TMPDIR"])
+
+
 def demo_folders() -> set[Path]:
-    """The throw-away folders of demos in this test's TMPDIR."""
-    return set(Path(os.environ["TMPDIR"]).glob("chatq-demo-*"))
+    """The throw-away folders of demos in it."""
+    return set(tmpdir().glob("chatq-demo-*"))
+
+
+def is_suspended(pid: int) -> bool:
+    """Whether a process was sent SIGSTOP."""
+    state = subprocess.run(["ps", "-o", "stat=", "-p", str(pid)], capture_output=True, text=True, check=False)
+    return state.stdout.startswith("T")
+
+
+def until(condition: Callable[[], Any]) -> Any:
+    """Look until it is true; its value."""
+    deadline = time.monotonic() + WAIT_S
+    while not (value := condition()):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    return value
 
 
 @pytest.fixture(autouse=True)
@@ -59,6 +85,39 @@ def test_a_killed_demo_is_cleaned_up_after(folder: Path) -> None:
         demo.wait(WAIT_S)
         assert left_of(started, within_s=GONE_S) == {}
     assert demo_folders() == set()
+
+
+def test_ctrl_c_in_the_middle_of_a_verification_leaves_nothing_not_even_what_is_suspended(
+    folder: Path,
+) -> None:
+    verify = [CHATQ, "verify", "--jobs", "20", "--workers", "1", "--fault", "worker suspended"]
+    with running(verify, folder, until_said="") as process:
+        (data,) = until(
+            lambda: [place.parent for place in tmpdir().glob("chatq-verify-*/producer-0.acknowledged")]
+        )
+        started = started_by(process.pid, data)
+        assert len(started) >= 6  # verify, keeper, simulator, server, worker, producer
+        (worker,) = (pid for pid, command in started.items() if "chatq_worker worker" in command)
+        until(lambda: is_suspended(worker))
+        assert press_ctrl_c(process) == 130
+        assert left_of(started) == {}
+    assert list(tmpdir().glob("chatq-verify-*")) == []
+
+
+@pytest.mark.skipif("CHATQ_TEST_EXAMPLES" not in os.environ, reason="set CHATQ_TEST_EXAMPLES=1")
+def test_a_killed_verification_is_cleaned_up_after_and_what_is_suspended_goes_on_to_end(folder: Path) -> None:
+    verify = [CHATQ, "verify", "--jobs", "20", "--workers", "1", "--fault", "worker suspended"]
+    with running(verify, folder, until_said="") as process:
+        (data,) = until(
+            lambda: [place.parent for place in tmpdir().glob("chatq-verify-*/producer-0.acknowledged")]
+        )
+        started = started_by(process.pid, data)
+        (worker,) = (pid for pid, command in started.items() if "chatq_worker worker" in command)
+        until(lambda: is_suspended(worker))
+        process.kill()
+        process.wait(WAIT_S)
+        assert left_of(started, within_s=GONE_S) == {}
+    assert list(tmpdir().glob("chatq-verify-*")) == []
 
 
 def test_the_children_of_a_killed_up_end_by_themselves_and_down_ends_the_server(folder: Path) -> None:

@@ -48,6 +48,8 @@ def make_app(*, prefix: str, broker_url: str, worker: str | None = None) -> Cele
         task_create_missing_queues=True,
         broker_connection_retry_on_startup=True,
         broker_connection_max_retries=None,
+        # Redis may refuse what a consumer does: out of memory, a replica for a moment. Without this the worker ends.
+        broker_channel_error_retry=True,
         broker_transport_options=transport_options,
         control_exchange=f"{prefix}.control",
         event_exchange=f"{prefix}.events",

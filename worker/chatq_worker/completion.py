@@ -20,7 +20,7 @@ import orjson
 
 from chatq.contract.addresses import SIMULATOR
 from chatq.contract.connection import Connection
-from chatq.contract.errors import ServerError
+from chatq.contract.errors import ServerError, ServerFull, ServerRefused, ServerUnreachable
 from chatq.contract.job import unknown_fields
 from chatq.contract.settings import Settings
 from chatq.contract.states import State
@@ -117,8 +117,17 @@ class Completer:
         """Run one job to the end of this attempt.
 
         `was_cancelled_by_caller()`: asked when the coroutine is cancelled; True settles the job as cancelled, False
-        hands it back in line (the worker stops). Does not raise for anything that a job or a provider can do.
+        hands it back in line (the worker stops). Does not raise for anything that a job, a provider or an absent server
+        can do.
         """
+        try:
+            return await self._complete(job_id, token, was_cancelled_by_caller)
+        except (ServerFull, ServerRefused, ServerUnreachable) as error:
+            # Waited for until this worker stopped, which waits no longer.
+            logger.warning("job %s: left to whoever finds our lease run out: %s", job_id, error.message)
+            return Outcome(DROPPED)
+
+    async def _complete(self, job_id: str, token: str, was_cancelled_by_caller: Any) -> Outcome:
         begun, stopped = await _to_the_end(self._begin(job_id, token))
         if begun is None:
             return Outcome(DROPPED)
@@ -395,15 +404,19 @@ def _remedy(failure: CallFailed, attempt: _Attempt) -> str:
 
 
 async def _to_the_end(work: Coroutine[Any, Any, T]) -> tuple[T, bool]:
-    """Await `work` even when this coroutine is cancelled meanwhile; says whether it was.
+    """Await `work` even when this coroutine is cancelled meanwhile, however often; says whether it was.
 
     A call of the ledger whose reply nobody awaits would leave a job that nobody knows of.
     """
     task = asyncio.ensure_future(work)
-    try:
-        return await asyncio.shield(task), False
-    except asyncio.CancelledError:
-        return await task, True
+    cancelled = False
+    while True:
+        try:
+            return await asyncio.shield(task), cancelled
+        except asyncio.CancelledError:
+            if task.cancelled():
+                raise
+            cancelled = True
 
 
 def _present(data: Mapping[str, Any]) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
+from time import sleep
 from typing import Any, Final
 
 from celery.worker.consumer import Consumer
@@ -25,3 +26,19 @@ class PromptConsumer(Consumer):  # type: ignore[misc]  # celery has no types
             interval_max=_LONGEST_PAUSE_S,
         )
         return super().ensure_connected(conn)
+
+    def on_connection_error_after_connected(self, exc: Exception) -> None:
+        """The connection is lost, or the broker refuses what a consumer needs (`broker_channel_error_retry`)."""
+        super().on_connection_error_after_connected(exc)
+        self._rest_if_refused(exc)
+
+    def on_connection_error_before_connected(self, exc: Exception) -> None:
+        """The same, while the consumer is still setting up."""
+        super().on_connection_error_before_connected(exc)
+        self._rest_if_refused(exc)
+
+    def _rest_if_refused(self, exc: Exception) -> None:
+        # A broker that is there, and takes no writes for want of memory or because it is a replica just now, would be
+        # asked again at once: connecting is no trouble.
+        if isinstance(exc, self.channel_errors):
+            sleep(_FIRST_PAUSE_S)

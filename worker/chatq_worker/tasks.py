@@ -68,11 +68,20 @@ class Complete(CoroutineTask):
                 raise JobFailed(outcome.reason)
             case State.QUEUED | State.RETRYING:
                 raise Retry(outcome.reason, exc=JobWaits(outcome.reason))
-            case State.CANCELLED | State.EXPIRED:
+            case State.CANCELLED if _was_told_to_stop():
                 raise asyncio.CancelledError
+            case State.CANCELLED | State.EXPIRED:
+                # It came back, after a failed call perhaps, and was not wanted any more.
+                raise JobFailed(f"{outcome.state}: {outcome.reason}")
             case _:
                 assert outcome.state == DROPPED  # noqa: S101 - for the reader; there is no other
                 raise Ignore
+
+
+def _was_told_to_stop() -> bool:
+    """Whether this coroutine was cancelled: Celery takes it for revoked only then."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
 
 
 class Ask(CoroutineTask):

@@ -132,6 +132,26 @@ def _parser() -> argparse.ArgumentParser:
     connections.add_argument("--timeout", type=_seconds, default=60.0, metavar="S", help="default: 60 s")
     connections.add_argument("--message", metavar="TEXT", help="with pause: why, for whoever asks")
 
+    verify = command(
+        "verify", "become", "run the fault ledger: thousands of jobs while everything fails, and the count"
+    )
+    verify.add_argument(
+        "--seed", type=int, default=1, metavar="N", help="of the jobs and faults (default: 1)"
+    )
+    verify.add_argument(
+        "--jobs", type=_count, default=5000, metavar="N", help="default: 5000, in some three minutes"
+    )
+    verify.add_argument(
+        "--workers", type=_count, default=3, metavar="N", help="worker processes (default: 3)"
+    )
+    verify.add_argument(
+        "--fault",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="only these faults; see docs/reliability.md",
+    )
+    verify.add_argument("--keep", action="store_true", help="keep the folder also when nothing was wrong")
     command("status", "status", "workers, connections, backlog at a glance")
     command("doctor", "doctor", "what is wrong with this installation, and the remedy")
     return parser

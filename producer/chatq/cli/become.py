@@ -1,4 +1,4 @@
-"""`chatq demo`, `worker`, `flower`, `render`: commands that become another package's process.
+"""`chatq demo`, `verify`, `worker`, `flower`, `render`: commands that become another package's process.
 
 The worker, Flower and the simulator are heavy: nothing of them, or of what they import, is imported here.
 """
@@ -14,6 +14,14 @@ from typing import NoReturn
 def demo(arguments: argparse.Namespace) -> NoReturn:
     """Hand over to the sandbox's demo."""
     _become("chatq_sandbox.demo", [])
+
+
+def verify(arguments: argparse.Namespace) -> NoReturn:
+    """Hand over to the sandbox: faults are no caller's business."""
+    options = [f"--{name}={getattr(arguments, name)}" for name in ("seed", "jobs", "workers")]
+    options += [f"--fault={name}" for name in arguments.fault]
+    options += [f"--{name}" for name in ("json", "keep") if getattr(arguments, name)]
+    _become("chatq_sandbox.verify", options)
 
 
 def worker(arguments: argparse.Namespace) -> NoReturn:

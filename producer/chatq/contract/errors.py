@@ -171,7 +171,7 @@ class ServerUnsuitable(ServerError):
 
 
 class ServerFull(ServerError):
-    """Redis refuses writes: out of memory, its disk is full, or it is a read-only replica."""
+    """Redis refuses writes: out of memory, its disk is full, it is a read-only replica, or has too few of its own."""
 
     code = "server_full"
     retryable = True

@@ -7,9 +7,11 @@ make a call again while its reply may come later: every ledger call bears that (
 from __future__ import annotations
 
 import asyncio
+import math
+import re
 import time
 from collections.abc import Callable, Sequence
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 from urllib.parse import urlsplit
 
 import redis
@@ -19,6 +21,7 @@ from redis.exceptions import (
     AuthenticationError,
     AuthorizationError,
     BusyLoadingError,
+    MasterDownError,
     NoPermissionError,
     NoScriptError,
     OutOfMemoryError,
@@ -126,6 +129,11 @@ def translate(error: RedisError, url: str) -> ServerError:
         return ServerFull(
             f"Redis at {where} is a read-only replica.", remedy="Point redis.url at the primary server."
         )
+    if "NOREPLICAS " in text:
+        return ServerFull(
+            f"Redis at {where} has fewer replicas than it needs and refuses to store more.",
+            remedy="Start its replicas, or lower its min-replicas-to-write; what is stored is safe.",
+        )
     if "MISCONF " in text:
         return ServerFull(
             f"Redis at {where} cannot write to its disk and refuses to store more.",
@@ -147,6 +155,29 @@ def _check(info: dict[str, Any], url: str) -> None:
             f"The server at {shown(url)} is a Redis Cluster, which cannot be Celery's broker.",
             remedy="Use a single server or Sentinel; one server carries some 20,000 calls a second.",
         )
+
+
+_REFUSALS: Final = re.compile(
+    r"(?:^|\W)(?:OOM|READONLY|MISCONF|NOREPLICAS|MASTERDOWN|UNBLOCKED|BUSY|NOPERM|NOAUTH) "
+)
+"""Errors of a server that is there and does not do what is asked, until somebody acts or a failover is over. Within a
+longer text, where Redis 6.2 tells what stopped a script."""
+
+_REFUSING: Final = (
+    AuthenticationError,
+    AuthorizationError,
+    MasterDownError,
+    NoPermissionError,
+    OutOfMemoryError,
+    ReadOnlyError,
+)
+"""Those of which redis-py takes the code off, because it has a class for it."""
+
+
+def _is_refusal(error: RedisError) -> bool:
+    """Whether the server refuses to write, or to serve us, for now."""
+    reason = _reason(error)
+    return isinstance(reason, _REFUSING) or bool(_REFUSALS.search(str(reason)))
 
 
 def _is_passing(error: RedisError) -> bool:
@@ -261,7 +292,11 @@ class AsyncServer:
             return self._client
 
     async def run(self, call: Call[T], *, patience_s: float | None = None) -> T:
-        """Make a call. Raises a `ServerError` when it did not go through within `patience_s`."""
+        """Make a call. Raises a `ServerError` when it did not go through within `patience_s`.
+
+        With endless patience it also waits until a server that refuses takes it: out of memory, read-only, no
+        permission. Others are told at once, for they can do something about it.
+        """
         patience_s = self._patience_s if patience_s is None else patience_s
         first = self._client is None
         deadline = time.monotonic() + (0 if first else patience_s)
@@ -270,7 +305,8 @@ class AsyncServer:
             try:
                 return call.decode(await self._enter(call))
             except RedisError as error:
-                if not _is_passing(error) or self._given_up or time.monotonic() >= deadline:
+                passes = _is_passing(error) or (deadline == math.inf and _is_refusal(error))
+                if not passes or self._given_up or time.monotonic() >= deadline:
                     raise translate(error, self.url) from None
             await asyncio.sleep(_backoff_s(attempt))
             attempt += 1

@@ -37,17 +37,26 @@ end
 
 local workers = call('ZRANGE', WORKERS, 0, -1)
 
--- After a restart of the server no lease is judged before its worker could renew it.
-if call('GET', P .. ':server') ~= ARGV[4] then
-  if call('GET', P .. ':server') then
+-- No lease is judged before its worker could renew it: not after a restart of the server, and not when nobody kept time
+-- for so long that the next leader would have been silent too. Then the server hung, or refused to write, and the
+-- answers that came meanwhile wait in the workers.
+local function spare(ms)
+  for _, worker in ipairs(workers) do call('ZADD', WORKERS, 'XX', 'GT', int(now + ms), worker) end
+end
+
+local server = call('GET', P .. ':server')
+if server ~= ARGV[4] then
+  if server then
+    spare(tonumber(ARGV[5]))
     for _, worker in ipairs(workers) do
-      call('ZADD', WORKERS, 'XX', 'GT', int(now + tonumber(ARGV[5])), worker)
       for _, id in ipairs(call('ZRANGEBYSCORE', key('claims', worker), '-inf', int(now))) do
         call('ZADD', key('claims', worker), int(now + CLAIM_MS), id)
       end
     end
   end
   call('SET', P .. ':server', ARGV[4])
+elseif leader[2] and now - tonumber(leader[2]) > tonumber(ARGV[2]) then
+  spare(tonumber(ARGV[2]))
 end
 
 -- Workers whose lease ran out: no slots of theirs from now on. They leave WORKERS at once, so that a renewal that
