@@ -35,8 +35,16 @@ class Usage:
     """What a process has used so far."""
 
     cpu_s: float
-    memory_mb: int
-    peak_mb: int
+    memory_kb: int
+    peak_kb: int
+
+    @property
+    def memory_mb(self) -> int:
+        return self.memory_kb // 1024
+
+    @property
+    def peak_mb(self) -> int:
+        return self.peak_kb // 1024
 
     @classmethod
     def of(cls, process: int) -> Self:
@@ -45,8 +53,8 @@ class Usage:
         status = dict(line.split(":", 1) for line in proc.joinpath("status").read_text().splitlines())
         return cls(
             cpu_s=sum(map(int, ticks)) / os.sysconf("SC_CLK_TCK"),
-            memory_mb=int(status["VmRSS"].split()[0]) // 1024,
-            peak_mb=int(status["VmHWM"].split()[0]) // 1024,
+            memory_kb=int(status["VmRSS"].split()[0]),
+            peak_kb=int(status["VmHWM"].split()[0]),
         )
 
 
