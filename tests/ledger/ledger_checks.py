@@ -150,6 +150,7 @@ def _expected(model: Model) -> dict[str, Any]:
         "due": {job.id: float(job.due) for job in model.at("later", "claim")},
         "stop": {job.id for job in model.at("held") if job.cancel},
         "room": {worker: float(model.room(worker)) for worker in model.slots},
+        "closed": model.closed,
         "workers": {worker: float(end) for worker, end in model.leases.items()},
         "lanes": {name: facts for name, lane in model.lanes.items() if any(facts := _lane(model, vars(lane)))},
         "limits": {
@@ -199,6 +200,7 @@ def _found(model: Model, stored: Stored) -> dict[str, Any]:
         "due": _merged(family(stored, "claims")) | stored.get("later", {}),
         "stop": set().union(*family(stored, "stop").values()),
         "room": stored.get("room", {}),
+        "closed": {name: int(of["closed"]) for name, of in family(stored, "worker").items() if "closed" in of},
         "workers": stored.get("workers", {}),
         "lanes": {name: facts for name, lane in family(stored, "lane").items() if any(facts := _lane(model, lane))},
         "limits": {

@@ -15,6 +15,7 @@ from ledger_limits import Amounts, Bucket, amounts
 from ledger_places import (
     BEYOND_SLOTS,
     CLAIM_MS,
+    CLOSED_MS,
     DAY_MS,
     RECHECK_MS,
     SUSPECTS_PER_WORKER,
@@ -118,7 +119,7 @@ class Model(Places):
             self._review(name)
             lane = self.lane(name)
         gone: list[tuple[str, str]] = []
-        reason, wait = "", RECHECK_MS
+        reason, wait, to_empty = "", RECHECK_MS, None
         limits, buckets, account = self.lane_limits(name), self.buckets(name), account_of(name)
         concurrency, day_limit = (
             self.rules.get(f"concurrency:{account}"),
@@ -126,7 +127,8 @@ class Model(Places):
         )
         while not reason:
             workers = sorted(self.slots, key=lambda worker: (self.room(worker), worker), reverse=True)
-            job, worker = self._next(lane, workers)
+            job, worker, to_empty = self._next(lane, workers, to_empty)
+            roomy = workers[0] if job is not None and suspicion(job.losses) else worker
             if job is None:
                 reason = "empty" if not lane.tags else "suspects" if workers else "no_worker"
             elif concurrency is not None and lane.inflight >= concurrency:
@@ -135,9 +137,9 @@ class Model(Places):
                 reason = "ramp"
             elif len(gone) >= most and gone and self.room(gone[-1][1]) > 0:
                 reason, wait = "more", 0
-            elif worker is None:
-                reason = "no_worker"
-            elif self.room(workers[0]) <= 0 and lane.inflight >= BEYOND_SLOTS:
+            elif worker is None or roomy is None:
+                reason = "slots" if workers else "no_worker"
+            elif self.room(roomy) <= 0 and lane.inflight >= BEYOND_SLOTS:
                 reason = "slots"
             else:
                 need = self._need(job, name)
@@ -157,6 +159,8 @@ class Model(Places):
             limits.keep(buckets, self.now)
         if gone and lane.window is not None:
             self._review(name)
+        if to_empty is not None:
+            self.closed[to_empty] = self.now + CLOSED_MS
         if reason == "empty":
             self._tidy(name)
             return reason, RECHECK_MS, gone
@@ -168,18 +172,33 @@ class Model(Places):
             self.hungry.pop(name, None)
         return reason, wait, gone
 
-    def _next(self, lane: ModelLane, workers: list[str]) -> tuple[ModelJob | None, str | None]:
-        """The job that goes next, and its worker. Workers come with most room first."""
+    def _next(
+        self, lane: ModelLane, workers: list[str], to_empty: str | None
+    ) -> tuple[ModelJob | None, str | None, str | None]:
+        """The job that goes next, its worker, and one that is to be emptied. Workers come with most room first."""
+
+        def takes_others(name: str) -> bool:
+            return name != to_empty and not self.is_closed(name)
+
         for flow in sorted(lane.tags, key=lambda flow: (lane.tags[flow], flow.encode())):
             job = self.line(flow)[0]
             weight = suspicion(job.losses)
             if not weight:
-                return job, next(iter(workers), None)
+                return job, next(filter(takes_others, workers), None), to_empty
+            if weight > SUSPECTS_PER_WORKER:
+                busy = {other.worker for other in self.at("claim", "held")}
+                worker = next((name for name in workers if name not in busy), None)
+                if worker is not None:
+                    return job, worker, to_empty
+                closed = next(filter(self.is_closed, workers), None)
+                to_empty = to_empty or closed or next(iter(workers), None)
+                continue
             for worker in workers:
                 has_slot = self.room(worker) > 0 or lane.inflight < BEYOND_SLOTS
-                if has_slot and self.suspects(worker) + weight <= SUSPECTS_PER_WORKER:
-                    return job, worker
-        return None, None
+                fits = self.suspects(worker) + weight <= SUSPECTS_PER_WORKER
+                if has_slot and fits and takes_others(worker):
+                    return job, worker, to_empty
+        return None, None, to_empty
 
     def _need(self, job: ModelJob, name: str) -> Amounts:
         server = self.diverted.get(job.flow, job.connection)
@@ -543,8 +562,9 @@ class Model(Places):
             self._give_back(job)
         held = [job for job in self.at("held") if job.worker == worker] if leave else []
         for job in sorted(held, key=lambda job: (job.begun, job.id)):
-            self._lose(job)
+            self._lose(job, apart=len(held) == 1)
         if leave:
+            self.closed.pop(worker, None)
             self.leases.pop(worker, None)
             self.messages.pop(worker, None)
             if self.leader is not None and self.leader[0] == worker:

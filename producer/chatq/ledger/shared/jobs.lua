@@ -56,9 +56,12 @@ end
 
 -- What a job weighs among the suspects of its worker, of whom it takes SUSPECTS_PER_WORKER. So each loss narrows the
 -- search: jobs that were innocent neighbours of what killed a worker end, and what kills them is found in the end, alone.
+-- Beside the last suspect may be another killer that was not suspected yet, so whoever died in company once more has a
+-- worker to itself.
 local function suspicion(losses)
   losses = tonumber(losses or '0')
-  return losses < SUSPECT and 0 or losses < ALONE and 1 or SUSPECTS_PER_WORKER
+  return losses < SUSPECT and 0 or losses < ALONE and 1 or losses < APART and SUSPECTS_PER_WORKER
+    or SUSPECTS_PER_WORKER + 1
 end
 
 local function suspect(worker, weight)
@@ -283,8 +286,8 @@ local function wait_again(job, state, due)
   if due and due > now then place_later(job, due) else place_in_line(job) end
 end
 
--- The worker of a begun job died or was stopped: the call may have been sent, and paid for.
-local function lose(job)
+-- The worker of a begun job died or was stopped: the call may have been sent, and paid for. `apart`: it held no other.
+local function lose(job, apart)
   local policy = call('HGET', RULES, 'on_worker_lost:' .. job.connection)
   local before = tonumber(job.losses or '0')
   local losses = before + 1
@@ -298,9 +301,9 @@ local function lose(job)
       .. ' longer than its lease; the call may have been charged.',
       'The connection says retry.on_worker_lost: fail. Enqueue the job again if paying twice is acceptable.'))
   end
-  if before >= ALONE then
+  if before >= ALONE and apart then
     return finish(job, 'failed', error_fragment('worker_lost', 'The workers that ran the job died ' .. int(losses)
-      .. ' times, the last of them while no other job ran there that had lost workers before.',
+      .. ' times, the last of them while no other job ran there.',
       'See the logs of the workers: the job is likely what kills them.'))
   end
   if losses == SUSPECT then
@@ -346,7 +349,10 @@ local function evacuate(worker, most, gone)
   local count = #ids
   if not gone or count == most then return count end
   ids = call('ZRANGE', key('held', worker), 0, most - count - 1)
-  for _, id in ipairs(ids) do lose(load(id)) end
+  -- Of the many that it held the last may come in a call of its own.
+  if #ids > 0 then call('HSETNX', key('worker', worker), 'left', call('ZCARD', key('held', worker))) end
+  local apart = call('HGET', key('worker', worker), 'left') == '1'
+  for _, id in ipairs(ids) do lose(load(id), apart) end
   count = count + #ids
   if count < most then
     call('ZREM', WORKERS, worker)

@@ -30,7 +30,9 @@ local BEGIN_RECHECK_MS = 5
 local WEIGHT_STEP = 1.3            -- one priority step
 local SUSPECT = 2                  -- losses from which on a job may be what kills its workers
 local ALONE = 3                    -- losses from which on no other such job runs beside it
+local APART = 4                    -- losses from which on no job at all runs beside it
 local SUSPECTS_PER_WORKER = 30
+local CLOSED_MS = 3000             -- a worker that is being emptied gets nothing for so long after it was asked to be
 local SWEPT_AT_ONCE = 100          -- waiting jobs of a batch that was cancelled or moved
 local ABANDONED_MS = 86400000      -- a batch that nothing came into for so long, and for its `keep`, is sealed
 
