@@ -2,14 +2,15 @@
 
     python bench/soak.py [--jobs 200000] [--keep 60]
 
-One worker, short prompts and answers, a simulator without latency. Most jobs are in batches, with custom_ids; in each
-batch some fail and some are broken off once and tried again; beside each batch single jobs with idempotency keys, tenants
-and models of their own, one that is refused for a limit, one that is cancelled, and a check of the connection. Final jobs
-are kept for `--keep` seconds (`results.keep`): what was done is purged all the while, and all of it at the end.
+One worker, short prompts and answers, a simulator without latency. Most jobs are in batches, with custom_ids; in
+each batch some fail and some are broken off once and tried again; beside each batch single jobs with idempotency keys,
+tenants and models of their own, one that is refused for a limit, one that is cancelled, and a check of the connection.
+Final jobs are kept for `--keep` seconds (`results.keep`): what was done is purged all the while, and all of it at the
+end.
 
 Prints JSON: the worker's resident memory after the warm-up and at the end, its growth by a line through the samples
-between, the server's memory for each job that it kept, and the keys and bytes that were left when all was purged. Exit
-code 1 when a bar is missed.
+between, the server's memory for each job that it kept, and the keys and bytes that were left when all was purged.
+Exit code 1 when a bar is missed.
 """
 
 from __future__ import annotations
