@@ -73,10 +73,13 @@ for _, worker in ipairs(workers) do
   local claims = key('claims', worker)
   for _, id in ipairs(due(claims)) do
     local job = load(id)
-    local patience = behind_until(worker, job)
+    local patience, silent = behind_until(worker, job)
     if patience then
       call('ZADD', claims, int(patience), id)
     else
+      -- It would find only jobs that it may not begin any more. A slow worker that has to get through them would be late
+      -- for the next as well, and for ever. (A broker that is another server keeps its queue.)
+      if silent then call('DEL', key('queue', worker)) end
       give_back(job)
       call('HINCRBY', TOTALS, 'lost_claims', 1)
     end

@@ -331,14 +331,16 @@ local function note_message(worker, token)
 end
 
 -- How long to wait on for a worker that is working through its queue and has not come to this claim's message:
--- messages come in the order of their tokens. nil: the message is lost, or the worker silent.
+-- messages come in the order of their tokens. nil: the message is lost, or, when the second value is true, the worker has
+-- come to none for so long.
 -- (Given to another, the job would leave its message behind in the queue, for which those behind it would wait too
 -- long in turn: once a worker was 3 s behind, nothing would ever begin again.)
 local function behind_until(worker, job)
   local w = call('HMGET', key('worker', worker), 'heard', 'fence')
-  if not w[1] or fence_of(job.token) <= tonumber(w[2]) then return nil end
-  local patience = tonumber(w[1]) + CLAIM_MS
-  return patience > now and patience or nil
+  if w[1] and fence_of(job.token) <= tonumber(w[2]) then return nil, false end
+  local patience = tonumber(w[1] or '0') + CLAIM_MS
+  if patience > now then return patience, false end
+  return nil, true
 end
 
 -- Puts up to `most` jobs of a worker back: its claims as they were and, when it is `gone` for good, what it held as
