@@ -25,7 +25,7 @@ from chatq.embedded import stop
 from chatq.embedded.program import find_program
 from chatq_sandbox.process import SimulatorProcess
 
-START_S = 30.0
+START_S = 120.0
 OPENAI_KEY = "sim-openai-key"
 SIM = {"source": "custom", "model": "local-model"}
 OPENAI = {"source": "openai", "model": "gpt-5-mini", "api_key": "env:BENCH_OPENAI_KEY"}
