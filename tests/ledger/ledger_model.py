@@ -13,10 +13,13 @@ from typing import Any
 
 from ledger_limits import Amounts, Bucket, amounts
 from ledger_places import (
+    BEGIN_RECHECK_MS,
     BEYOND_SLOTS,
     CLAIM_MS,
+    CLAIMS_PER_WORKER,
     CLOSED_MS,
     DAY_MS,
+    FIRST_CLAIMS,
     RECHECK_MS,
     SUSPECTS_PER_WORKER,
     ModelBatch,
@@ -120,6 +123,7 @@ class Model(Places):
             lane = self.lane(name)
         gone: list[tuple[str, str]] = []
         reason, wait, to_empty = "", RECHECK_MS, None
+        passed_over: list[bool] = []
         limits, buckets, account = self.lane_limits(name), self.buckets(name), account_of(name)
         concurrency, day_limit = (
             self.rules.get(f"concurrency:{account}"),
@@ -128,7 +132,6 @@ class Model(Places):
         while not reason:
             workers = sorted(self.slots, key=lambda worker: (self.room(worker), worker), reverse=True)
             job, worker, to_empty = self._next(lane, workers, to_empty)
-            roomy = workers[0] if job is not None and suspicion(job.losses) else worker
             if job is None:
                 reason = "empty" if not lane.tags else "suspects" if workers else "no_worker"
             elif concurrency is not None and lane.inflight >= concurrency:
@@ -137,11 +140,10 @@ class Model(Places):
                 reason = "ramp"
             elif len(gone) >= most and gone and self.room(gone[-1][1]) > 0:
                 reason, wait = "more", 0
-            elif worker is None or roomy is None:
-                reason = "slots" if workers else "no_worker"
-            elif self.room(roomy) <= 0 and lane.inflight >= BEYOND_SLOTS:
-                reason = "slots"
+            elif full := self._full(lane, workers, passed_over, to_empty, is_suspect=worker is not None):
+                reason, wait = full, BEGIN_RECHECK_MS if full == "claims" else RECHECK_MS
             else:
+                worker = worker or workers[len(passed_over)]
                 need = self._need(job, name)
                 wait, kind = self._wait_for(buckets, need, day_limit, name)
                 if wait > 0:
@@ -184,7 +186,7 @@ class Model(Places):
             job = self.line(flow)[0]
             weight = suspicion(job.losses)
             if not weight:
-                return job, next(filter(takes_others, workers), None), to_empty
+                return job, None, to_empty
             if weight > SUSPECTS_PER_WORKER:
                 busy = {other.worker for other in self.at("claim", "held")}
                 worker = next((name for name in workers if name not in busy), None)
@@ -199,6 +201,27 @@ class Model(Places):
                 if has_slot and fits and takes_others(worker):
                     return job, worker, to_empty
         return None, None, to_empty
+
+    def _full(
+        self,
+        lane: ModelLane,
+        workers: list[str],
+        passed_over: list[bool],
+        to_empty: str | None,
+        *,
+        is_suspect: bool,
+    ) -> str:
+        """Why no worker has room. `passed_over`: those that have most but are closed (true) or have not begun enough of
+        what they were given; more are added."""
+        while len(passed_over) < len(workers):
+            top = workers[len(passed_over)]
+            closed = not is_suspect and (top == to_empty or self.is_closed(top))
+            claims = sum(job.worker == top for job in self.at("claim"))
+            if not closed and claims < self.window.get(top, CLAIMS_PER_WORKER):
+                has_slot = self.room(top) > 0 or lane.inflight < BEYOND_SLOTS
+                return "" if has_slot else "slots" if all(passed_over) else "claims"
+            passed_over.append(closed)
+        return "claims" if not all(passed_over) else "slots" if workers else "no_worker"
 
     def _need(self, job: ModelJob, name: str) -> Amounts:
         server = self.diverted.get(job.flow, job.connection)
@@ -242,6 +265,10 @@ class Model(Places):
         if worker in self.leases:
             _, furthest = self.messages.get(worker, (0, 0))
             self.messages[worker] = (self.now, max(furthest, _fence(token)))
+            if worker in self.window:
+                self.window[worker] += 1
+                if self.window[worker] >= CLAIMS_PER_WORKER:
+                    del self.window[worker]
 
     def _behind_until(self, job: ModelJob) -> int | None:
         """Messages come in the order of their tokens: this one's turn has not come, and the worker goes on."""
@@ -565,6 +592,7 @@ class Model(Places):
             self._lose(job, apart=len(held) == 1)
         if leave:
             self.closed.pop(worker, None)
+            self.window.pop(worker, None)
             self.leases.pop(worker, None)
             self.messages.pop(worker, None)
             if self.leader is not None and self.leader[0] == worker:
@@ -592,6 +620,8 @@ class Model(Places):
         for job in sorted(overdue, key=lambda job: (by_lease.index(job.worker), job.due, job.id)):
             patience = self._behind_until(job)
             if patience is None:
+                if _fence(job.token) > self.messages.get(job.worker, (0, 0))[1]:
+                    self.window[job.worker] = FIRST_CLAIMS
                 self._give_back(job)
             else:
                 job.due = patience

@@ -18,6 +18,7 @@ RECHECK_MS = 1000
 BEYOND_SLOTS = 8
 SUSPECT, ALONE, APART, SUSPECTS_PER_WORKER = 2, 3, 4, 30
 CLOSED_MS = 3000
+CLAIMS_PER_WORKER, FIRST_CLAIMS, BEGIN_RECHECK_MS = 500, 8, 5
 LONG_COOL_MS = 60_000
 DAY_MS = 86_400_000
 COUNTED = ("queued", "running", "succeeded", "failed", "cancelled", "expired")
@@ -156,6 +157,7 @@ class Places:
     leases: dict[str, int] = field(default_factory=dict)
     slots: dict[str, int] = field(default_factory=dict)
     closed: dict[str, int] = field(default_factory=dict)
+    window: dict[str, int] = field(default_factory=dict)
     """Of the workers that take jobs: neither draining nor dead."""
     messages: dict[str, tuple[int, int]] = field(default_factory=dict)
     """When each worker came to a message last, and the highest number of a token among them."""

@@ -89,6 +89,22 @@ def test_what_is_in_the_queue_of_a_worker_that_comes_to_nothing_is_thrown_away_w
     assert ledger.client.llen(queue) == 0
 
 
+def test_a_worker_that_came_to_nothing_gets_few_messages_at_a_time_until_it_keeps_up(
+    ledger: LedgerDriver,
+) -> None:
+    """Else it would be late with all of them again."""
+    ledger.add_many(50)
+    ledger.worker()
+    assert len(ledger.admit()) == 50
+    ledger.pass_s(3)
+    ledger.tick()
+    few = ledger.admit()
+    assert len(few) == 8
+    assert ledger.why() == ("claims", 5)
+    assert all(ledger.begin(job) for job in few)
+    assert len(ledger.admit()) == 16
+
+
 def test_what_is_in_the_queue_of_a_worker_that_goes_on_stays(ledger: LedgerDriver) -> None:
     queue = ledger.ledger.keys.worker_queue("w1")
     ledger.worker()

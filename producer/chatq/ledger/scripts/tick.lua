@@ -77,9 +77,7 @@ for _, worker in ipairs(workers) do
     if patience then
       call('ZADD', claims, int(patience), id)
     else
-      -- It would find only jobs that it may not begin any more. A slow worker that has to get through them would be late
-      -- for the next as well, and for ever. (A broker that is another server keeps its queue.)
-      if silent then call('DEL', key('queue', worker)) end
+      if silent then note_silence(worker) end
       give_back(job)
       call('HINCRBY', TOTALS, 'lost_claims', 1)
     end

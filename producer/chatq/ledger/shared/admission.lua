@@ -51,12 +51,13 @@ local function need_in_lane(lane, facts, server)
   return need_within(lane.limits, facts, lane.doors[name])
 end
 
--- The format of jobs that a worker knows, how much suspicion it has, and whether it takes no other job now: it has one that
--- is to be apart, or is being emptied for one.
+-- The format of jobs that a worker knows, how much suspicion it has, whether it takes no other job now (it has one that is
+-- to be apart, or is being emptied for one), and how many messages may be under way to it.
 local function state_of(worker)
-  local w = call('HMGET', key('worker', worker), 'format', 'suspects', 'closed')
+  local w = call('HMGET', key('worker', worker), 'format', 'suspects', 'closed', 'window')
   local suspects = tonumber(w[2] or '0')
-  return tonumber(w[1] or '1'), suspects, suspects > SUSPECTS_PER_WORKER or tonumber(w[3] or '0') > now
+  return tonumber(w[1] or '1'), suspects, suspects > SUSPECTS_PER_WORKER or tonumber(w[3] or '0') > now,
+    tonumber(w[4] or CLAIMS_PER_WORKER)
 end
 
 -- The worker that the first job of a flow may go to: of those that know its format, and may take one more suspect of its
@@ -124,8 +125,9 @@ local function in_the_way(lane)
   while true do
     roomy = call('ZREVRANGE', ROOM, lane.behind, lane.behind, 'WITHSCORES')
     if not roomy[1] then break end
-    local closed = not worker and (roomy[1] == lane.empty or select(3, state_of(roomy[1])))
-    if not closed and call('ZCARD', key('claims', roomy[1])) < CLAIMS_PER_WORKER then break end
+    local _, _, closed, window = state_of(roomy[1])
+    closed = not worker and (closed or roomy[1] == lane.empty)
+    if not closed and call('ZCARD', key('claims', roomy[1])) < window then break end
     lane.behind, lane.closed = lane.behind + 1, lane.closed + (closed and 1 or 0)
   end
   local full = not roomy[1] or (tonumber(roomy[2]) <= 0 and lane.inflight >= BEYOND_SLOTS)

@@ -322,11 +322,20 @@ end
 
 local function fence_of(token) return tonumber(string.match(token, '^%d+') or '0') end
 
+-- A worker has come to none of its messages for so long that their claims ran out. What is in its queue are jobs that it
+-- may not begin any more: it would get through them while the next ones get old, and so for ever, the more so the slower it
+-- is. They are thrown away (a broker that is another server keeps them), and it gets few at a time until it keeps up.
+local function note_silence(worker)
+  call('DEL', key('queue', worker))
+  call('HSET', key('worker', worker), 'window', FIRST_CLAIMS)
+end
+
 -- Notes that a worker has come to the message with this token.
 local function note_message(worker, token)
   local k = key('worker', worker)
-  local w = call('HMGET', k, 'slots', 'fence')
+  local w = call('HMGET', k, 'slots', 'fence', 'window')
   if not w[1] then return end
+  if w[3] and call('HINCRBY', k, 'window', 1) >= CLAIMS_PER_WORKER then call('HDEL', k, 'window') end
   call('HSET', k, 'heard', int(now), 'fence', int(math.max(fence_of(token), tonumber(w[2] or '0'))))
 end
 

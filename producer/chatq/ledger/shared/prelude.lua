@@ -23,6 +23,7 @@ local P = KEYS[1]
 local SEPARATOR = '\31'
 local CLAIM_MS = 3000
 local CLAIMS_PER_WORKER = 500     -- messages under way to one worker: its Celery queue stays near empty
+local FIRST_CLAIMS = 8             -- of them after it came to none for CLAIM_MS; one more for each that it comes to
 local BEYOND_SLOTS = 8             -- calls a lane may always have in flight, so that no other can lock it out
 local RECHECK_MS = 1000            -- a blocked lane is tried again by the clock, in case an event was lost
 local LANES_RECHECK_MS = 20
