@@ -1,6 +1,6 @@
 """Whether a worker, and what it leaves on the server, stays as small over 200,000 jobs as it was at first.
 
-    python bench/soak.py [--jobs 200000] [--keep 60]
+    python bench/soak.py [--jobs 200000] [--minutes 60] [--keep 60]
 
 One worker, short prompts and answers, a simulator without latency. Most jobs are in batches, with custom_ids; in
 each batch some fail and some are broken off once and tried again; beside each batch single jobs with idempotency keys,
@@ -58,8 +58,8 @@ class Sample:
     kept: int
 
 
-def measure(jobs: int, keep_s: int) -> dict[str, Any]:
-    """Run the jobs, watching; then see what is left. The figures."""
+def measure(jobs: int, minutes: float, keep_s: int) -> dict[str, Any]:
+    """Run the jobs, or as many as there is time for, watching; then see what is left. The figures."""
     sim = {"source": "custom", "model": "local-model", "retry": {"max_elapsed": f"{keep_s / 2:g}s"}}
     with installation(
         slots=SLOTS,
@@ -72,12 +72,12 @@ def measure(jobs: int, keep_s: int) -> dict[str, Any]:
         queue.check("sim")
         keys, server_kb = _purged(client)
         started_s = time.monotonic()
-        samples = list(_samples(queue, client, worker, jobs, server_kb))
+        samples = list(_samples(queue, client, worker, jobs, minutes * 60, server_kb))
         took_s = time.monotonic() - started_s
         left_keys, left_kb = _purged(client)
         after = Usage.of(worker)
         client.close()
-    warm = [sample for sample in samples if sample.done >= WARM_UP * jobs]
+    warm = [sample for sample in samples if sample.done >= WARM_UP * samples[-1].done]
     a_job = [sample.server_kb / sample.kept for sample in warm if sample.kept > A_BATCH]
     growth = statistics.linear_regression(
         [sample.done / 100_000 for sample in warm], [sample.worker_kb for sample in warm]
@@ -109,11 +109,13 @@ def _spread(values: list[float]) -> float:
 
 
 def _samples(
-    queue: ChatQueue, client: redis.Redis, worker: int, jobs: int, empty_kb: int
+    queue: ChatQueue, client: redis.Redis, worker: int, jobs: int, seconds: float, empty_kb: int
 ) -> Iterator[Sample]:
-    """Keep the worker busy until it has done so many jobs."""
-    enqueued, due_s = 0, 0.0
+    """Keep the worker busy until it has done so many jobs, or for so long."""
+    enqueued, due_s, ends_s = 0, 0.0, time.monotonic() + seconds
     while True:
+        if time.monotonic() > ends_s:
+            jobs = min(jobs, enqueued)
         waiting = _waiting(queue)
         if enqueued < jobs and waiting < AHEAD:
             enqueued += _enqueue(queue, enqueued)
@@ -180,9 +182,10 @@ def main() -> int:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--jobs", type=int, default=200_000)
+    parser.add_argument("--minutes", type=float, default=60.0, help="no more jobs are begun after this time")
     parser.add_argument("--keep", type=int, default=60, help="seconds for which final jobs are kept")
     arguments = parser.parse_args()
-    figures = measure(arguments.jobs, arguments.keep)
+    figures = measure(arguments.jobs, arguments.minutes, arguments.keep)
     bars = {
         f"worker grows at most {GROWTH_BAR_KB} kB with 100,000 jobs": figures["worker_growth_kb_per_100k"]
         <= GROWTH_BAR_KB,

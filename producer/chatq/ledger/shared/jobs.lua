@@ -255,12 +255,17 @@ local function sweep(batch, most)
   return #ids
 end
 
--- Ends an attempt: a call that was or may have been sent. `facts` is the JSON that the caller knows of it.
+-- Ends an attempt: a call that was or may have been sent. `facts` is the JSON that the caller knows of it, flat.
+-- A job may be refused for a limit ever so often. Of attempts that neither counted nor may have been charged the youngest
+-- are kept, the numbers of the others are missing.
 local function add_attempt(job, facts, counted)
   local made = tonumber(job.made or '0') + 1
   local entry = '{"number":' .. int(made) .. ',"started_at":' .. moment(job.begun) .. ',"ended_at":' .. moment(now)
     .. ',"connection":"' .. server_for(job) .. '",' .. facts .. ',"counted":' .. (counted and 'true' or 'false') .. '}'
   job.attempts = (job.attempts and job.attempts ~= '') and (job.attempts .. ',' .. entry) or entry
+  if #job.attempts > MOST_ATTEMPTS_BYTES then
+    job.attempts = string.gsub(job.attempts, '{[^{}]*"maybe_charged":false,"counted":false},', '', 1)
+  end
   job.made = int(made)
   if counted then job.counted = int(tonumber(job.counted or '0') + 1) end
   call('HSET', key('job', job.id), 'attempts', job.attempts, 'made', job.made, 'counted', job.counted or '0')

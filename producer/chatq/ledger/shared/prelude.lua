@@ -29,6 +29,7 @@ local RECHECK_MS = 1000            -- a blocked lane is tried again by the clock
 local LANES_RECHECK_MS = 20
 local BEGIN_RECHECK_MS = 5
 local WEIGHT_STEP = 1.3            -- one priority step
+local MOST_ATTEMPTS_BYTES = 16384  -- of a record: some 80 of them
 local SUSPECT = 2                  -- losses from which on a job may be what kills its workers
 local ALONE = 3                    -- losses from which on no other such job runs beside it
 local APART = 4                    -- losses from which on no job at all runs beside it
