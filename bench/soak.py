@@ -69,7 +69,7 @@ def measure(jobs: int, minutes: float, keep_s: int) -> dict[str, Any]:
         client = redis.Redis.from_url(locator(queue.settings().redis)())
         _enqueue(queue, 0)
         until(lambda: _waiting(queue) == 0, within_s=PATIENCE_S)
-        queue.check("sim")
+        queue.check("sim", PATIENCE_S)
         keys, server_kb = _purged(client)
         started_s = time.monotonic()
         samples = list(_samples(queue, client, worker, jobs, minutes * 60, server_kb))
@@ -145,7 +145,7 @@ def _enqueue(queue: ChatQueue, first: int) -> int:
         )
     queue.enqueue("limited", f"job:limited-{first} [sim: rate_limit 0 first 1]")
     queue.cancel(queue.enqueue("sim", "Never mind.", not_before="60s").id)
-    queue.check("sim")
+    queue.check("sim", PATIENCE_S)
     return A_BATCH + SINGLE + 2
 
 
