@@ -34,6 +34,7 @@ from chatq.contract.states import State
 from chatq.contract.status import ModelList, StatusOutcome, StatusState
 from chatq.contract.why import START_A_WORKER, Why, explained
 from chatq.ledger.ledger import AT_ONCE, Enqueued, Entry, Ledger, Overview, Retried
+from chatq.ledger.readiness import hindrances, is_ready
 from chatq.steps import Hear, Pause, Steps
 
 POLL_S: Final = 10.0
@@ -485,8 +486,9 @@ class Core:
     # The whole
 
     def overview(self) -> Steps[dict[str, Any]]:
-        """The status of the whole, as the interface says. Beyond that, of each connection: `next_probe_at` (of an open
-        breaker) and `served_by` (itself, or the fallback that stands in; None when it is paused and none does)."""
+        """The status of the whole, as the interface says. Beyond that, `ready`: whether jobs that may go do go, and
+        `hindrances`: what keeps them from it; and of each connection: `next_probe_at` (of an open breaker) and
+        `served_by` (itself, or the fallback that stands in; None when it is paused and none does)."""
         settings = yield from self.settings()
         names = list(settings.connections)
         overview: Overview = yield self.ledger.overview(names)
@@ -496,6 +498,8 @@ class Core:
             for name, outcome in zip(names, outcomes, strict=True)
         }
         return {
+            "ready": is_ready(overview),
+            "hindrances": [hindrance._asdict() for hindrance in hindrances(overview)],
             "workers": len(overview.workers),
             "slots": sum(worker.slots for worker in overview.workers),
             "running": sum(facts.running for facts in overview.connections.values()),

@@ -61,8 +61,8 @@ CONNECTIONS: Mapping[str, Any] = {
 class Installation:
     """A folder with its config.yaml and all that runs for it.
 
-    `worker`, `redis`, `bounds`: sections of config.yaml. `connections`: beside `CONNECTIONS`. `environ`: for workers
-    and commands.
+    `worker`, `redis`, `bounds`: sections of config.yaml; with `redis.url` there, on that server and not on an embedded
+    one. `connections`: beside `CONNECTIONS`. `environ`: for workers and commands.
     """
 
     def __init__(
@@ -94,11 +94,12 @@ class Installation:
         )
         self.workers: list[WorkerProcess] = []
         self._environ = environ or {}
+        self._server_url = sections.get("redis", {}).get("url")
 
     def __enter__(self) -> Self:
         self.simulator.__enter__()
         try:
-            self.url = ensure_running(self.data)
+            self.url = self._server_url or ensure_running(self.data)
             self.redis = redis.Redis.from_url(self.url, protocol=2, decode_responses=True)
             self.queue = ChatQueue(self.config)
         except BaseException:
@@ -134,15 +135,20 @@ class Installation:
 
     # -- Workers
 
-    def start_worker(self, *, wait: bool = True, fresh: bool = False) -> WorkerProcess:
+    def start_worker(
+        self, *, wait: bool = True, fresh: bool = False, environ: Mapping[str, str] | None = None
+    ) -> WorkerProcess:
         """Start a worker; with `wait` return when it is registered. `fresh`: see `WorkerProcess`."""
-        return self.start_workers(1, wait=wait, fresh=fresh)[0]
+        return self.start_workers(1, wait=wait, fresh=fresh, environ=environ)[0]
 
-    def start_workers(self, count: int, *, wait: bool = True, fresh: bool = False) -> list[WorkerProcess]:
-        """Start workers at the same time; with `wait` return when all are registered."""
+    def start_workers(
+        self, count: int, *, wait: bool = True, fresh: bool = False, environ: Mapping[str, str] | None = None
+    ) -> list[WorkerProcess]:
+        """Start workers at the same time; with `wait` return when all are registered. `environ`: of these only."""
         before = len(self.workers)
+        environ = {**self.environ, **(environ or {})}
         self.workers += [
-            WorkerProcess(self.config, self.folder / f"worker-{number}.log", self.environ, fresh=fresh)
+            WorkerProcess(self.config, self.folder / f"worker-{number}.log", environ, fresh=fresh)
             for number in range(before, before + count)
         ]
         started = self.workers[before:]
@@ -174,7 +180,7 @@ class Installation:
 
     def held_by(self, worker: WorkerProcess) -> int:
         """How many jobs the worker holds."""
-        return int(self.redis.scard(f"chatq:held:{self.id_of(worker)}"))
+        return int(self.redis.zcard(f"chatq:held:{self.id_of(worker)}"))
 
     # -- The server
 
@@ -250,11 +256,18 @@ def chatq(
     *arguments: str, folder: Path, environ: Mapping[str, str], standard_input: str = ""
 ) -> subprocess.CompletedProcess[str]:
     """Run `chatq ARGUMENTS` in a folder, without a fresh interpreter (see `forked.py`)."""
+    return run_module("chatq", *arguments, folder=folder, environ=environ, standard_input=standard_input)
+
+
+def run_module(
+    module: str, *arguments: str, folder: Path, environ: Mapping[str, str], standard_input: str = ""
+) -> subprocess.CompletedProcess[str]:
+    """Run `python -m MODULE ARGUMENTS` in a folder, without a fresh interpreter (see `forked.py`)."""
     with tempfile.TemporaryDirectory() as place:
         given, output, errors = (Path(place, name) for name in ("in", "out", "err"))
         given.write_text(standard_input)
         process = ForkedProcess(
-            "chatq",
+            module,
             arguments,
             environ=environ,
             folder=folder,

@@ -14,7 +14,7 @@ CONSTANT = {"seq", "fence", "server", "leader", "rules", "settings", "totals", "
 """Keys that stay when nothing is left to do; beside them `connection:ID`, one for each that is configured."""
 SINGLE = CONSTANT | {
     "lanes", "later", "dying", "workers", "batches", "room", "expiry", "ended", "hungry", "sweeps", "open-batches",
-    "paused", "parked", "diverted",
+    "paused", "parked", "diverted", "stalled",
 }  # fmt: skip
 FAMILIES = {
     "job", "result", "idem", "line", "flows", "lane", "claims", "held", "stop", "worker", "batch", "connection",
@@ -49,7 +49,9 @@ def check_consistent(stored: Stored) -> None:
     _check_places(stored, jobs)
     _check_lanes(stored, jobs)
     _check_counts(stored, jobs)
-    for worker, room in stored.get("room", {}).items():
+    rooms = stored.get("room", {}) | stored.get("stalled", {})
+    assert len(rooms) == len(stored.get("room", {})) + len(stored.get("stalled", {}))
+    for worker, room in rooms.items():
         taken = sum(job.get("worker") == worker for job in jobs.values())
         assert room == int(stored[f"worker:{worker}"]["slots"]) - taken, f"room of {worker}"
     for name, worker_hash in family(stored, "worker").items():
@@ -58,7 +60,7 @@ def check_consistent(stored: Stored) -> None:
         ]
         expected = sum(suspicion(int(job.get("losses", 0))) for job in theirs)
         assert int(worker_hash.get("suspects", 0)) == expected, f"suspects of {name}"
-    beyond = sum(max(0, -room) for room in stored.get("room", {}).values())
+    beyond = sum(max(0, -room) for room in rooms.values())
     assert beyond <= sum(
         min(BEYOND_SLOTS, int(lane.get("inflight", 0))) for lane in family(stored, "lane").values()
     )
@@ -149,7 +151,8 @@ def _expected(model: Model) -> dict[str, Any]:
         "order": {job.id: float(job.number) for job in model.at("line")},
         "due": {job.id: float(job.due) for job in model.at("later", "claim")},
         "stop": {job.id for job in model.at("held") if job.cancel},
-        "room": {worker: float(model.room(worker)) for worker in model.slots},
+        "room": {worker: float(model.room(worker)) for worker in model.slots.keys() - model.stalled},
+        "stalled": {worker: float(model.room(worker)) for worker in model.stalled},
         "closed": model.closed,
         "window": model.window,
         "workers": {worker: float(end) for worker, end in model.leases.items()},
@@ -201,6 +204,7 @@ def _found(model: Model, stored: Stored) -> dict[str, Any]:
         "due": _merged(family(stored, "claims")) | stored.get("later", {}),
         "stop": set().union(*family(stored, "stop").values()),
         "room": stored.get("room", {}),
+        "stalled": stored.get("stalled", {}),
         "closed": {name: int(of["closed"]) for name, of in family(stored, "worker").items() if "closed" in of},
         "window": {name: int(of["window"]) for name, of in family(stored, "worker").items() if "window" in of},
         "workers": stored.get("workers", {}),

@@ -108,6 +108,11 @@ class LedgerDriver:
         reply = self.run(self.ledger.renew(name, lease_s=LEASE_S, slots=1, facts={}, registered=True))
         return reply.status, sorted(reply.stop)
 
+    def told_stalled(self, name: str) -> bool:
+        """Whether a worker that renews its lease hears that it comes to none of its messages."""
+        call = self.ledger.renew(name, lease_s=LEASE_S, slots=1, facts={}, registered=True)
+        return self.run(call).stalled
+
     def admit(self, lane: str = "alpha/m", most: int = 100) -> list[Admitted]:
         return list(self.run(self.ledger.admit(lane, most)).admitted)
 

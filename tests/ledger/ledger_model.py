@@ -130,7 +130,8 @@ class Model(Places):
             limits.stated_day(self.rules, account),
         )
         while not reason:
-            workers = sorted(self.slots, key=lambda worker: (self.room(worker), worker), reverse=True)
+            choice = self.slots.keys() - self.stalled or self.slots.keys()
+            workers = sorted(choice, key=lambda worker: (self.room(worker), worker), reverse=True)
             job, worker, to_empty = self._next(lane, workers, to_empty)
             if job is None:
                 reason = "empty" if not lane.tags else "suspects" if workers else "no_worker"
@@ -265,6 +266,7 @@ class Model(Places):
         if worker in self.leases:
             _, furthest = self.messages.get(worker, (0, 0))
             self.messages[worker] = (self.now, max(furthest, _fence(token)))
+            self.stalled.discard(worker)
             if worker in self.window:
                 self.window[worker] += 1
                 if self.window[worker] >= CLAIMS_PER_WORKER:
@@ -273,8 +275,14 @@ class Model(Places):
     def _behind_until(self, job: ModelJob) -> int | None:
         """Messages come in the order of their tokens: this one's turn has not come, and the worker goes on."""
         heard, furthest = self.messages.get(job.worker, (0, 0))
-        waiting = heard + CLAIM_MS > self.now and _fence(job.token) > furthest
-        return heard + CLAIM_MS if waiting else None
+        if _fence(job.token) <= furthest:
+            return None
+        if heard + CLAIM_MS > self.now:
+            return heard + CLAIM_MS
+        if job.worker in self.slots.keys() - self.stalled:
+            self.stalled.add(job.worker)
+            self.window[job.worker] = FIRST_CLAIMS
+        return None
 
     def begin(self, job: ModelJob) -> int | None:
         """Gives the ms to let pass before the call; None when it goes back because of what was learned meanwhile."""
@@ -584,6 +592,7 @@ class Model(Places):
 
     def drain(self, worker: str, *, leave: bool) -> int:
         self.slots.pop(worker, None)
+        self.stalled.discard(worker)
         claims = [job for job in self.at("claim") if job.worker == worker]
         for job in sorted(claims, key=lambda job: (job.due, job.id)):
             self._give_back(job)
@@ -620,8 +629,6 @@ class Model(Places):
         for job in sorted(overdue, key=lambda job: (by_lease.index(job.worker), job.due, job.id)):
             patience = self._behind_until(job)
             if patience is None:
-                if _fence(job.token) > self.messages.get(job.worker, (0, 0))[1]:
-                    self.window[job.worker] = FIRST_CLAIMS
                 self._give_back(job)
             else:
                 job.due = patience

@@ -159,6 +159,8 @@ class Places:
     closed: dict[str, int] = field(default_factory=dict)
     window: dict[str, int] = field(default_factory=dict)
     """Of the workers that take jobs: neither draining nor dead."""
+    stalled: set[str] = field(default_factory=set)
+    """Of those, the ones that come to none of their messages."""
     messages: dict[str, tuple[int, int]] = field(default_factory=dict)
     """When each worker came to a message last, and the highest number of a token among them."""
     lanes: dict[str, ModelLane] = field(default_factory=dict)

@@ -7,6 +7,7 @@ import pytest
 from ledger_driver import LedgerDriver
 
 from chatq.contract.record import Batch
+from chatq.ledger.ledger import Spent
 
 DAY_S = 86_400
 
@@ -238,3 +239,23 @@ def test_a_deleted_jobs_id_is_free_and_its_old_batch_leaves_the_new_job_alone(le
     ledger.tick()
     assert ledger.run(ledger.ledger.read_batch("b")) is None
     assert [job.job_id for job in ledger.start()] == ["own"]
+
+
+def test_what_its_answers_used_and_cost_is_summed_up(ledger: LedgerDriver) -> None:
+    open_batch(ledger)
+    assert (read(ledger).usage.total_tokens, read(ledger).cost_usd, read(ledger).uncosted) == (0, None, 0)
+    ledger.add_many(4, batch="b")
+    ledger.worker()
+    known, unknown, failed, again = ledger.start()
+    ledger.settle(known, spent=Spent(100, 20, 0.000123456))
+    ledger.settle(unknown, spent=Spent(7, 1, None))
+    ledger.settle(failed, "failed", outcome="request")
+    ledger.fail(again)
+    batch = read(ledger)
+    assert (batch.usage.prompt_tokens, batch.usage.completion_tokens, batch.usage.total_tokens) == (
+        107,
+        21,
+        128,
+    )
+    assert (batch.cost_usd, batch.uncosted) == (0.000123456, 1)
+    assert ledger.everything()["connection:alpha"]["cost"] == "123456"

@@ -253,6 +253,13 @@ class LedgerMachine(RuleBasedStateMachine):
         else:
             self.drain(worker, leave=what == "leave", most=most)
 
+    @rule(worker=WORKERS)
+    def hear(self, worker: str) -> None:
+        """A worker comes to a message that it sent itself."""
+        self.driver.run(self.ledger.hear(worker))
+        self.model.note_message(worker, "0")
+        self.compare()
+
     @rule(lane=LANES, most=st.integers(1, 5), times=st.integers(1, 4))
     def lose_workers(self, lane: str, most: int, times: int) -> None:
         """Workers die one after the other with what they were given."""
@@ -266,6 +273,7 @@ class LedgerMachine(RuleBasedStateMachine):
         call = self.ledger.renew(worker, lease_s=30, slots=slots, facts={}, registered=registered)
         reply = self.driver.run(call)
         assert reply.status == expected
+        assert reply.stalled == (worker in self.model.stalled)
         assert set(reply.stop) == {
             job.id for job in self.model.at("held") if job.worker == worker and job.cancel
         }

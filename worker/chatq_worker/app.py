@@ -37,10 +37,12 @@ def make_app(*, prefix: str, broker_url: str, worker: str | None = None) -> Cele
         task_acks_late=False,
         worker_prefetch_multiplier=1,
         worker_pool="chatq_worker.pool:CoroutinePool",
+        worker_consumer="chatq_worker.consumer:PromptConsumer",
         worker_send_task_events=True,
         worker_hijack_root_logger=False,
         worker_redirect_stdouts=False,
-        worker_cancel_long_running_tasks_on_connection_loss=False,
+        # It is about late acknowledgements alone; without it Celery warns of them whenever a connection is lost.
+        worker_cancel_long_running_tasks_on_connection_loss=True,
         worker_enable_remote_control=True,
         task_track_started=True,
         task_create_missing_queues=True,

@@ -24,7 +24,7 @@ from chatq.contract.errors import ServerError
 from chatq.contract.job import unknown_fields
 from chatq.contract.settings import Settings
 from chatq.contract.states import State
-from chatq.ledger.ledger import NOT_CALLED, Admitted, Begun, Ledger, LimitTold, TokensUsed
+from chatq.ledger.ledger import NOT_CALLED, Admitted, Begun, Ledger, LimitTold, Spent, TokensUsed
 from chatq.ledger.server import AsyncServer
 from chatq_worker.api_keys import read_key
 from chatq_worker.failures import CallFailed
@@ -186,6 +186,8 @@ class Completer:
 
     async def _succeeded(self, attempt: _Attempt, completion: Completion) -> Outcome:
         usage = completion.usage
+        models = (completion.model, attempt.begun.model)
+        cost = cost_usd(attempt.connection, models, usage, completion.cost_usd)
         result = {
             "text": completion.text,
             "reasoning": completion.reasoning,
@@ -194,9 +196,7 @@ class Completer:
             "model": completion.model,
             "provider_request_id": completion.provider_request_id,
             "usage": _present(asdict(usage)),
-            "cost_usd": cost_usd(
-                attempt.connection, (completion.model, attempt.begun.model), usage, completion.cost_usd
-            ),
+            "cost_usd": cost,
             "latency_s": round(attempt.latency_s, 4),
             "response": completion.response,
         }
@@ -206,7 +206,7 @@ class Completer:
             Decision(State.SUCCEEDED, counted=True, outcome="ok"),
             ending=ending,
             used=used_by_success(attempt.source, attempt.chat, usage) if attempt.chat else "",
-            usage=(usage.prompt_tokens, usage.completion_tokens),
+            spent=Spent(usage.prompt_tokens, usage.completion_tokens, cost),
         )
 
     async def _failed(self, attempt: _Attempt, failure: CallFailed) -> Outcome:
@@ -308,7 +308,7 @@ class Completer:
         maybe_charged: bool = False,
         used: TokensUsed | str = "",
         pause: Mapping[str, str] | None = None,
-        usage: tuple[int, int] | None = None,
+        spent: Spent | None = None,
         reason: str = "",
     ) -> Outcome:
         facts = {
@@ -330,6 +330,7 @@ class Completer:
             used=used,
             told=attempt.told,
             pause=_fragment(pause or {}),
+            spent=spent,
         )
         settled, _ = await _to_the_end(self._server.run(call, patience_s=math.inf))
         self._recent.remember(call)
@@ -346,6 +347,7 @@ class Completer:
             state,
             f" ({reason})" if reason else "",
         )
+        usage = None if spent is None else (spent.prompt, spent.answer)
         return Outcome(state, tuple(settled.admitted), usage, reason, settled.paused)
 
 

@@ -22,8 +22,8 @@ _RENEWALS_IN_A_LEASE: Final = 4
 
 
 class Lease:
-    """One worker's lease. On the loop: `lease_s()` and `facts()` are asked at each renewal, and `stop_jobs(ids)` and
-    `lost()` are called."""
+    """One worker's lease. On the loop: `lease_s()` and `facts()` are asked at each renewal, and `stop_jobs(ids)`,
+    `lost()` and `on_renewed(stalled=...)` are called."""
 
     def __init__(
         self,
@@ -36,6 +36,7 @@ class Lease:
         server: AsyncServer,
         stop_jobs: Callable[[Iterable[str]], None],
         lost: Callable[[], None],
+        on_renewed: Callable[..., None],
     ) -> None:
         self._worker = worker
         self._lease_s = lease_s
@@ -45,6 +46,7 @@ class Lease:
         self._server = server
         self._stop_jobs = stop_jobs
         self._lost = lost
+        self._on_renewed = on_renewed
         self._registered = False
         self._soon = asyncio.Event()
 
@@ -66,11 +68,12 @@ class Lease:
             await self.renew()
             return
         self._registered = True
+        self._on_renewed(stalled=renewed.stalled)
         if renewed.stop:
             self._stop_jobs(renewed.stop)
 
     def renew_soon(self) -> None:
-        """Renew before the second is over: a job of ours was cancelled."""
+        """Renew before the second is over: the ledger has something to say, of a job that was cancelled perhaps."""
         self._soon.set()
 
     async def keep(self) -> None:

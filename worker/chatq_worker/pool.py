@@ -98,6 +98,7 @@ class CoroutinePool(BasePool):  # type: ignore[misc]  # celery has no types: its
         self._hostname: str | None = (self.options.get("initargs") or (None, None))[1]
         self._service: LoopService | None = getattr(self.app, "loop_service", None)
         self._hub: Any = None
+        self._connected_s = 0.0
         self._wake_reader, self._wake_writer = socket.socketpair()
         self._wake_reader.setblocking(False)
         self._wake_writer.setblocking(False)
@@ -146,6 +147,16 @@ class CoroutinePool(BasePool):  # type: ignore[misc]  # celery has no types: its
         What it raises is logged. Once the pool has stopped, nothing is called any more.
         """
         self._mailbox.put(partial(_guarded, function, *args))
+
+    def reconnect(self) -> None:
+        """Have Celery connect to the broker anew, unless it has by then. From any thread. What runs goes on."""
+        self.call_in_hub(self._reconnect, time.monotonic())
+
+    def _reconnect(self, asked_s: float) -> None:
+        if self._hub is not None and self._connected_s < asked_s:
+            self._connected_s = time.monotonic()  # what was asked for meanwhile is done by this as well
+            # Not from here: what a call of the mailbox raises is only logged.
+            self._hub.call_soon(_break_off)
 
     # -- Taking messages -------------------------------------------------------------------------------------
 
@@ -229,6 +240,7 @@ class CoroutinePool(BasePool):  # type: ignore[misc]  # celery has no types: its
     def register_with_event_loop(self, hub: Any) -> None:
         """Called by Celery with kombu's hub, for each connection: a lost one takes registrations along."""
         self._hub = hub
+        self._connected_s = time.monotonic()
         hub.add_reader(self._wake_reader, self._serve_mailbox)
 
     def _serve_mailbox(self) -> None:
@@ -431,6 +443,11 @@ def _tell_terminated(delivery: _Delivery, reason: str | None) -> None:
         raise Terminated(reason)
     except Terminated:
         _guarded(delivery.failed, ExceptionInfo())
+
+
+def _break_off() -> NoReturn:
+    """In the hub's loop: Celery takes its connection for lost, and makes everything that depends on it anew."""
+    raise ConnectionResetError("the connection brings no messages")
 
 
 def _guarded(function: Callable[..., object], *args: object, **kwargs: object) -> None:

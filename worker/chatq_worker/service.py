@@ -23,6 +23,7 @@ from chatq.ledger.server import AsyncServer
 from chatq_worker import transport
 from chatq_worker.completion import Completer
 from chatq_worker.dispatch import Clock
+from chatq_worker.hearing import Hearing
 from chatq_worker.lease import Lease
 from chatq_worker.live_settings import LOOK_S, LiveSettings
 from chatq_worker.paused_connections import PausedConnections
@@ -33,7 +34,7 @@ from chatq_worker.published import digest_of, published, rules
 from chatq_worker.publisher import make_publisher
 from chatq_worker.status import StatusChecker
 from chatq_worker.stopping import StopReason, StopReasons
-from chatq_worker.tasks import COMPLETE, Ask, Complete, register
+from chatq_worker.tasks import COMPLETE, Ask, Complete, Hear, register
 
 logger = logging.getLogger(__name__)
 
@@ -104,7 +105,13 @@ class WorkerService:
             provider=self._provider,
             on_paused=self._paused.confirm,
         )
-        register(self._app, Complete(self._completer, self._publisher, self._stops), Ask(checker))
+        register(
+            self._app,
+            Complete(self._completer, self._publisher, self._stops),
+            Ask(checker),
+            Hear(self._worker, self._ledger, self._server),
+        )
+        hearing = Hearing(worker=self._worker, publisher=self._publisher, reconnect=pool.reconnect)
         self._lease = Lease(
             worker=self._worker,
             lease_s=self._lease_s,
@@ -114,6 +121,7 @@ class WorkerService:
             server=self._server,
             stop_jobs=self._stop_jobs,
             lost=self._drop_everything,
+            on_renewed=hearing.note,
         )
         self._clock = Clock(
             worker=self._worker,

@@ -8,7 +8,10 @@ from typing import Any
 from celery import Celery
 from celery.exceptions import Ignore, Retry
 
+from chatq.contract.errors import ServerError
 from chatq.contract.states import State
+from chatq.ledger.ledger import Ledger
+from chatq.ledger.server import AsyncServer
 from chatq_worker.completion import DROPPED, Completer
 from chatq_worker.coroutine_task import CoroutineTask
 from chatq_worker.publisher import Publisher
@@ -17,6 +20,7 @@ from chatq_worker.stopping import StopReasons
 
 COMPLETE = "chatq.complete"
 ASK = "chatq.ask"
+HEAR = "chatq.hear"
 
 
 class _Shown(Exception):
@@ -82,6 +86,25 @@ class Ask(CoroutineTask):
 
     async def execute(self, question_id: str, kind: str, connection: str) -> dict[str, Any]:
         return {"state": await self._checker.answer(question_id, kind, connection)}
+
+
+class Hear(CoroutineTask):
+    """A message of the worker to itself has come: `chatq.hear(id)`. It concerns no job, and Flower shows it not."""
+
+    name = HEAR
+    ignore_result = True
+    send_events = False
+
+    def __init__(self, worker: str, ledger: Ledger, server: AsyncServer) -> None:
+        self._worker = worker
+        self._ledger = ledger
+        self._server = server
+
+    async def execute(self, _id: str) -> None:
+        try:
+            await self._server.run(self._ledger.hear(self._worker))
+        except ServerError:
+            raise Ignore from None  # the next renewal asks again
 
 
 def register(app: Celery, *tasks: CoroutineTask) -> None:

@@ -33,6 +33,8 @@ VARIABLE: Final = "CHATQ_INTERNAL_TRANSPORT"
 """Environment: `bulk` (the default) or `stock`."""
 _AT_ONCE: Final = 128
 """Messages of one bulk reply: some 10 ms of the hub's time, in which it hears nothing else."""
+_LATE_S: Final = 0.5
+"""How much later than its time-out a BRPOP may be answered. After that its connection counts as dead."""
 _CONNECT_TIMEOUT_S: Final = 3.0
 _REPLY_TIMEOUT_S: Final = 15.0
 _KEY_OPTIONS: Final = ("keyprefix_queue", "keyprefix_binding_deadlines", "keyprefix_binding_permanent")
@@ -181,6 +183,13 @@ class _Bulk:
             connection.disconnect()
             raise
 
+    def _answers(self) -> bool:
+        """Whether the reply to a command under way comes in time. On a connection that is dead without a sign it never
+        does, and waiting for it would hold up the worker for as long as a reply may ever take."""
+        with suppress(*self.connection_errors):
+            return bool(self._in_poll.can_read(timeout=self.brpop_timeout + _LATE_S))
+        return False
+
     @staticmethod
     def _true_or_empty(delivered: bool) -> bool:
         if not delivered:
@@ -205,6 +214,8 @@ class _Bulk:
             self.connection._deliver(message, queue)
 
     def close(self) -> None:
+        if self._in_poll and not self._answers():
+            self._in_poll.disconnect()  # and nothing is in poll any more
         if self._in_poll and self._bulk_from is not None:
             with suppress(*self.connection_errors):
                 self._read_bulk()

@@ -33,7 +33,7 @@ class BatchProgress:
         self._batch: Batch | None = None
         self._since = self._asked_at = time.monotonic()
         self._shown_at = 0.0
-        self._before = self._done = self._tokens = 0
+        self._before = self._done = 0
         self._held = ""
         self._connections: set[str] = set()
         self._is_shown = False
@@ -54,9 +54,7 @@ class BatchProgress:
             print(f"Going on with batch {batch.id}", file=sys.stderr)
 
     def wrote(self, records: list[JobRecord]) -> None:
-        for record in records:
-            self._connections.add(record.connection)
-            self._tokens += record.result.usage.total_tokens if record.result is not None else 0
+        self._connections.update(record.connection for record in records)
 
     def waited(self) -> None:
         now = time.monotonic()
@@ -88,8 +86,11 @@ class BatchProgress:
         parts.append(f"{counts.running:,} running")
         if rate > 0:
             parts.append(f"{rate:,.1f}/s")
-        if self._tokens:
-            parts.append(f"{self._tokens:,} tokens")
+        if batch.usage.total_tokens:
+            parts.append(f"{batch.usage.total_tokens:,} tokens")
+        if batch.cost_usd is not None:
+            in_all = batch.cost_usd / max(1, counts.succeeded) * counts.total
+            parts.append(f"${batch.cost_usd:,.4f} of about ${in_all:,.2f}")
         if rate > 0 and done < counts.total:
             parts.append(f"{format_duration(round((counts.total - done) / rate))} left")
         if self._held:

@@ -68,7 +68,15 @@ def _print(batch: Batch, *, as_json: bool) -> None:
         print(batch.model_dump_json())
         return
     counts = ", ".join(f"{count} {state}" for state, count in batch.counts.model_dump().items())
-    print(f"{batch.id}: {_condition(batch)}; {counts}")
+    print(f"{batch.id}: {_condition(batch)}; {counts}; {spent(batch)}")
+
+
+def spent(batch: Batch) -> str:
+    """Tokens and cost so far, in words."""
+    cost = "cost unknown" if batch.cost_usd is None else f"${batch.cost_usd:,.4f}"
+    if batch.cost_usd is not None and batch.uncosted:
+        cost += f" and the unknown cost of {batch.uncosted:,} answers"
+    return f"{batch.usage.total_tokens:,} tokens, {cost}"
 
 
 def _condition(batch: Batch) -> str:

@@ -22,6 +22,7 @@ from chatq.contract.settings import Settings
 from chatq.contract.why import KINDS, pause_remedy, reads
 from chatq.ledger.ledger import Ledger
 from chatq.ledger.locate import locator
+from chatq.ledger.readiness import hindrances
 from chatq.ledger.server import Server
 
 Level = Literal["ok", "note", "wrong"]
@@ -189,6 +190,8 @@ def _workers(settings: Settings, server: Server) -> Iterator[Finding]:
         return
     slots = sum(worker.slots for worker in overview.workers)
     yield Finding("ok", f"workers: {len(overview.workers)} alive, {slots:,} slots")
+    for hindrance in hindrances(overview):
+        yield Finding("wrong", f"workers: {hindrance.message}", hindrance.remedy)
     versions = {str(worker.facts.get("version")) for worker in overview.workers}
     if len(versions) > 1:
         yield Finding(

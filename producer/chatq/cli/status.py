@@ -25,6 +25,8 @@ def status(arguments: argparse.Namespace) -> int:
     )
     if not workers and overview["waiting"]:
         print("No worker is alive: the jobs wait. Start one: chatq worker")
+    for hindrance in overview["hindrances"] if workers else ():
+        print(f"{hindrance['message']}\n  {hindrance['remedy']}")
     for problem in overview["config_problems"]:
         print(f"The workers go on with older settings: {problem}")
     rows = [

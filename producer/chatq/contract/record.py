@@ -147,6 +147,14 @@ class Counts(_Record):
     expired: int
 
 
+class BatchUsage(_Record):
+    """Tokens of the answers so far."""
+
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    total_tokens: int = 0
+
+
 class Batch(_Record):
     """Jobs that were enqueued together."""
 
@@ -157,6 +165,11 @@ class Batch(_Record):
     paused_at: Moment | None = None
     """Since when none of its jobs is begun; None: it is not paused."""
     counts: Counts
+    usage: BatchUsage = Field(default_factory=BatchUsage)
+    cost_usd: float | None = None
+    """Of the answers so far whose cost is known; None: of none."""
+    uncosted: int = 0
+    """Answers whose cost nobody knows."""
     created_at: Moment
     ended_at: Moment | None
     retry_of: str | None = None

@@ -55,7 +55,8 @@ class Why(BaseModel):
     reason: str
     """One of
 
-    - `final`, `running`, `starting` (a worker has it, and begins in a moment), `cancelled` (with its batch);
+    - `final`, `running`, `starting` (a worker has it, and begins in a moment), `stalled` (it was given to a worker that
+      comes to none of its messages), `cancelled` (with its batch);
     - `paused`, `batch_paused`, `batch_moving` (to another connection), `removed` (its connection, from the workers'
       settings);
     - `not_before`, `retry` (it waits until a moment: its own, or that of its next try);
@@ -209,6 +210,8 @@ def _reason(why: Why, *, stopping: bool) -> str:
         "running": f"It runs on worker {why.worker} since {'' if why.since is None else rfc3339(why.since)}, "
         f"attempt {why.attempts + 1}{'; it was asked to stop' if stopping else ''}.",
         "starting": f"Worker {why.worker} has it, and begins in a moment.",
+        "stalled": f"Worker {why.worker} was given it, but comes to none of its messages; it is given out again within "
+        "seconds.",
         "cancelled": f"Batch {why.batch} was cancelled, and this job will be in a moment.",
         "batch_paused": f"Batch {why.batch} is paused.",
         "batch_moving": f"Batch {why.batch} is being moved to another connection, and this job will be in a moment.",
@@ -255,6 +258,10 @@ def _around(why: Why) -> list[str]:
 
 
 def _remedy(why: Why) -> str | None:
+    if why.reason == "stalled":
+        return (
+            "The worker connects to the broker anew by itself. Where it stays so (chatq status), see its log."
+        )
     if why.reason == "paused" and why.paused is not None:
         return pause_remedy(why.connection, why.paused)
     if why.reason == "batch_paused":

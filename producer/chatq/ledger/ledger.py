@@ -119,6 +119,19 @@ class TokensUsed:
     answer: int
 
 
+@dataclass(frozen=True, slots=True)
+class Spent:
+    """What a success used, in tokens, and cost, in US dollars; None: nobody knows."""
+
+    prompt: int
+    answer: int
+    cost_usd: float | None
+
+    def __str__(self) -> str:
+        cost = "-" if self.cost_usd is None else round(self.cost_usd * 1e9)
+        return f"{self.prompt}:{self.answer}:{cost}"
+
+
 NOT_CALLED: Final = "-"
 """In place of `TokensUsed`: no call was made, so what was reserved is given back."""
 
@@ -148,9 +161,13 @@ class Settled:
 
 @dataclass(frozen=True, slots=True)
 class Renewed:
-    """`status`: 'registered', 'renewed', or 'lost'. `stop`: jobs held here that were asked to stop."""
+    """`status`: 'registered', 'renewed', or 'lost'. `stop`: jobs held here that were asked to stop.
+
+    `stalled`: whether the worker comes to none of its messages although jobs were given to it.
+    """
 
     status: str
+    stalled: bool
     stop: Sequence[str]
 
 
@@ -166,13 +183,17 @@ class Ticked:
 
 @dataclass(frozen=True, slots=True)
 class WorkerFacts:
-    """A live worker as it described itself. `lease_left_ms` may be negative until it is reaped."""
+    """A live worker as it described itself. `lease_left_ms` may be negative until it is reaped.
+
+    `stalled_ms`: for how long it has come to none of its messages although jobs were given to it; None when it does.
+    """
 
     id: str
     facts: Mapping[str, Any]
     slots: int
     held: int
     lease_left_ms: int
+    stalled_ms: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,10 +212,14 @@ class ConnectionFacts:
 
 @dataclass(frozen=True, slots=True)
 class Overview:
-    """Live workers, and the connections that were asked for."""
+    """Live workers, and the connections that were asked for.
+
+    `overdue_ms`: for how long something has been due that the clock of the workers does: it lets jobs go.
+    """
 
     workers: Sequence[WorkerFacts]
     connections: Mapping[str, ConnectionFacts]
+    overdue_ms: int = 0
 
     def told(self, fact: str) -> list[str]:
         """What workers list as this fact about themselves, each item once."""
@@ -447,6 +472,7 @@ class Ledger:
         used: TokensUsed | str = "",
         told: Iterable[LimitTold] = (),
         pause: bytes = b"",
+        spent: Spent | None = None,
     ) -> Call[Settled]:
         """End the hold on a job.
 
@@ -455,7 +481,7 @@ class Ledger:
         lane's or the account's, and put the job back. `ending`: of a final state, JSON without braces. `wait_s`:
         seconds before a job that goes back may go again, else at once. `cool_s`: seconds in which nothing of the lane
         is called. `used`: empty when not known. `pause`: why the connection pauses, where `outcome` has it pause: JSON
-        members `code`, `message` and `remedy`.
+        members `code`, `message` and `remedy`. `spent`: of a success.
         """
         return self._call(
             "settle",
@@ -472,6 +498,7 @@ class Ledger:
             "".join(map(_told, told)),
             pause,
             secrets.token_hex(6),
+            "" if spent is None else str(spent),
             decode=lambda reply: Settled(_text(reply[0]), reply[1:2] == [b"1"], _admitted(reply[2:])),
         )
 
@@ -513,8 +540,14 @@ class Ledger:
             orjson.dumps(facts),
             "1" if registered else "0",
             job_format,
-            decode=lambda reply: Renewed(_text(reply[0]), [_text(item) for item in reply[1:]]),
+            decode=lambda reply: Renewed(
+                _text(reply[0]), reply[1] != b"", [_text(item) for item in reply[2:]]
+            ),
         )
+
+    def hear(self, worker: str) -> Call[int]:
+        """Say that a worker has come to a message that it sent itself."""
+        return self._call("hear", worker, decode=int)
 
     def drain(self, worker: str, *, leave: bool, most: int = 500) -> Call[int]:
         """Take no more jobs; with `leave`, go. Returns jobs put back; call again while it equals `most`."""
@@ -592,7 +625,7 @@ def _ticked(reply: Any) -> Ticked:
 
 
 def _overview(reply: Any, connections: Sequence[str]) -> Overview:
-    count = int(reply[1])
+    count = int(reply[2])
     workers = [
         WorkerFacts(
             id=_text(reply[i]),
@@ -600,10 +633,11 @@ def _overview(reply: Any, connections: Sequence[str]) -> Overview:
             slots=int(reply[i + 2]),
             held=int(reply[i + 3]),
             lease_left_ms=int(reply[i + 4]),
+            stalled_ms=int(reply[i + 5]) if reply[i + 5] else None,
         )
-        for i in range(2, 2 + 5 * count, 5)
+        for i in range(3, 3 + 6 * count, 6)
     ]
-    rest = iter(reply[2 + 5 * count :])
+    rest = iter(reply[3 + 6 * count :])
     facts = {
         name: ConnectionFacts(
             queued=int(next(rest)),
@@ -616,4 +650,4 @@ def _overview(reply: Any, connections: Sequence[str]) -> Overview:
         )
         for name in connections
     }
-    return Overview(workers, facts)
+    return Overview(workers, facts, overdue_ms=int(reply[1]))

@@ -8,7 +8,11 @@
 local worker, most = ARGV[1], tonumber(ARGV[3])
 local leaves = ARGV[2] == '1'
 call('ZREM', ROOM, worker)
+call('ZREM', STALLED, worker)
+call('HDEL', key('worker', worker), 'stalled')
 local count = evacuate(worker, most, leaves)
-if leaves and call('HGET', LEADER, 'worker') == worker then call('DEL', LEADER) end
-if count > 0 then call('PUBLISH', KICK, '') end
+local led = leaves and call('HGET', LEADER, 'worker') == worker
+if led then call('DEL', LEADER) end
+-- Others take over what it gave back, and the clock, at once.
+if count > 0 or led then call('PUBLISH', KICK, '') end
 return count

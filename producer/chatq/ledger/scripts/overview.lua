@@ -1,20 +1,23 @@
 -- Reads what is going on.
 --
 -- ARGV[1..]  connections
--- Returns {now in ms, number of workers, then for each: id, facts (JSON), slots, held, ms until its lease ends,
+-- Returns {now in ms, ms for which something that the clock does has been due, number of workers,
+-- then for each: id, facts (JSON), slots, held, ms until its lease ends, ms for which it has stalled (or empty): it comes to
+-- none of its messages although jobs were given to it,
 -- then for each connection: queued, running, why it is paused (JSON, or empty), ms until which its provider asked to wait
 -- (or empty), breaker ('closed', 'open', 'half_open': the time for a probe has come), ms of the next probe of an open one (or
 -- empty), the connection that serves its jobs (empty: none, it is paused)}.
 -- A connection has a lane for each model: what is told is the worst of those that its account uses now.
 -- Atomic, so that the numbers are of one moment.
 
-local reply = {int(now)}
 local workers = call('ZRANGE', WORKERS, 0, -1, 'WITHSCORES')
-reply[2] = int(#workers / 2)
+local due = now
+for _, set in ipairs({LANES, LATER}) do due = math.min(due, tonumber(call('ZRANGE', set, 0, 0, 'WITHSCORES')[2] or now)) end
+local reply = {int(now), int(now - due), int(#workers / 2)}
 for i = 1, #workers, 2 do
-  local w = call('HMGET', key('worker', workers[i]), 'facts', 'slots')
+  local w = call('HMGET', key('worker', workers[i]), 'facts', 'slots', 'stalled')
   for _, value in ipairs({workers[i], w[1] or '{}', w[2] or '0', int(call('ZCARD', key('held', workers[i]))),
-    int(tonumber(workers[i + 1]) - now)}) do
+    int(tonumber(workers[i + 1]) - now), w[3] and int(now - tonumber(w[3])) or ''}) do
     reply[#reply + 1] = value
   end
 end

@@ -54,6 +54,7 @@ end
 -- comes while their jobs are put back is told that they are lost.
 for _, worker in ipairs(call('ZRANGEBYSCORE', WORKERS, '-inf', int(now))) do
   call('ZREM', ROOM, worker)
+  call('ZREM', STALLED, worker)
   call('ZREM', WORKERS, worker)
   call('ZADD', DYING, int(now), worker)
 end
@@ -77,7 +78,7 @@ for _, worker in ipairs(workers) do
     if patience then
       call('ZADD', claims, int(patience), id)
     else
-      if silent then note_silence(worker) end
+      if silent then stall(worker) end
       give_back(job)
       call('HINCRBY', TOTALS, 'lost_claims', 1)
     end

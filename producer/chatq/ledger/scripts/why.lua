@@ -3,7 +3,8 @@
 -- ARGV[1]  job id
 -- Returns false when there is no such job, else a flat list of names and values. Of a final job: record (JSON). Else
 --   connection, model, state, made (attempts), workers (alive), reason:
---     'running', 'starting' (given to a worker), 'cancelled' (the sweep of its batch has not come by),
+--     'running', 'starting' (given to a worker), 'stalled' (given to one that comes to none of its messages),
+--     'cancelled' (the sweep of its batch has not come by),
 --     'paused', 'batch_paused', 'batch_moving', 'removed' (its connection, from the settings),
 --     'not_before', 'retry', 'due' (it goes at the next admission), 'line' (others go first), or
 --     what stands in the way of its lane's next job: see `in_the_way`
@@ -105,7 +106,7 @@ local NOBODY_KNOWS = {ramp = true, no_worker = true, suspects = true, version = 
 
 -- How many calls of a lane may be in flight at once, if other lanes' calls go on as they are.
 local function width_of(lane)
-  local free = call('ZRANGEBYSCORE', ROOM, '(0', '+inf', 'WITHSCORES')
+  local free = call('ZRANGEBYSCORE', lane.workers, '(0', '+inf', 'WITHSCORES')
   local width = lane.inflight
   for i = 2, #free, 2 do width = width + tonumber(free[i]) end
   return math.min(math.max(width, BEYOND_SLOTS), lane.limits.concurrency or math.huge)
@@ -189,7 +190,8 @@ tell('batch', job.batch)
 tell('expires', job.expires)
 tell('pause', call('HGET', PAUSED, job.connection))
 if job.place == 'held' or job.place == 'claim' then
-  tell('reason', job.place == 'held' and 'running' or 'starting')
+  local stalled = job.place == 'claim' and call('HEXISTS', key('worker', job.worker), 'stalled') == 1
+  tell('reason', job.place == 'held' and 'running' or stalled and 'stalled' or 'starting')
   tell('worker', job.worker)
   tell('since', job.begun)
   tell('stopping', job.cancel)

@@ -30,15 +30,16 @@ local function need_within(limits, facts, door)
   return need
 end
 
--- A lane as admission finds it, limits included. `admit` counts on in it as jobs go: `taken` and `refused`, up to `most`;
--- `room`: what the worker that got the last job has left; `behind`: workers that have more room than the next, and have not
--- begun what they were given, or (`closed` of them) are closed; `aside`: flows that wait for a worker that may take them,
--- and `aside_why` the first; `empty`: the worker that one of them waits for to have to itself.
+-- A lane as admission finds it, limits included. `workers`: the sorted set of those to choose from, by room. `admit` counts
+-- on in it as jobs go: `taken` and `refused`, up to `most`; `room`: what the worker that got the last job has left;
+-- `behind`: workers that have more room than the next, and have not begun what they were given, or (`closed` of them) are
+-- closed; `aside`: flows that wait for a worker that may take them, and `aside_why` the first; `empty`: the worker that one
+-- of them waits for to have to itself.
 local function read_lane(name, most)
   local state = call('HMGET', key('lane', name), 'clock', 'inflight', 'cool', 'why', 'window', 'probes', 'ramp', 'out')
   local limits = read_limits(name)
   return {name = name, flows = key('flows', name), clock = tonumber(state[1] or '0'), inflight = tonumber(state[2] or '0'),
-    cool = tonumber(state[3] or '0'), why = state[4] or nil, window = tonumber(state[5] or nil),
+    workers = call('EXISTS', ROOM) == 1 and ROOM or STALLED, cool = tonumber(state[3] or '0'), why = state[4] or nil, window = tonumber(state[5] or nil),
     probes = tonumber(state[6] or '0'), ramp = state[7] or nil, out = state[8] or nil, limits = limits,
     limited = are_limited(limits), diverted = call('EXISTS', DIVERTED) == 1, doors = {}, most = most, taken = 0,
     refused = 0, room = 0, behind = 0, closed = 0, aside = 0}
@@ -70,7 +71,7 @@ local function worker_for(lane, flow)
   if format == 1 and not lost then return false end
   local weight = 0
   if lost then weight = suspicion(call('HGET', key('job', call('ZRANGE', key(LINES, flow), 0, 0)[1]), 'losses')) end
-  local workers, knows, roomiest, closing = call('ZREVRANGE', ROOM, 0, -1, 'WITHSCORES'), false, nil, nil
+  local workers, knows, roomiest, closing = call('ZREVRANGE', lane.workers, 0, -1, 'WITHSCORES'), false, nil, nil
   for i = 1, #workers, 2 do
     local worker = workers[i]
     local known, suspects, closed = state_of(worker)
@@ -102,8 +103,8 @@ local function next_flow(lane)
 end
 
 -- A worker for a job that one handed on: each that has room in turn. nil: none has.
-local function worker_in_turn()
-  local workers = call('ZRANGEBYSCORE', ROOM, '(0', '+inf')
+local function worker_in_turn(lane)
+  local workers = call('ZRANGEBYSCORE', lane.workers, '(0', '+inf')
   return workers[1 + tonumber(call('GET', P .. ':fence') or '0') % math.max(1, #workers)]
 end
 
@@ -114,7 +115,7 @@ local function in_the_way(lane)
   if lane.cool > now then return lane.why == 'breaker' and 'breaker' or 'cooling', lane.cool - now end
   local first, worker = next_flow(lane)
   if not first[1] then
-    return lane.aside == 0 and 'empty' or call('EXISTS', ROOM) == 1 and lane.aside_why or 'no_worker', RECHECK_MS
+    return lane.aside == 0 and 'empty' or call('EXISTS', lane.workers) == 1 and lane.aside_why or 'no_worker', RECHECK_MS
   end
   local concurrency = lane.limits.concurrency
   if concurrency and lane.inflight >= concurrency then return 'concurrency', RECHECK_MS end
@@ -123,7 +124,7 @@ local function in_the_way(lane)
   if enough and (lane.room > 0 or lane.refused > 0) then return 'more', 0 end
   local roomy
   while true do
-    roomy = call('ZREVRANGE', ROOM, lane.behind, lane.behind, 'WITHSCORES')
+    roomy = call('ZREVRANGE', lane.workers, lane.behind, lane.behind, 'WITHSCORES')
     if not roomy[1] then break end
     local _, _, closed, window = state_of(roomy[1])
     closed = not worker and (closed or roomy[1] == lane.empty)
@@ -149,7 +150,7 @@ local function in_the_way(lane)
   -- Asked only now, so that a lane that took its turn and lacks a slot for the next is known to lack it.
   if enough then return 'more', 0 end
   return nil, RECHECK_MS, {flow = flow, tag = tonumber(first[2]), line = line, id = id, facts = facts, server = server,
-    worker = worker or facts[6] and worker_in_turn() or roomy[1], suspicion = suspicion(facts[5]), reserved = reserved, too_large = too_large, limit = limit}
+    worker = worker or facts[6] and worker_in_turn(lane) or roomy[1], suspicion = suspicion(facts[5]), reserved = reserved, too_large = too_large, limit = limit}
 end
 
 -- Admits up to `max` jobs of a lane. Each gets a worker, a claim and a token, and what it asks of the lane's allowances.
@@ -194,7 +195,7 @@ local function admit(name, max, nonce, admitted)
       call('HSET', key('job', job.id), unpack(fields))
       call('ZADD', key('claims', job.worker), int(now + CLAIM_MS), job.id)
       suspect(job.worker, job.suspicion)
-      lane.room = tonumber(call('ZINCRBY', ROOM, -1, job.worker))
+      lane.room = tonumber(call('ZINCRBY', lane.workers, -1, job.worker))
       lane.inflight, lane.taken = lane.inflight + 1, lane.taken + 1
       local n = #admitted
       admitted[n + 1], admitted[n + 2], admitted[n + 3], admitted[n + 4] = job.id, job.server or job.facts[2], token,

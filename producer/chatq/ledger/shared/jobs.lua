@@ -15,13 +15,17 @@ end
 -- A batch as callers read it, JSON; nil when it is unknown.
 local function batch_record(batch)
   local b = call('HMGET', key('batch', batch), 'sealed', 'cancel', 'paused', 'created', 'ended', 'metadata', 'total',
-    'queued', 'running', 'succeeded', 'failed', 'cancelled', 'expired', 'retry_of')
+    'queued', 'running', 'succeeded', 'failed', 'cancelled', 'expired', 'retry_of', 'prompt_tokens', 'answer_tokens',
+    'cost', 'uncosted')
   if not b[1] then return nil end
+  local prompt, answer = b[15] or '0', b[16] or '0'
   return table.concat({'{"id":"', batch, '","sealed":', b[1] == '1' and 'true' or 'false', ',"cancel_requested":',
     b[2] and 'true' or 'false', ',"paused_at":', moment(b[3]), ',"created_at":', moment(b[4]), ',"ended_at":',
     moment(b[5]), ',"counts":{"total":', b[7], ',"queued":', b[8], ',"running":', b[9], ',"succeeded":', b[10],
     ',"failed":', b[11], ',"cancelled":', b[12], ',"expired":', b[13], '}',
-    b[14] and ',"retry_of":"' .. b[14] .. '"' or '', ',"metadata":', b[6], '}'})
+    ',"usage":{"prompt_tokens":', prompt, ',"completion_tokens":', answer, ',"total_tokens":',
+    int(tonumber(prompt) + tonumber(answer)), '},"cost_usd":', b[17] and string.format('%.9f', tonumber(b[17]) / 1e9)
+    or 'null', ',"uncosted":', b[18] or '0', b[14] and ',"retry_of":"' .. b[14] .. '"' or '', ',"metadata":', b[6], '}'})
 end
 
 -- Whether a batch can still be acted on: nil, or why not: 'unknown', 'ended' or 'cancelled'.
@@ -78,7 +82,7 @@ local function release(job)
     call('ZREM', key('held', job.worker), job.id)
     if job.cancel then call('SREM', key('stop', job.worker), job.id) end
   end
-  call('ZADD', ROOM, 'XX', 'INCR', 1, job.worker)
+  if not call('ZADD', ROOM, 'XX', 'INCR', 1, job.worker) then call('ZADD', STALLED, 'XX', 'INCR', 1, job.worker) end
   suspect(job.worker, -suspicion(job.losses))
   if job.probe and job.probe == call('HGET', key('lane', job.lane), 'ramp') then
     call('HINCRBY', key('lane', job.lane), 'probes', -1)
@@ -327,21 +331,35 @@ end
 
 local function fence_of(token) return tonumber(string.match(token, '^%d+') or '0') end
 
--- A worker has come to none of its messages for so long that their claims ran out. What is in its queue are jobs that it
--- may not begin any more: it would get through them while the next ones get old, and so for ever, the more so the slower it
--- is. They are thrown away (a broker that is another server keeps them), and it gets few at a time until it keeps up.
-local function note_silence(worker)
+-- A worker renews its lease and comes to none of its messages: its consumer is deaf, or its process held up. It is given
+-- jobs only while no other takes any, and told, so that it looks after its consumer.
+-- What is in its queue are jobs that it may not begin any more: it would get through them while the next ones get old, and
+-- so for ever, the more so the slower it is. They are thrown away (a broker that is another server keeps them), and it gets
+-- few at a time until it keeps up.
+local function stall(worker)
+  local room = call('ZSCORE', ROOM, worker)
+  if not room then return end
+  call('ZREM', ROOM, worker)
+  call('ZADD', STALLED, room, worker)
+  call('HSET', key('worker', worker), 'stalled', int(now), 'window', FIRST_CLAIMS)
   call('DEL', key('queue', worker))
-  call('HSET', key('worker', worker), 'window', FIRST_CLAIMS)
+  call('PUBLISH', key('cancels', worker), '')
 end
 
--- Notes that a worker has come to the message with this token.
+-- Notes that a worker has come to the message with this token; one that had stalled takes jobs again.
 local function note_message(worker, token)
   local k = key('worker', worker)
-  local w = call('HMGET', k, 'slots', 'fence', 'window')
+  local w = call('HMGET', k, 'slots', 'fence', 'stalled', 'window')
   if not w[1] then return end
-  if w[3] and call('HINCRBY', k, 'window', 1) >= CLAIMS_PER_WORKER then call('HDEL', k, 'window') end
+  if w[4] and call('HINCRBY', k, 'window', 1) >= CLAIMS_PER_WORKER then call('HDEL', k, 'window') end
   call('HSET', k, 'heard', int(now), 'fence', int(math.max(fence_of(token), tonumber(w[2] or '0'))))
+  if not w[3] then return end
+  call('HDEL', k, 'stalled')
+  local room = call('ZSCORE', STALLED, worker)
+  if not room then return end
+  call('ZREM', STALLED, worker)
+  call('ZADD', ROOM, room, worker)
+  call('PUBLISH', KICK, '')
 end
 
 -- How long to wait on for a worker that is working through its queue and has not come to this claim's message:

@@ -43,6 +43,8 @@ local function call(...) return redis.call(...) end
 local function key(kind, name) return P .. ':' .. kind .. ':' .. name end
 local LINES, LANES, LATER, DYING = 'line', P .. ':lanes', P .. ':later', P .. ':dying'
 local WORKERS, ROOM, EXPIRY, ENDED = P .. ':workers', P .. ':room', P .. ':expiry', P .. ':ended'
+-- As ROOM, of the workers that begin nothing of what they are given: see `stall`.
+local STALLED = P .. ':stalled'
 local HUNGRY, RULES, TOTALS, KICK = P .. ':hungry', P .. ':rules', P .. ':totals', P .. ':kick'
 local SWEEPS, LEADER, OPEN = P .. ':sweeps', P .. ':leader', P .. ':open-batches'
 local BATCHES = P .. ':batches'
