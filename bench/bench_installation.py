@@ -12,6 +12,7 @@ import platform
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -24,7 +25,7 @@ from chatq.embedded import stop
 from chatq.embedded.program import find_program
 from chatq_sandbox.process import SimulatorProcess
 
-START_S = 30.0
+START_S = 120.0
 OPENAI_KEY = "sim-openai-key"
 SIM = {"source": "custom", "model": "local-model"}
 OPENAI = {"source": "openai", "model": "gpt-5-mini", "api_key": "env:BENCH_OPENAI_KEY"}
@@ -35,8 +36,16 @@ class Usage:
     """What a process has used so far."""
 
     cpu_s: float
-    memory_mb: int
-    peak_mb: int
+    memory_kb: int
+    peak_kb: int
+
+    @property
+    def memory_mb(self) -> int:
+        return self.memory_kb // 1024
+
+    @property
+    def peak_mb(self) -> int:
+        return self.peak_kb // 1024
 
     @classmethod
     def of(cls, process: int) -> Self:
@@ -45,8 +54,8 @@ class Usage:
         status = dict(line.split(":", 1) for line in proc.joinpath("status").read_text().splitlines())
         return cls(
             cpu_s=sum(map(int, ticks)) / os.sysconf("SC_CLK_TCK"),
-            memory_mb=int(status["VmRSS"].split()[0]) // 1024,
-            peak_mb=int(status["VmHWM"].split()[0]) // 1024,
+            memory_kb=int(status["VmRSS"].split()[0]),
+            peak_kb=int(status["VmHWM"].split()[0]),
         )
 
 
@@ -58,11 +67,12 @@ def installation(
     sections: Mapping[str, Any] | None = None,
     connections: Mapping[str, Mapping[str, Any]] | None = None,
     provider: Mapping[str, Any] | None = None,
+    supervised: bool = False,
 ) -> Iterator[tuple[ChatQueue, SimulatorProcess, list[int]]]:
     """A queue with the connection `sim`, its simulator, and the process ids of its workers, which have done one job.
 
     `connections`: further ones, of source custom or openai, or with the simulator's path as url; it takes `OPENAI_KEY`.
-    `provider`: the simulator's configuration.
+    `provider`: the simulator's configuration. `supervised`: whoever dies is replaced, also in the list.
     """
     with tempfile.TemporaryDirectory(prefix="chatq-bench-") as name, SimulatorProcess(provider) as simulator:
         folder = Path(name)
@@ -74,14 +84,26 @@ def installation(
         config.write_text(json.dumps({"worker": {"slots": slots}, "connections": stated, **(sections or {})}))
         try:
             with ChatQueue(config) as queue, (folder / "worker.log").open("wb") as log:
-                processes = [
-                    subprocess.Popen(
+
+                def start() -> subprocess.Popen[bytes]:
+                    return subprocess.Popen(
                         [sys.executable, "-m", "chatq_worker", "worker", "--config", str(config)],
                         stderr=log,
                         env={**os.environ, "BENCH_OPENAI_KEY": OPENAI_KEY},
                     )
-                    for _ in range(workers)
-                ]
+
+                processes = [start() for _ in range(workers)]
+                pids = [process.pid for process in processes]
+                ends = threading.Event()
+
+                def supervise() -> None:
+                    while not ends.wait(0.1):
+                        for place, process in enumerate(processes):
+                            if process.poll() is not None:
+                                processes[place] = start()
+                                pids[place] = processes[place].pid
+
+                supervisor = threading.Thread(target=supervise)
                 try:
                     first = queue.enqueue("sim", "job:warm-up")
                     try:
@@ -92,8 +114,13 @@ def installation(
                         raise RuntimeError(f"the first job failed: {record.error}")
                     until(lambda: queue.overview()["workers"] == workers, within_s=START_S)
                     simulator.control("POST", "reset")
-                    yield queue, simulator, [process.pid for process in processes]
+                    if supervised:
+                        supervisor.start()
+                    yield queue, simulator, pids
                 finally:
+                    ends.set()
+                    if supervised:
+                        supervisor.join()
                     for process in processes:
                         process.terminate()
                     for process in processes:

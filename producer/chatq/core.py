@@ -37,8 +37,10 @@ from chatq.ledger.ledger import AT_ONCE, Enqueued, Entry, Ledger, Overview, Retr
 from chatq.ledger.readiness import hindrances, is_ready
 from chatq.steps import Hear, Pause, Steps
 
-POLL_S: Final = 1.0
-"""How often a wait looks at the record although nothing was announced: an announcement can be lost."""
+POLL_S: Final = 10.0
+"""How often a wait looks at the record although nothing was announced. One who may have missed something is told so."""
+PAUSED_S: Final = 1.0
+"""How often one looks who does not wait through pauses: they are not announced."""
 CHUNK_JOBS: Final = 500
 CHUNK_BYTES: Final = 1 << 20
 SETTINGS_AGE_S: Final = 5.0
@@ -140,13 +142,14 @@ class Core:
         """The final record of a job. Raises `UnknownJob`, `WaitTimeout` after `timeout` seconds; without
         `through_pauses`, `ConnectionPaused` when the job is seen to wait for a paused connection."""
         deadline = None if timeout is None else time.monotonic() + timeout
+        poll_s = POLL_S if through_pauses else PAUSED_S
         channel = self.ledger.keys.done(job_id)
         yield Hear(channel, 0)
         while True:
             record = yield from self.get(job_id)
             if record.final:
                 return record
-            left = POLL_S if deadline is None else min(POLL_S, deadline - time.monotonic())
+            left = poll_s if deadline is None else min(poll_s, deadline - time.monotonic())
             if left <= 0:
                 why = yield from self.why(job_id)
                 raise WaitTimeout(

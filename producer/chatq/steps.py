@@ -13,8 +13,7 @@ from collections.abc import Generator
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from redis.exceptions import RedisError
-
+from chatq.ledger.announcements import BlockingEar, Ear
 from chatq.ledger.call import Call
 from chatq.ledger.server import AsyncServer, Server
 
@@ -23,9 +22,10 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Hear:
-    """Wait until something is said on a channel, at most `seconds`. Answer: whether it was.
+    """Wait until something is said on a channel, at most `seconds`. Answer: whether it was, or may have been.
 
-    The channel is listened to from its first step on; with 0 seconds nothing is waited for.
+    The channel is listened to from the first step on, and steps have one; with 0 seconds nothing is waited for. While
+    nothing can be heard it is `DEAF_S` at most.
     """
 
     channel: str
@@ -45,7 +45,7 @@ Steps = Generator[Call[Any] | Hear | Pause, Any, T]
 def drive(steps: Steps[T], server: Server) -> T:
     """Run steps, blocking."""
     with contextlib.ExitStack() as cleanup:
-        subscription: Any = None
+        ear: BlockingEar | None = None
         answer: Any = None
         try:
             while True:
@@ -56,16 +56,12 @@ def drive(steps: Steps[T], server: Server) -> T:
                     time.sleep(step.seconds)
                     answer = None
                 else:
-                    try:
-                        if subscription is None:
-                            subscription = cleanup.enter_context(server.client().pubsub())
-                            subscription.subscribe(step.channel)
-                            subscription.get_message(timeout=step.seconds or 1.0)
-                        answer = bool(step.seconds and _said(subscription.get_message(timeout=step.seconds)))
-                    except RedisError:
-                        # The next call says whether the server is there; the channel is only a wake-up.
-                        subscription, answer = None, False
-                        time.sleep(min(step.seconds, 0.1))
+                    if ear is None:
+                        server.client()
+                        ear = cleanup.enter_context(
+                            contextlib.closing(server.announcements.listen(step.channel))
+                        )
+                    answer = bool(step.seconds) and ear.hear(step.seconds)
         except StopIteration as stop:
             return stop.value  # type: ignore[no-any-return]
         finally:
@@ -74,8 +70,8 @@ def drive(steps: Steps[T], server: Server) -> T:
 
 async def drive_async(steps: Steps[T], server: AsyncServer) -> T:
     """Run steps on this event loop."""
-    async with contextlib.AsyncExitStack() as cleanup:
-        subscription: Any = None
+    with contextlib.ExitStack() as cleanup:
+        ear: Ear | None = None
         answer: Any = None
         try:
             while True:
@@ -86,22 +82,13 @@ async def drive_async(steps: Steps[T], server: AsyncServer) -> T:
                     await asyncio.sleep(step.seconds)
                     answer = None
                 else:
-                    try:
-                        if subscription is None:
-                            subscription = await cleanup.enter_async_context((await server.client()).pubsub())
-                            await subscription.subscribe(step.channel)
-                            await subscription.get_message(timeout=step.seconds or 1.0)
-                        answer = bool(
-                            step.seconds and _said(await subscription.get_message(timeout=step.seconds))
-                        )
-                    except RedisError:
-                        subscription, answer = None, False
-                        await asyncio.sleep(min(step.seconds, 0.1))
+                    if ear is None:
+                        await server.client()
+                        ear = server.announcements.listen(step.channel)
+                        cleanup.callback(server.announcements.leave, ear)
+                        await ear.ready()
+                    answer = bool(step.seconds) and await ear.hear(step.seconds)
         except StopIteration as stop:
             return stop.value  # type: ignore[no-any-return]
         finally:
             steps.close()
-
-
-def _said(message: dict[str, Any] | None) -> bool:
-    return message is not None and message["type"] == "message"

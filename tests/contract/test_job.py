@@ -79,6 +79,11 @@ def test_a_job_over_the_bound_is_refused_with_both_sizes() -> None:
         job.request(max_bytes=1000)
 
 
+def test_metadata_counts_for_the_bound() -> None:
+    with pytest.raises(JobTooLarge, match=r"9,9\d\d bytes"):
+        Job.parse({**HELLO, "metadata": {"a": "b" * 9_900}}).request(max_bytes=5_000)
+
+
 @pytest.mark.parametrize("number", [float("nan"), float("inf")])
 def test_a_number_that_json_cannot_carry_is_refused(number: float) -> None:
     job = Job.parse({**HELLO, "params": {"temperature": [number]}})

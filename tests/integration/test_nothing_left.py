@@ -13,7 +13,10 @@ PROMPT = "a prompt with the canary word flibbertigibbet"
 
 
 def test_when_all_jobs_are_deleted_the_server_holds_what_it_held_before(install: Install) -> None:
-    """Jobs of every ending, a batch, and a worker that came and went. `results.keep` is 2 s for the batch."""
+    """Jobs of every ending, a batch, a worker that came and went, one that was killed, and a model that was named once.
+
+    `results.keep` is 2 s for the batch.
+    """
     passing = {
         "source": "custom", "url": "simulator", "model": "demo", "retry": {"max_elapsed": "1s"},
     }  # fmt: skip
@@ -23,7 +26,7 @@ def test_when_all_jobs_are_deleted_the_server_holds_what_it_held_before(install:
     until(lambda: not any(":job:" in key for key in installation.every_key()), "the first job to be purged")
     before = snapshot(installation)
 
-    passing_by = installation.start_worker(fresh=True)
+    killed, passing_by = installation.start_worker(), installation.start_worker(fresh=True)
     endings = {
         installation.run("sim", "job:success", metadata={"a": "b"}, idempotency_key="k").state,
         installation.run("sim", "job:failure [sim: bad_key]").state,
@@ -33,6 +36,7 @@ def test_when_all_jobs_are_deleted_the_server_holds_what_it_held_before(install:
     assert endings == {"succeeded", "failed", "expired", "cancelled"}
     batch = installation.queue.enqueue_batch([f"job:{n} [sim: latency 0.1]" for n in range(50)], "sim")
     assert len(installation.follow(batch.id)) == 50
+    killed.kill()
     passing_by.ask_to_end()
     assert passing_by.wait() == 0
     until(

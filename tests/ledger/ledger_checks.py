@@ -153,6 +153,8 @@ def _expected(model: Model) -> dict[str, Any]:
         "stop": {job.id for job in model.at("held") if job.cancel},
         "room": {worker: float(model.room(worker)) for worker in model.slots.keys() - model.stalled},
         "stalled": {worker: float(model.room(worker)) for worker in model.stalled},
+        "closed": model.closed,
+        "window": model.window,
         "workers": {worker: float(end) for worker, end in model.leases.items()},
         "lanes": {name: facts for name, lane in model.lanes.items() if any(facts := _lane(model, vars(lane)))},
         "limits": {
@@ -203,6 +205,8 @@ def _found(model: Model, stored: Stored) -> dict[str, Any]:
         "stop": set().union(*family(stored, "stop").values()),
         "room": stored.get("room", {}),
         "stalled": stored.get("stalled", {}),
+        "closed": {name: int(of["closed"]) for name, of in family(stored, "worker").items() if "closed" in of},
+        "window": {name: int(of["window"]) for name, of in family(stored, "worker").items() if "window" in of},
         "workers": stored.get("workers", {}),
         "lanes": {name: facts for name, lane in family(stored, "lane").items() if any(facts := _lane(model, lane))},
         "limits": {

@@ -13,9 +13,13 @@ from typing import Any
 
 from ledger_limits import Amounts, Bucket, amounts
 from ledger_places import (
+    BEGIN_RECHECK_MS,
     BEYOND_SLOTS,
     CLAIM_MS,
+    CLAIMS_PER_WORKER,
+    CLOSED_MS,
     DAY_MS,
+    FIRST_CLAIMS,
     RECHECK_MS,
     SUSPECTS_PER_WORKER,
     ModelBatch,
@@ -118,7 +122,8 @@ class Model(Places):
             self._review(name)
             lane = self.lane(name)
         gone: list[tuple[str, str]] = []
-        reason, wait = "", RECHECK_MS
+        reason, wait, to_empty = "", RECHECK_MS, None
+        passed_over: list[bool] = []
         limits, buckets, account = self.lane_limits(name), self.buckets(name), account_of(name)
         concurrency, day_limit = (
             self.rules.get(f"concurrency:{account}"),
@@ -127,7 +132,7 @@ class Model(Places):
         while not reason:
             choice = self.slots.keys() - self.stalled or self.slots.keys()
             workers = sorted(choice, key=lambda worker: (self.room(worker), worker), reverse=True)
-            job, worker = self._next(lane, workers)
+            job, worker, to_empty = self._next(lane, workers, to_empty)
             if job is None:
                 reason = "empty" if not lane.tags else "suspects" if workers else "no_worker"
             elif concurrency is not None and lane.inflight >= concurrency:
@@ -136,11 +141,10 @@ class Model(Places):
                 reason = "ramp"
             elif len(gone) >= most and gone and self.room(gone[-1][1]) > 0:
                 reason, wait = "more", 0
-            elif worker is None:
-                reason = "no_worker"
-            elif self.room(workers[0]) <= 0 and lane.inflight >= BEYOND_SLOTS:
-                reason = "slots"
+            elif full := self._full(lane, workers, passed_over, to_empty, is_suspect=worker is not None):
+                reason, wait = full, BEGIN_RECHECK_MS if full == "claims" else RECHECK_MS
             else:
+                worker = worker or workers[len(passed_over)]
                 need = self._need(job, name)
                 wait, kind = self._wait_for(buckets, need, day_limit, name)
                 if wait > 0:
@@ -158,6 +162,8 @@ class Model(Places):
             limits.keep(buckets, self.now)
         if gone and lane.window is not None:
             self._review(name)
+        if to_empty is not None:
+            self.closed[to_empty] = self.now + CLOSED_MS
         if reason == "empty":
             self._tidy(name)
             return reason, RECHECK_MS, gone
@@ -169,18 +175,54 @@ class Model(Places):
             self.hungry.pop(name, None)
         return reason, wait, gone
 
-    def _next(self, lane: ModelLane, workers: list[str]) -> tuple[ModelJob | None, str | None]:
-        """The job that goes next, and its worker. Workers come with most room first."""
+    def _next(
+        self, lane: ModelLane, workers: list[str], to_empty: str | None
+    ) -> tuple[ModelJob | None, str | None, str | None]:
+        """The job that goes next, its worker, and one that is to be emptied. Workers come with most room first."""
+
+        def takes_others(name: str) -> bool:
+            return name != to_empty and not self.is_closed(name)
+
         for flow in sorted(lane.tags, key=lambda flow: (lane.tags[flow], flow.encode())):
             job = self.line(flow)[0]
             weight = suspicion(job.losses)
             if not weight:
-                return job, next(iter(workers), None)
+                return job, None, to_empty
+            if weight > SUSPECTS_PER_WORKER:
+                busy = {other.worker for other in self.at("claim", "held")}
+                worker = next((name for name in workers if name not in busy), None)
+                if worker is not None:
+                    return job, worker, to_empty
+                closed = next(filter(self.is_closed, workers), None)
+                to_empty = to_empty or closed or next(iter(workers), None)
+                continue
             for worker in workers:
                 has_slot = self.room(worker) > 0 or lane.inflight < BEYOND_SLOTS
-                if has_slot and self.suspects(worker) + weight <= SUSPECTS_PER_WORKER:
-                    return job, worker
-        return None, None
+                fits = self.suspects(worker) + weight <= SUSPECTS_PER_WORKER
+                if has_slot and fits and takes_others(worker):
+                    return job, worker, to_empty
+        return None, None, to_empty
+
+    def _full(
+        self,
+        lane: ModelLane,
+        workers: list[str],
+        passed_over: list[bool],
+        to_empty: str | None,
+        *,
+        is_suspect: bool,
+    ) -> str:
+        """Why no worker has room. `passed_over`: those that have most but are closed (true) or have not begun enough of
+        what they were given; more are added."""
+        while len(passed_over) < len(workers):
+            top = workers[len(passed_over)]
+            closed = not is_suspect and (top == to_empty or self.is_closed(top))
+            claims = sum(job.worker == top for job in self.at("claim"))
+            if not closed and claims < self.window.get(top, CLAIMS_PER_WORKER):
+                has_slot = self.room(top) > 0 or lane.inflight < BEYOND_SLOTS
+                return "" if has_slot else "slots" if all(passed_over) else "claims"
+            passed_over.append(closed)
+        return "claims" if not all(passed_over) else "slots" if workers else "no_worker"
 
     def _need(self, job: ModelJob, name: str) -> Amounts:
         server = self.diverted.get(job.flow, job.connection)
@@ -225,6 +267,10 @@ class Model(Places):
             _, furthest = self.messages.get(worker, (0, 0))
             self.messages[worker] = (self.now, max(furthest, _fence(token)))
             self.stalled.discard(worker)
+            if worker in self.window:
+                self.window[worker] += 1
+                if self.window[worker] >= CLAIMS_PER_WORKER:
+                    del self.window[worker]
 
     def _behind_until(self, job: ModelJob) -> int | None:
         """Messages come in the order of their tokens: this one's turn has not come, and the worker goes on."""
@@ -233,8 +279,9 @@ class Model(Places):
             return None
         if heard + CLAIM_MS > self.now:
             return heard + CLAIM_MS
-        if job.worker in self.slots:
+        if job.worker in self.slots.keys() - self.stalled:
             self.stalled.add(job.worker)
+            self.window[job.worker] = FIRST_CLAIMS
         return None
 
     def begin(self, job: ModelJob) -> int | None:
@@ -551,8 +598,10 @@ class Model(Places):
             self._give_back(job)
         held = [job for job in self.at("held") if job.worker == worker] if leave else []
         for job in sorted(held, key=lambda job: (job.begun, job.id)):
-            self._lose(job)
+            self._lose(job, apart=len(held) == 1)
         if leave:
+            self.closed.pop(worker, None)
+            self.window.pop(worker, None)
             self.leases.pop(worker, None)
             self.messages.pop(worker, None)
             if self.leader is not None and self.leader[0] == worker:

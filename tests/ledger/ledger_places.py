@@ -16,7 +16,9 @@ from chatq.ledger.ledger import Entry
 CLAIM_MS = 3000
 RECHECK_MS = 1000
 BEYOND_SLOTS = 8
-SUSPECT, ALONE, SUSPECTS_PER_WORKER = 2, 3, 30
+SUSPECT, ALONE, APART, SUSPECTS_PER_WORKER = 2, 3, 4, 30
+CLOSED_MS = 3000
+CLAIMS_PER_WORKER, FIRST_CLAIMS, BEGIN_RECHECK_MS = 500, 8, 5
 LONG_COOL_MS = 60_000
 DAY_MS = 86_400_000
 COUNTED = ("queued", "running", "succeeded", "failed", "cancelled", "expired")
@@ -154,6 +156,8 @@ class Places:
     batches: dict[str, ModelBatch] = field(default_factory=dict)
     leases: dict[str, int] = field(default_factory=dict)
     slots: dict[str, int] = field(default_factory=dict)
+    closed: dict[str, int] = field(default_factory=dict)
+    window: dict[str, int] = field(default_factory=dict)
     """Of the workers that take jobs: neither draining nor dead."""
     stalled: set[str] = field(default_factory=set)
     """Of those, the ones that come to none of their messages."""
@@ -189,6 +193,10 @@ class Places:
     def suspects(self, worker: str) -> int:
         """How much of the suspicion that a worker may have it has."""
         return sum(suspicion(job.losses) for job in self.at("claim", "held") if job.worker == worker)
+
+    def is_closed(self, worker: str) -> bool:
+        """Whether a worker takes no other job, for one that is to be apart."""
+        return self.suspects(worker) > SUSPECTS_PER_WORKER or self.closed.get(worker, 0) > self.now
 
     def lane(self, name: str) -> ModelLane:
         return self.lanes.setdefault(name, ModelLane())
@@ -425,10 +433,10 @@ class Places:
                     self._take_flow(before)
                 self._open_flow(job.flow)
 
-    def _lose(self, job: ModelJob) -> None:
+    def _lose(self, job: ModelJob, *, apart: bool) -> None:
         self._release(job)
         job.attempts.append("worker_lost")
-        was_alone = job.losses >= ALONE
+        was_alone = apart and job.losses >= ALONE
         job.losses += 1
         if self._is_cancelled(job):
             self._finish(job, "cancelled")
@@ -447,7 +455,9 @@ class Places:
 
 
 def suspicion(losses: int) -> int:
-    return 0 if losses < SUSPECT else 1 if losses < ALONE else SUSPECTS_PER_WORKER
+    if losses < APART:
+        return 0 if losses < SUSPECT else 1 if losses < ALONE else SUSPECTS_PER_WORKER
+    return SUSPECTS_PER_WORKER + 1
 
 
 def account_of(lane: str) -> str:

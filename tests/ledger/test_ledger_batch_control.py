@@ -332,6 +332,20 @@ def test_a_failed_job_is_tried_again_once_however_often_it_is_asked_for(ledger: 
     assert retry(ledger).jobs == []
 
 
+def test_a_job_that_lost_all_its_workers_can_be_retried_and_has_lost_none(ledger: LedgerDriver) -> None:
+    old = ledger.add()
+    for number in range(4):
+        ledger.worker(f"w{number}")
+        assert len(ledger.start()) == 1
+        ledger.run(ledger.ledger.drain(f"w{number}", leave=True))
+    assert ledger.state(old) == "failed"
+    [new] = retry(ledger, code="worker_lost").jobs
+    ledger.worker("w4")
+    [job] = ledger.start()
+    ledger.settle(job)
+    assert (ledger.state(new), len(ledger.record(new).attempts)) == ("succeeded", 1)
+
+
 def test_a_retry_that_failed_can_be_retried(ledger: LedgerDriver) -> None:
     ledger.worker()
     failed(ledger)

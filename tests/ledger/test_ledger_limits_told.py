@@ -156,6 +156,17 @@ def test_many_models_are_not_kept_for_ever(real_ledger: LedgerDriver) -> None:
     assert models == ["m", *(f"n{number}" for number in range(119, 19, -1))]
 
 
+def test_a_lane_of_which_nothing_was_learned_is_forgotten_when_it_owes_nothing(ledger: LedgerDriver) -> None:
+    """Callers may name any model, also ever new ones that do not exist."""
+    ledger.publish({"requests_per_minute:alpha": 1})
+    ledger.add(model="never-heard-of")
+    ledger.worker()
+    [job] = ledger.start("alpha/never-heard-of")
+    assert 60_000 <= ledger.client.pttl("t:limits:alpha/never-heard-of") <= 61_000
+    ledger.settle(job, used=TokensUsed(10, 5, 10, 5))
+    assert ledger.client.pttl("t:limits:alpha/never-heard-of") > 6 * 86_400_000
+
+
 def test_the_list_of_lanes_lives_as_long_as_what_is_known_of_them(real_ledger: LedgerDriver) -> None:
     publish(real_ledger, requests_per_minute__alpha=600)
     real_ledger.worker()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import random
+
 import pytest
 from ledger_driver import LedgerDriver
 
@@ -107,6 +109,100 @@ def test_a_job_fails_when_it_was_alone_as_its_worker_died_for_the_fourth_time(le
     assert (record.state, record.error.code, len(record.attempts)) == ("failed", "worker_lost", 4)
     assert "died 4 times" in record.error.message
     assert not any(attempt.counted for attempt in record.attempts)
+
+
+def lost_in_company(ledger: LedgerDriver) -> str:
+    """A job that was lost four times, the last time beside one that never was; its id. That other waits as well."""
+    [job_id] = with_losses(ledger, 3)
+    innocent = ledger.add(tenant="innocent")
+    assert set(lose(ledger, "in-company")) == {job_id, innocent}
+    return job_id
+
+
+def test_a_job_does_not_fail_for_a_worker_that_died_while_others_ran_there(ledger: LedgerDriver) -> None:
+    """Another of them may kill workers too, and not be suspected yet."""
+    job_id = lost_in_company(ledger)
+    assert (ledger.state(job_id), len(ledger.record(job_id).attempts)) == ("queued", 4)
+
+
+def test_it_then_has_a_worker_to_itself(ledger: LedgerDriver) -> None:
+    job_id = lost_in_company(ledger)
+    ledger.add_many(10)
+    ledger.worker("w1")
+    ledger.worker("w2")
+    jobs = ledger.start()
+    [worker] = [job.worker for job in jobs if job.job_id == job_id]
+    assert [job.job_id for job in jobs if job.worker == worker] == [job_id]
+    assert len(jobs) == 12
+
+
+def test_it_fails_when_that_worker_dies_too(ledger: LedgerDriver) -> None:
+    job_id = lost_in_company(ledger)
+    ledger.worker("w1")
+    ledger.worker("w2")
+    [worker] = [job.worker for job in ledger.start() if job.job_id == job_id]
+    leave(ledger, worker)
+    record = ledger.record(job_id)
+    assert record.error is not None
+    assert (record.state, record.error.code, len(record.attempts)) == ("failed", "worker_lost", 5)
+
+
+def test_when_all_workers_are_busy_one_of_them_is_emptied_for_it_and_the_others_go_on(
+    ledger: LedgerDriver,
+) -> None:
+    ledger.worker("w1")
+    ledger.worker("w2")
+    ledger.add_many(2, "beta")
+    busy = {job.worker: job for job in ledger.start("beta/m")}
+    job_id = lost_in_company(ledger)
+    [innocent] = ledger.start()
+    emptied = ({"w1", "w2"} - {innocent.worker}).pop()
+    ledger.add_many(20, "beta")
+    assert {job.worker for job in ledger.start("beta/m")} == {innocent.worker}
+    ledger.settle(busy[emptied])
+    assert [(job.job_id, job.worker) for job in ledger.start()] == [(job_id, emptied)]
+
+
+def test_a_worker_that_was_to_be_emptied_takes_jobs_again_when_nobody_asks_for_it_any_more(
+    ledger: LedgerDriver,
+) -> None:
+    ledger.worker("w1", slots=9)
+    ledger.add("beta")
+    ledger.start("beta/m")
+    job_id = lost_in_company(ledger)
+    assert ledger.why() == ("slots", 1000)
+    ledger.run(ledger.ledger.cancel(job_id))
+    ledger.pass_s(3)
+    assert len(ledger.admit()) == 1
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_several_jobs_that_kill_workers_are_found_and_all_others_succeed(
+    real_ledger: LedgerDriver, seed: int
+) -> None:
+    """They set in one after the other, so that at any time some are not suspected yet."""
+    ledger, choice = real_ledger, random.Random(seed)
+    ids = ledger.add_many(80)
+    killers = set(choice.sample(ids, 12))
+    for worker in ("w0", "w1"):
+        ledger.worker(worker, slots=12)
+    under_way, workers = ledger.start(), 2
+    while under_way:
+        job = choice.choice(under_way)
+        if job.job_id in killers:
+            leave(ledger, job.worker)
+            under_way = [other for other in under_way if other.worker != job.worker]
+            ledger.worker(f"w{workers}", slots=12)
+            workers += 1
+        else:
+            under_way.remove(job)
+            admitted = ledger.settle(job).admitted
+            assert all(ledger.begin(one) for one in admitted)
+            under_way += admitted
+        under_way += ledger.start()
+    assert {id_: ledger.state(id_) for id_ in ids} == {
+        id_: "failed" if id_ in killers else "succeeded" for id_ in ids
+    }
 
 
 @pytest.mark.parametrize("position", [0, 17, 40])

@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 import orjson
 import pytest
 import redis
-from ledger_driver import LedgerDriver
+from ledger_driver import LedgerDriver, attempt
 
 from chatq.contract.keys import Keys
 from chatq.contract.record import JobRecord, rfc3339
@@ -104,6 +104,30 @@ def test_the_models_of_the_contract_write_a_record_as_the_ledger_does(ledger: Le
     raw = ledger.client.get(f"t:result:{job_id}")
     assert raw is not None
     assert orjson.loads(JobRecord.model_validate_json(raw).model_dump_json()) == orjson.loads(raw)
+
+
+def test_of_many_refused_attempts_the_youngest_are_kept_and_those_that_counted_or_cost(
+    real_ledger: LedgerDriver,
+) -> None:
+    job_id = real_ledger.add()
+    real_ledger.worker("dies")
+    real_ledger.start()
+    real_ledger.run(real_ledger.ledger.drain("dies", leave=True))
+    real_ledger.worker()
+    refused = attempt(code='"rate_limited"', status="429")
+    [job] = real_ledger.fail(real_ledger.start()[0], wait_s=0).admitted
+    for _ in range(200):
+        real_ledger.begin(job)
+        [job] = real_ledger.settle(job, "queued", attempt=refused).admitted
+    record = real_ledger.record(job_id)
+    numbers = [item.number for item in record.attempts]
+    assert numbers == [1, 2, *range(numbers[2], 203)]
+    assert [item.error_code for item in record.attempts[:3]] == [
+        "worker_lost",
+        "server_error",
+        "rate_limited",
+    ]
+    assert 60 < len(numbers) < 110
 
 
 def test_reading_keeps_the_order_and_says_what_is_not_there(ledger: LedgerDriver) -> None:

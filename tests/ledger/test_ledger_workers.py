@@ -71,6 +71,53 @@ def test_a_claim_is_lost_when_its_worker_has_come_to_no_message_for_three_second
     assert [item.job_id for item in ledger.admit()] == ["lost"]
 
 
+def test_what_is_in_the_queue_of_a_worker_that_comes_to_nothing_is_thrown_away_with_its_claims(
+    ledger: LedgerDriver,
+) -> None:
+    """Else a slow worker would get through old messages until the next ones are old as well."""
+    queue = ledger.ledger.keys.worker_queue("w1")
+    ledger.worker()
+    ledger.add_many(2)
+    messages = ledger.admit()
+    ledger.begin(messages[0])
+    ledger.client.lpush(queue, "message")
+    ledger.pass_s(2.9)
+    ledger.tick()
+    assert ledger.client.llen(queue) == 1
+    ledger.pass_s(0.1)
+    ledger.tick()
+    assert ledger.client.llen(queue) == 0
+
+
+def test_a_worker_that_came_to_nothing_gets_few_messages_at_a_time_until_it_keeps_up(
+    ledger: LedgerDriver,
+) -> None:
+    """Else it would be late with all of them again."""
+    ledger.add_many(50)
+    ledger.worker()
+    assert len(ledger.admit()) == 50
+    ledger.pass_s(3)
+    ledger.tick()
+    few = ledger.admit()
+    assert len(few) == 8
+    assert ledger.why() == ("claims", 5)
+    assert all(ledger.begin(job) for job in few)
+    assert len(ledger.admit()) == 16
+
+
+def test_what_is_in_the_queue_of_a_worker_that_goes_on_stays(ledger: LedgerDriver) -> None:
+    queue = ledger.ledger.keys.worker_queue("w1")
+    ledger.worker()
+    ledger.add_many(2)
+    messages = ledger.admit()
+    ledger.client.lpush(queue, "message")
+    ledger.pass_s(2.9)
+    ledger.begin(messages[1])
+    ledger.pass_s(0.2)
+    ledger.tick()
+    assert ledger.client.llen(queue) == 1
+
+
 def test_a_stale_message_shows_as_well_that_a_worker_goes_on(ledger: LedgerDriver) -> None:
     ledger.add(id="first")
     ledger.worker()

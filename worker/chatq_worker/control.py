@@ -6,6 +6,11 @@ from celery.app.control import Control, Mailbox
 from kombu import Queue
 
 
+def node_name(worker: str) -> str:
+    """What Celery calls a worker."""
+    return f"chatq@{worker}"
+
+
 class PrefixedMailbox(Mailbox):  # type: ignore[misc]  # celery has no types
     """Its namespace is the control exchange, which begins with our prefix."""
 

@@ -20,6 +20,7 @@ from chatq.ledger.locate import broker_url, locator
 from chatq.ledger.server import AsyncServer, Server
 from chatq_worker import logs
 from chatq_worker.app import make_app
+from chatq_worker.control import node_name
 from chatq_worker.live_settings import LiveSettings
 from chatq_worker.service import WorkerService, new_worker_id
 
@@ -63,7 +64,7 @@ def run_worker(settings: Settings, *, slots: int | None = None) -> int:
     )
     _keep_celery_from_the_terminal()
     worker = app.Worker(
-        hostname=f"chatq@{worker_id}",
+        hostname=node_name(worker_id),
         concurrency=slots,
         loglevel=settings.log.level,
         quiet=True,

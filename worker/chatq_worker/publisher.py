@@ -20,6 +20,8 @@ from chatq.ledger.call import Call
 from chatq.ledger.ledger import Admitted
 from chatq.ledger.locate import redis_py_url
 from chatq.ledger.server import AsyncServer
+from chatq_worker import transport
+from chatq_worker.control import node_name
 from chatq_worker.task_message import TaskMessage
 
 logger = logging.getLogger(__name__)
@@ -65,7 +67,8 @@ class Publisher(Protocol):
         """Send another task to a worker soon; its id is the first argument. One that cannot be sent is dropped."""
 
     def delete_queue(self, worker: str) -> None:
-        """Delete the queue of a worker that is gone, with the messages in it: their jobs were handed back."""
+        """Delete the queue of a worker that is gone, with the messages in it: their jobs were handed back. What else
+        the broker keeps of it goes too."""
 
     async def stop(self) -> None:
         """Send what is left, then free what is held."""
@@ -117,7 +120,7 @@ class RedisPublisher:
         self._send_soon(queue, self._other_messages[name].fill(queue, arguments), None)
 
     def delete_queue(self, worker: str) -> None:
-        self._begin(self._delete(self._keys.worker_queue(worker)))
+        self._begin(self._delete(worker))
 
     async def stop(self) -> None:
         self._flush()
@@ -154,11 +157,16 @@ class RedisPublisher:
                 if admitted is not None:
                     self._hand_back(admitted)
 
-    async def _delete(self, queue: str) -> None:
+    async def _delete(self, worker: str) -> None:
         try:
-            await self._server.run(_Command(("DEL", queue)))
+            await self._server.run(_Command(("DEL", self._keys.worker_queue(worker))))
+            # kombu forgets where a worker hears broadcasts when that ends in order, not when it dies.
+            mailbox = self._app.control.mailbox.get_queue(node_name(worker))
+            await self._server.run(
+                _Command(("SREM", *transport.binding(self._keys.prefix, mailbox.exchange.name, mailbox.name)))
+            )
         except ServerError as error:
-            logger.warning("the queue %s was not deleted: %s", queue, error.message)
+            logger.warning("the queue of worker %s was not deleted: %s", worker, error.message)
 
 
 class _Command(Call[object]):

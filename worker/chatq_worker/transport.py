@@ -306,6 +306,11 @@ def options(prefix: str) -> dict[str, Any]:
     }
 
 
+def binding(prefix: str, exchange: str, queue: str) -> tuple[str, str]:
+    """The set in which kombu keeps that a queue hears an exchange's broadcasts, and its entry there."""
+    return options(prefix)["keyprefix_queue"] % exchange, kombu_redis.Channel.sep.join(("", "", queue))
+
+
 def _is_message(message: object) -> bool:
     return (
         isinstance(message, dict)

@@ -179,7 +179,7 @@ class Job(BaseModel):
     def request(self, *, max_bytes: int) -> bytes:
         """What the worker needs, as JSON. Keys that were not given are absent.
 
-        Raises `InvalidJob` for values that JSON cannot hold, `JobTooLarge` beyond `max_bytes`.
+        Raises `InvalidJob` for values that JSON cannot hold, `JobTooLarge` beyond `max_bytes`, metadata included.
         """
         body: dict[str, Any] = {"connection": self.connection, "messages": self.chat()}
         for key in _IF_GIVEN:
@@ -200,9 +200,10 @@ class Job(BaseModel):
                 "The job holds a number that is not finite (NaN or infinity), which JSON cannot carry.",
                 remedy="Leave the parameter out, or give a finite number.",
             )
-        if len(encoded) > max_bytes:
+        size = len(encoded) + len(orjson.dumps(self.metadata))
+        if size > max_bytes:
             raise JobTooLarge(
-                f"The job has {len(encoded):,} bytes; bounds.job_bytes allows {max_bytes:,}.",
+                f"The job has {size:,} bytes; bounds.job_bytes allows {max_bytes:,}.",
                 remedy="Shorten the prompt, or raise bounds.job_bytes in config.yaml.",
             )
         return encoded

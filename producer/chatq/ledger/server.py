@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import math
 import re
+import threading
 import time
 from collections.abc import Callable, Sequence
 from typing import Any, Final, TypeVar
@@ -35,6 +36,7 @@ from redis.retry import Retry
 
 from chatq.contract.addresses import without_password
 from chatq.contract.errors import ServerError, ServerFull, ServerRefused, ServerUnreachable, ServerUnsuitable
+from chatq.ledger.announcements import Announcements, BlockingAnnouncements
 from chatq.ledger.call import Call, source
 from chatq.ledger.sentinels import SCHEME, Sentinels
 
@@ -48,6 +50,8 @@ PATIENCE_S = 8.0
 _PIPELINE_CALLS = 256
 _PIPELINE_BYTES = 1 << 20
 _PIPELINES_AT_ONCE = 4
+_CALLS_AT_ONCE = 16
+"""Of the threads that share a client: as many connections it may have, and one for announcements."""
 
 Locate = Callable[[], str]
 """Gives the URL to connect to. For the embedded server it starts the server when it is not running."""
@@ -200,20 +204,26 @@ class Server:
         self._locate = locate
         self._patience_s = patience_s
         self._client: redis.Redis | None = None
+        self._connecting = threading.Lock()
+        self._calls = threading.BoundedSemaphore(_CALLS_AT_ONCE)
+        self.announcements = BlockingAnnouncements(lambda: _open_async(self.url))
         self.url = ""
 
     def client(self) -> redis.Redis:
         """The redis-py client, connected and checked at first use."""
-        if self._client is None:
-            self.url = self._locate()
-            client = _open(self.url)
-            try:
-                _check(client.info("server"), self.url)
-            except (RedisError, ServerError) as error:
-                client.close()
-                raise translate(error, self.url) if isinstance(error, RedisError) else error from None
-            self._client = client
-        return self._client
+        with self._connecting:
+            return self._client or self._connect()
+
+    def _connect(self) -> redis.Redis:
+        self.url = self._locate()
+        client = _open(self.url)
+        try:
+            _check(client.info("server"), self.url)
+        except (RedisError, ServerError) as error:
+            client.close()
+            raise translate(error, self.url) if isinstance(error, RedisError) else error from None
+        self._client = client
+        return client
 
     def run(self, call: Call[T]) -> T:
         """Make a call. Raises a `ServerError` when it did not go through in time."""
@@ -222,7 +232,9 @@ class Server:
         attempt = 0
         while True:
             try:
-                return call.decode(self._evaluate(call))
+                with self._calls:
+                    reply = self._evaluate(call)
+                return call.decode(reply)
             except RedisError as error:
                 if not _is_passing(error) or time.monotonic() >= deadline:
                     raise translate(error, self.url) from None
@@ -240,9 +252,11 @@ class Server:
 
     def close(self) -> None:
         """Close the connections. The next call opens new ones."""
-        if self._client is not None:
-            self._client.close()
-            self._client = None
+        self.announcements.close()
+        with self._connecting:
+            if self._client is not None:
+                self._client.close()
+                self._client = None
 
 
 class AsyncServer:
@@ -263,6 +277,7 @@ class AsyncServer:
         self._scheduled = False
         self._locating: asyncio.Future[str] | None = None
         self._given_up = False
+        self.announcements = Announcements(self.client)
         self.url = ""
 
     async def run_id(self) -> str:
@@ -395,6 +410,7 @@ class AsyncServer:
         """Close the connections after what is under way."""
         if self._tasks:
             await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self.announcements.close()
         if self._client is not None:
             await self._client.aclose()
             self._client = None

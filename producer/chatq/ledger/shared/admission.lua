@@ -32,8 +32,9 @@ end
 
 -- A lane as admission finds it, limits included. `workers`: the sorted set of those to choose from, by room. `admit` counts
 -- on in it as jobs go: `taken` and `refused`, up to `most`; `room`: what the worker that got the last job has left;
--- `behind`: workers that have more room than the next, and have not begun what they were given; `aside`: flows that wait
--- for a worker that may take them, and `aside_why` the first.
+-- `behind`: workers that have more room than the next, and have not begun what they were given, or (`closed` of them) are
+-- closed; `aside`: flows that wait for a worker that may take them, and `aside_why` the first; `empty`: the worker that one
+-- of them waits for to have to itself.
 local function read_lane(name, most)
   local state = call('HMGET', key('lane', name), 'clock', 'inflight', 'cool', 'why', 'window', 'probes', 'ramp', 'out')
   local limits = read_limits(name)
@@ -41,7 +42,7 @@ local function read_lane(name, most)
     workers = call('EXISTS', ROOM) == 1 and ROOM or STALLED, cool = tonumber(state[3] or '0'), why = state[4] or nil, window = tonumber(state[5] or nil),
     probes = tonumber(state[6] or '0'), ramp = state[7] or nil, out = state[8] or nil, limits = limits,
     limited = are_limited(limits), diverted = call('EXISTS', DIVERTED) == 1, doors = {}, most = most, taken = 0,
-    refused = 0, room = 0, behind = 0, aside = 0}
+    refused = 0, room = 0, behind = 0, closed = 0, aside = 0}
 end
 
 -- What a job asks of the lane's allowances, as `need_within`. `facts`: its cost, connection, size and cap.
@@ -51,23 +52,41 @@ local function need_in_lane(lane, facts, server)
   return need_within(lane.limits, facts, lane.doors[name])
 end
 
+-- The format of jobs that a worker knows, how much suspicion it has, whether it takes no other job now (it has one that is
+-- to be apart, or is being emptied for one), and how many messages may be under way to it.
+local function state_of(worker)
+  local w = call('HMGET', key('worker', worker), 'format', 'suspects', 'closed', 'window')
+  local suspects = tonumber(w[2] or '0')
+  return tonumber(w[1] or '1'), suspects, suspects > SUSPECTS_PER_WORKER or tonumber(w[3] or '0') > now,
+    tonumber(w[4] or CLAIMS_PER_WORKER)
+end
+
 -- The worker that the first job of a flow may go to: of those that know its format, and may take one more suspect of its
 -- weight, the one with most room; false when any will do. nil when none may take it now; second then why.
+-- For one that is to be apart when none is empty it names, in `lane.empty`, the one to be emptied: one that is already, for
+-- another is not closed on top of it; else that with most room.
 local function worker_for(lane, flow)
   local format = tonumber(string.match(flow, SEPARATOR .. 'format:(%d+)') or '1')
   local lost = string.sub(flow, -5) == SEPARATOR .. 'lost'
   if format == 1 and not lost then return false end
   local weight = 0
   if lost then weight = suspicion(call('HGET', key('job', call('ZRANGE', key(LINES, flow), 0, 0)[1]), 'losses')) end
-  local workers, knows = call('ZREVRANGE', lane.workers, 0, -1, 'WITHSCORES'), false
+  local workers, knows, roomiest, closing = call('ZREVRANGE', lane.workers, 0, -1, 'WITHSCORES'), false, nil, nil
   for i = 1, #workers, 2 do
-    local w = call('HMGET', key('worker', workers[i]), 'format', 'suspects')
-    if tonumber(w[1] or '1') >= format then
+    local worker = workers[i]
+    local known, suspects, closed = state_of(worker)
+    if known >= format then
       knows = true
-      if tonumber(workers[i + 1]) <= 0 and lane.inflight >= BEYOND_SLOTS then break end
-      if tonumber(w[2] or '0') + weight <= SUSPECTS_PER_WORKER then return workers[i] end
+      if weight > SUSPECTS_PER_WORKER then
+        if call('EXISTS', key('held', worker), key('claims', worker)) == 0 then return worker end
+        roomiest, closing = roomiest or worker, closing or closed and worker or nil
+      else
+        if tonumber(workers[i + 1]) <= 0 and lane.inflight >= BEYOND_SLOTS then break end
+        if not closed and worker ~= lane.empty and suspects + weight <= SUSPECTS_PER_WORKER then return worker end
+      end
     end
   end
+  lane.empty = lane.empty or closing or roomiest
   return nil, not knows and 'version' or weight > 0 and 'suspects' or 'slots'
 end
 
@@ -106,12 +125,15 @@ local function in_the_way(lane)
   local roomy
   while true do
     roomy = call('ZREVRANGE', lane.workers, lane.behind, lane.behind, 'WITHSCORES')
-    if not roomy[1] or call('ZCARD', key('claims', roomy[1])) < CLAIMS_PER_WORKER then break end
-    lane.behind = lane.behind + 1
+    if not roomy[1] then break end
+    local _, _, closed, window = state_of(roomy[1])
+    closed = not worker and (closed or roomy[1] == lane.empty)
+    if not closed and call('ZCARD', key('claims', roomy[1])) < window then break end
+    lane.behind, lane.closed = lane.behind + 1, lane.closed + (closed and 1 or 0)
   end
   local full = not roomy[1] or (tonumber(roomy[2]) <= 0 and lane.inflight >= BEYOND_SLOTS)
-  if full and lane.behind > 0 then return 'claims', BEGIN_RECHECK_MS end
-  if full then return roomy[1] and 'slots' or 'no_worker', RECHECK_MS end
+  if full and lane.behind > lane.closed then return 'claims', BEGIN_RECHECK_MS end
+  if full then return (roomy[1] or lane.closed > 0) and 'slots' or 'no_worker', RECHECK_MS end
   local flow = first[1]
   local line = key(LINES, flow)
   local id = call('ZRANGE', line, 0, 0)[1]
@@ -188,6 +210,7 @@ local function admit(name, max, nonce, admitted)
       review(name)
     end
   end
+  if lane.empty then call('HSET', key('worker', lane.empty), 'closed', int(now + CLOSED_MS)) end
   if reason == 'empty' then
     tidy_lane(name)
     return reason, wait

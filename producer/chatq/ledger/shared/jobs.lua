@@ -60,9 +60,12 @@ end
 
 -- What a job weighs among the suspects of its worker, of whom it takes SUSPECTS_PER_WORKER. So each loss narrows the
 -- search: jobs that were innocent neighbours of what killed a worker end, and what kills them is found in the end, alone.
+-- Beside the last suspect may be another killer that was not suspected yet, so whoever died in company once more has a
+-- worker to itself.
 local function suspicion(losses)
   losses = tonumber(losses or '0')
-  return losses < SUSPECT and 0 or losses < ALONE and 1 or SUSPECTS_PER_WORKER
+  return losses < SUSPECT and 0 or losses < ALONE and 1 or losses < APART and SUSPECTS_PER_WORKER
+    or SUSPECTS_PER_WORKER + 1
 end
 
 local function suspect(worker, weight)
@@ -256,12 +259,17 @@ local function sweep(batch, most)
   return #ids
 end
 
--- Ends an attempt: a call that was or may have been sent. `facts` is the JSON that the caller knows of it.
+-- Ends an attempt: a call that was or may have been sent. `facts` is the JSON that the caller knows of it, flat.
+-- A job may be refused for a limit ever so often. Of attempts that neither counted nor may have been charged the youngest
+-- are kept, the numbers of the others are missing.
 local function add_attempt(job, facts, counted)
   local made = tonumber(job.made or '0') + 1
   local entry = '{"number":' .. int(made) .. ',"started_at":' .. moment(job.begun) .. ',"ended_at":' .. moment(now)
     .. ',"connection":"' .. server_for(job) .. '",' .. facts .. ',"counted":' .. (counted and 'true' or 'false') .. '}'
   job.attempts = (job.attempts and job.attempts ~= '') and (job.attempts .. ',' .. entry) or entry
+  if #job.attempts > MOST_ATTEMPTS_BYTES then
+    job.attempts = string.gsub(job.attempts, '{[^{}]*"maybe_charged":false,"counted":false},', '', 1)
+  end
   job.made = int(made)
   if counted then job.counted = int(tonumber(job.counted or '0') + 1) end
   call('HSET', key('job', job.id), 'attempts', job.attempts, 'made', job.made, 'counted', job.counted or '0')
@@ -287,8 +295,8 @@ local function wait_again(job, state, due)
   if due and due > now then place_later(job, due) else place_in_line(job) end
 end
 
--- The worker of a begun job died or was stopped: the call may have been sent, and paid for.
-local function lose(job)
+-- The worker of a begun job died or was stopped: the call may have been sent, and paid for. `apart`: it held no other.
+local function lose(job, apart)
   local policy = call('HGET', RULES, 'on_worker_lost:' .. job.connection)
   local before = tonumber(job.losses or '0')
   local losses = before + 1
@@ -302,9 +310,9 @@ local function lose(job)
       .. ' longer than its lease; the call may have been charged.',
       'The connection says retry.on_worker_lost: fail. Enqueue the job again if paying twice is acceptable.'))
   end
-  if before >= ALONE then
+  if before >= ALONE and apart then
     return finish(job, 'failed', error_fragment('worker_lost', 'The workers that ran the job died ' .. int(losses)
-      .. ' times, the last of them while no other job ran there that had lost workers before.',
+      .. ' times, the last of them while no other job ran there.',
       'See the logs of the workers: the job is likely what kills them.'))
   end
   if losses == SUSPECT then
@@ -325,20 +333,25 @@ local function fence_of(token) return tonumber(string.match(token, '^%d+') or '0
 
 -- A worker renews its lease and comes to none of its messages: its consumer is deaf, or its process held up. It is given
 -- jobs only while no other takes any, and told, so that it looks after its consumer.
+-- What is in its queue are jobs that it may not begin any more: it would get through them while the next ones get old, and
+-- so for ever, the more so the slower it is. They are thrown away (a broker that is another server keeps them), and it gets
+-- few at a time until it keeps up.
 local function stall(worker)
   local room = call('ZSCORE', ROOM, worker)
   if not room then return end
   call('ZREM', ROOM, worker)
   call('ZADD', STALLED, room, worker)
-  call('HSET', key('worker', worker), 'stalled', int(now))
+  call('HSET', key('worker', worker), 'stalled', int(now), 'window', FIRST_CLAIMS)
+  call('DEL', key('queue', worker))
   call('PUBLISH', key('cancels', worker), '')
 end
 
 -- Notes that a worker has come to the message with this token; one that had stalled takes jobs again.
 local function note_message(worker, token)
   local k = key('worker', worker)
-  local w = call('HMGET', k, 'slots', 'fence', 'stalled')
+  local w = call('HMGET', k, 'slots', 'fence', 'stalled', 'window')
   if not w[1] then return end
+  if w[4] and call('HINCRBY', k, 'window', 1) >= CLAIMS_PER_WORKER then call('HDEL', k, 'window') end
   call('HSET', k, 'heard', int(now), 'fence', int(math.max(fence_of(token), tonumber(w[2] or '0'))))
   if not w[3] then return end
   call('HDEL', k, 'stalled')
@@ -370,7 +383,10 @@ local function evacuate(worker, most, gone)
   local count = #ids
   if not gone or count == most then return count end
   ids = call('ZRANGE', key('held', worker), 0, most - count - 1)
-  for _, id in ipairs(ids) do lose(load(id)) end
+  -- Of the many that it held the last may come in a call of its own.
+  if #ids > 0 then call('HSETNX', key('worker', worker), 'left', call('ZCARD', key('held', worker))) end
+  local apart = call('HGET', key('worker', worker), 'left') == '1'
+  for _, id in ipairs(ids) do lose(load(id), apart) end
   count = count + #ids
   if count < most then
     call('ZREM', WORKERS, worker)

@@ -7,7 +7,8 @@
 -- leaves a debt. Each allowance has two such numbers: `full` counts what was admitted, `sent` what was begun; messages
 -- that bunch on their way to the workers are spread again just before their calls.
 --
--- limits:<lane>, a hash that is kept for LIMITS_KEPT_MS after its last use, KIND being one of KINDS:
+-- limits:<lane>, a hash that is kept for LIMITS_KEPT_MS after its last use, or until nothing is owed any more when nothing
+-- was learned (callers may name any model); KIND being one of KINDS:
 --   KIND.full, KIND.sent   the moments above, ms with a fraction
 --   KIND.limit             a minute's allowance as the provider's answers tell it
 --   KIND.capacity          the most that an answer said was left at once: the bucket is no smaller
@@ -20,6 +21,8 @@
 -- known:<account>, a sorted set: its lanes of which there is such a hash, by the day's first use
 
 local KINDS = {'requests', 'tokens', 'input_tokens', 'output_tokens'}
+local OWED = {day = true, ['day.used'] = true}
+for _, kind in ipairs(KINDS) do OWED[kind .. '.full'], OWED[kind .. '.sent'] = true, true end
 local LIMITS_KEPT_MS = 604800000
 local MOST_KNOWN = 100          -- lanes of an account that are found again; callers may name any model
 local MINUTE_MS, DAY_MS = 60000, 86400000
@@ -106,6 +109,17 @@ local function bucket_of(limits, kind)
   end
 end
 
+-- Whether there is more in a lane's hash than what is owed.
+local function has_learned(state, fields)
+  for name in pairs(state) do
+    if not OWED[name] then return true end
+  end
+  for i = 1, #fields, 2 do
+    if not OWED[fields[i]] then return true end
+  end
+  return false
+end
+
 local function save_limits(limits, ...)
   local fields = {'day', limits.state.day, 'day.used', limits.state['day.used'], ...}
   if limits.fresh then
@@ -118,7 +132,12 @@ local function save_limits(limits, ...)
   end
   local k = key('limits', limits.lane)
   call('HSET', k, unpack(fields))
-  call('PEXPIRE', k, LIMITS_KEPT_MS)
+  local kept = LIMITS_KEPT_MS
+  if not limits.day_limit and not has_learned(limits.state, fields) then
+    kept = MINUTE_MS
+    for _, bucket in ipairs(limits.buckets) do kept = math.max(kept, bucket.full - now, bucket.sent - now) end
+  end
+  call('PEXPIRE', k, int(kept))
   if limits.first then
     local known = key('known', account_of(limits.lane))
     call('ZADD', known, int(now), limits.lane)
