@@ -1,12 +1,12 @@
 # `make` lists the commands. Every command does its own set-up; a second run of any is fast.
-# Needs only Python >= 3.11 with pip, make and coreutils. uv is used where it is found.
+# Needs only Python >= 3.11 with pip, make and coreutils.
 
 .DEFAULT_GOAL := help
 SHELL := /bin/sh
 PYTHON := $(shell for p in python3 python3.13 python3.12 python3.11; do \
 	"$$p" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo "$$p"; break; }; done)
-UV := $(shell command -v uv 2>/dev/null)
 BIN := .venv/bin
+UV := $(or $(shell command -v uv 2>/dev/null),$(BIN)/uv)
 RUN := .venv/.run-installed
 DEV := .venv/.dev-installed
 
@@ -17,29 +17,32 @@ help: ## list the commands
 # --without-pip: Debian's Python may lack ensurepip, and refuses a bare `pip install`.
 $(BIN)/python:
 	@test -n "$(PYTHON)" || { echo "chatq needs Python 3.11 or newer on the PATH; none was found." >&2; exit 1; }
-	@test -n "$(UV)" || "$(PYTHON)" -m pip --version >/dev/null 2>&1 || { \
+	@command -v uv >/dev/null || "$(PYTHON)" -m pip --version >/dev/null 2>&1 || { \
 		echo "chatq is installed with pip or uv; $(PYTHON) has no pip. Install it (Debian: python3-pip) or uv." >&2; exit 1; }
 	@"$(PYTHON)" -m venv --without-pip .venv
 
-ifneq ($(UV),)
-install_into = "$(UV)" pip install --quiet --python $(1)
-else
-install_into = "$(PYTHON)" -m pip --python $(1) install --quiet --disable-pip-version-check
-endif
-INSTALL = $(call install_into,$(BIN)/python)
 # Without dependencies, because each file names all: pip would look for newer ones of what is asked for with an extra
 # (`pydantic[email]`), which then have no hash.
 PINNED := --require-hashes --no-deps -r
+pip_install_into = "$(PYTHON)" -m pip --python $(1) install --quiet --disable-pip-version-check $(2)
 
-$(RUN): requirements.txt pyproject.toml | $(BIN)/python
+# uv installs in a quarter of pip's time, its own installation by pip included. Where it cannot be had, or does not
+# reach the index that pip is set up for, pip does the rest too. See docs/decisions/0011-pip-installs-uv.md.
+$(BIN)/uv: requirements-uv.txt | $(BIN)/python
+	@$(call pip_install_into,$(BIN)/python,--only-binary :all: $(PINNED) $<) || true
+install_into = { test -x "$(UV)" && "$(UV)" pip install --quiet --python $(1) $(2); } || $(call pip_install_into,$(1),$(2))
+install = $(call install_into,$(BIN)/python,$(1))
+
+$(RUN): requirements.txt pyproject.toml | $(BIN)/python $(UV)
 	@echo "installing chatq into .venv ..." >&2
-	@$(INSTALL) $(PINNED) requirements.txt
-	@$(INSTALL) --no-deps --no-build-isolation --editable .
+	@$(call install,$(PINNED) requirements.txt)
+	@$(call install,--no-deps --no-build-isolation --editable .)
+	@$(BIN)/python -m compileall -q -j 0 .venv/lib || true
 	@touch $@
 
 $(DEV): requirements-dev.txt $(RUN)
 	@echo "installing the tools for tests and checks ..." >&2
-	@$(INSTALL) $(PINNED) requirements-dev.txt
+	@$(call install,$(PINNED) requirements-dev.txt)
 	@touch $@
 
 .PHONY: install
@@ -59,11 +62,11 @@ test: $(DEV) ## run the tests
 # Programs that are not ours, each in an environment of its own: their dependencies agree neither with ours nor with
 # each other's. Rebuilt whole when its pins change.
 FOREIGN := .venv/foreign
-$(FOREIGN)/%/.installed: requirements-foreign-%.txt | $(BIN)/python
+$(FOREIGN)/%/.installed: requirements-foreign-%.txt | $(BIN)/python $(UV)
 	@echo "installing requirements-foreign-$*.txt into $(FOREIGN)/$* ..." >&2
 	@rm -rf $(FOREIGN)/$*
 	@"$(PYTHON)" -m venv --without-pip $(FOREIGN)/$*
-	@$(call install_into,$(FOREIGN)/$*/bin/python) $(PINNED) $<
+	@$(call install_into,$(FOREIGN)/$*/bin/python,$(PINNED) $<)
 	@touch $@
 
 .PHONY: test-all
@@ -97,9 +100,9 @@ requirements: ## pin the versions anew (needs uv); ranges are in pyproject.toml
 		--no-emit-index-url --no-emit-find-links --quiet --upgrade --output-file requirements.txt requirements.in
 	@uv pip compile --group dev --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
 		--no-emit-index-url --no-emit-find-links --quiet --upgrade --constraint requirements.txt --output-file requirements-dev.txt
-	@for program in litellm sdks; do uv pip compile requirements-foreign-$$program.in --universal --python-version 3.11 \
+	@for set in uv foreign-litellm foreign-sdks; do uv pip compile requirements-$$set.in --universal --python-version 3.11 \
 		--generate-hashes --no-header --no-annotate --no-emit-index-url --no-emit-find-links --quiet --upgrade \
-		--output-file requirements-foreign-$$program.txt || exit 1; done
+		--output-file requirements-$$set.txt || exit 1; done
 
 .PHONY: clean
 clean: ## remove the environment and every cache
