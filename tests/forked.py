@@ -13,15 +13,32 @@ import runpy
 import signal
 import subprocess
 import sys
+import tempfile
+import time
 from collections.abc import Mapping, Sequence
+from multiprocessing import forkserver
 from pathlib import Path
+from typing import Self
+
+import orjson
 
 from chatq.processes import PARENT_VARIABLE
+from chatq_sandbox.process import SimulatorProcess
 
 _FORKS = multiprocessing.get_context("forkserver")
-_FORKS.set_forkserver_preload(
-    ["chatq_worker.main", "chatq.client", "chatq.cli.connections", "chatq.cli.jobs", "chatq.cli.status"]
-)
+_FORKS.set_forkserver_preload(["forked_modules"])
+_START_S = 20.0
+
+
+def _start_fork_server() -> None:
+    """Does nothing when it runs. It finds `forked_modules.py` by its PYTHONPATH alone."""
+    before = dict(os.environ)
+    os.environ["PYTHONPATH"] = str(Path(__file__).parent)
+    try:
+        forkserver.ensure_running()
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
 
 
 class ForkedProcess:
@@ -46,6 +63,7 @@ class ForkedProcess:
             args=(module, list(arguments), dict(environ), folder, standard_input, output, errors),
             daemon=True,
         )
+        _start_fork_server()
         self._process.start()
         assert self._process.pid is not None
         self.pid: int = self._process.pid
@@ -54,12 +72,12 @@ class ForkedProcess:
         """Its exit code, None while it runs."""
         return self._process.exitcode
 
-    def wait(self, timeout: float) -> int:
+    def wait(self, timeout: float | None = None) -> int:
         """Its exit code; raises `subprocess.TimeoutExpired`."""
         self._process.join(timeout)
         code = self.poll()
         if code is None:
-            raise subprocess.TimeoutExpired(str(self._process), timeout)
+            raise subprocess.TimeoutExpired(str(self._process), timeout or 0)
         return code
 
     def send_signal(self, number: signal.Signals) -> None:
@@ -69,6 +87,38 @@ class ForkedProcess:
 
     def kill(self) -> None:
         self.send_signal(signal.SIGKILL)
+
+
+class ForkedSimulator(SimulatorProcess):
+    """The simulator. Its end and its log are the subject of test_simulator_process.py: it is killed, and keeps none."""
+
+    _forked: ForkedProcess | None = None
+
+    def __enter__(self) -> Self:
+        with tempfile.TemporaryDirectory() as place:
+            config, output, errors = (Path(place, name) for name in ("in", "out", "err"))
+            config.write_bytes(orjson.dumps(self._config))
+            self._forked = ForkedProcess(
+                "chatq_sandbox.simulator",
+                ["--port", str(self._port), "--config", "-", "--exit-with-parent"],
+                environ=os.environ,
+                folder=Path.cwd(),
+                output=output,
+                errors=errors,
+                standard_input=config,
+            )
+            deadline = time.monotonic() + _START_S
+            while not (output.exists() and output.read_bytes().endswith(b"\n")):
+                assert self._forked.poll() is None, errors.read_text()
+                assert time.monotonic() < deadline, "the simulator did not start"
+                time.sleep(0.005)
+            self.url = orjson.loads(output.read_bytes())["url"]
+        return self
+
+    def stop(self) -> None:
+        if self._forked is not None:
+            self._forked.kill()
+            self._forked.wait(_START_S)
 
 
 def _run(

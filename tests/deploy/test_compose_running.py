@@ -21,14 +21,15 @@ import redis
 from compose_server import LOGIN, PASSWORD, ComposeServer
 
 from chatq_sandbox.process import SimulatorProcess
+from forked import ForkedSimulator
 
 BIN = Path(sys.executable).parent
 WAIT_S = 30
 
 
 @pytest.fixture(scope="module")
-def simulator() -> Iterator[SimulatorProcess]:
-    with SimulatorProcess({"sources": {"custom": {"models": ["demo"]}}}) as running:
+def simulator() -> Iterator[ForkedSimulator]:
+    with ForkedSimulator({"sources": {"custom": {"models": ["demo"]}}}) as running:
         yield running
 
 

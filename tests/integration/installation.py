@@ -33,8 +33,7 @@ from worker_process import WorkerProcess
 
 from chatq import ChatQueue, JobRecord
 from chatq.embedded import ensure_running, running_url, stop
-from chatq_sandbox.process import SimulatorProcess
-from forked import ForkedProcess
+from forked import ForkedProcess, ForkedSimulator
 
 WAIT_S = 30.0
 """How long an event is waited for. Far more than any takes: the machine may be busy."""
@@ -86,7 +85,7 @@ class Installation:
                 }
             )
         )
-        self.simulator = SimulatorProcess(
+        self.simulator = ForkedSimulator(
             {
                 "remember_requests": 100,
                 "sources": {"custom": {"models": ["demo"]}, "openai": {"keys": [OPENAI_KEY]}},

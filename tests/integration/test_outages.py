@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 from installation import WAIT_S, Install, Installation, until
 
-from chatq_sandbox.process import SimulatorProcess
+from forked import ForkedSimulator
 
 
 def state_of(installation: Installation, connection: str) -> dict[str, Any]:
@@ -26,7 +26,7 @@ def test_an_outage_costs_each_job_at_most_one_attempt(install: Install) -> None:
     installation.simulator.stop()
     batch = installation.queue.enqueue_batch([f"job:{n}" for n in range(40)], "sim")
     until(lambda: state_of(installation, "sim")["breaker"] != "closed", "the breaker to open")
-    with SimulatorProcess({"sources": {"custom": {"models": ["demo"]}}}, port=port) as again:
+    with ForkedSimulator({"sources": {"custom": {"models": ["demo"]}}}, port=port) as again:
         records = installation.follow(batch.id)
         received = again.counts()["total"]["received"]
     assert Counter(record.state for record in records) == {"succeeded": 40}

@@ -21,6 +21,7 @@ from chatq import ChatQueue, JobRecord
 from chatq.contract.errors import ServerUnreachable
 from chatq.ledger.server import Server
 from chatq_sandbox.process import SimulatorProcess
+from forked import ForkedSimulator
 from servers import RealSentinel, RealServer
 
 PASSWORD = "canary-pass/word@1"
@@ -170,7 +171,7 @@ def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
     folder = tmp_path_factory.mktemp("ways")
     with (
         Servers(folder) as servers,
-        SimulatorProcess({"sources": {"custom": {"models": ["demo"]}}}) as simulator,
+        ForkedSimulator({"sources": {"custom": {"models": ["demo"]}}}) as simulator,
     ):
         started = Fleet(folder, servers, simulator)
         with pytest.MonkeyPatch.context() as patch:

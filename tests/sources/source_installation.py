@@ -18,7 +18,7 @@ from installation import Installation
 from chatq import ChatQueue
 from chatq.contract.connection import Source
 from chatq_sandbox.dialects.registry import DIALECTS
-from chatq_sandbox.process import SimulatorProcess
+from forked import ForkedSimulator
 
 DIALECT_OF: Final = {name.replace("/", "-"): name for name in DIALECTS}
 """The simulator's dialect of each connection."""
@@ -80,7 +80,7 @@ class SourceInstallation(Installation):
             for wrong in (False, True)
         }
         super().__init__(folder, environ={**keys, **(environ or {})}, **sections)
-        self.simulator = SimulatorProcess(
+        self.simulator = ForkedSimulator(
             {
                 "remember_requests": 1000,
                 "sources": {DIALECT_OF[name]: {"keys": [canary_of(name)]} for name in NAMES},

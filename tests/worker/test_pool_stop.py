@@ -26,7 +26,7 @@ def start_waiting(worker: Worker, count: int = 1) -> list[str]:
 def test_on_sigterm_running_coroutines_end_and_are_reported_before_the_worker_exits_with_0(
     server: Bench,
 ) -> None:
-    worker = server.worker("warm", service="plain")
+    worker = server.worker("warm", service="plain", fresh=True)
     ids = start_waiting(worker, 100)
     worker.process.send_signal(signal.SIGTERM)
     worker.await_journal("drain, 100 running")
@@ -98,7 +98,7 @@ def test_the_remote_command_shutdown_drains_too(server: Bench) -> None:
 
 
 def test_on_sigquit_coroutines_are_cancelled_and_the_worker_exits_at_once(server: Bench) -> None:
-    worker = server.worker("cold", service="plain")
+    worker = server.worker("cold", service="plain", fresh=True)
     [task_id] = start_waiting(worker)
     worker.process.send_signal(signal.SIGQUIT)
     worker.await_exit()

@@ -16,13 +16,14 @@ from chatq_sandbox.process import SimulatorProcess
 from chatq_worker.failures import CallFailed
 from chatq_worker.provider_client import HttpProviderClient
 from chatq_worker.providers import Request
+from forked import ForkedSimulator
 
 TIMEOUT = Timeout(connect=5.0, total=30.0)
 
 
 @pytest.fixture(scope="module")
-def simulator() -> Iterator[SimulatorProcess]:
-    with SimulatorProcess({"sources": {"custom": {"models": ["demo"]}}}) as running:
+def simulator() -> Iterator[ForkedSimulator]:
+    with ForkedSimulator({"sources": {"custom": {"models": ["demo"]}}}) as running:
         yield running
 
 
