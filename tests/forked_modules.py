@@ -14,7 +14,7 @@ _OURS = (
     "chatq_worker.main",
     "forked",
 )
-_CELERYS_ON_STARTING = (
+_WHAT_A_WORKER_IMPORTS_AS_IT_STARTS = (
     "celery.app.amqp",
     "celery.app.log",
     "celery.backends.base",
@@ -27,11 +27,12 @@ _CELERYS_ON_STARTING = (
     "celery.worker.control",
     "celery.worker.heartbeat",
     "certifi.core",
+    "genai_prices",
     "kombu.transport.memory",
     "uvloop",
 )
 
-for _name in (*_OURS, *_CELERYS_ON_STARTING):
+for _name in (*_OURS, *_WHAT_A_WORKER_IMPORTS_AS_IT_STARTS):
     import_module(_name)
 # No child looks through all of this for garbage: a worker does so as it starts.
 gc.collect()
