@@ -27,7 +27,7 @@ from chatq_sandbox.process import SimulatorProcess
 
 _FORKS = multiprocessing.get_context("forkserver")
 _FORKS.set_forkserver_preload(["forked_modules"])
-_START_S = 20.0
+_START_S = 30.0
 
 
 def _start_fork_server() -> None:
