@@ -12,6 +12,8 @@ from collections.abc import AsyncIterator, Callable, Iterator
 
 import pytest
 import redis
+import redis.asyncio
+import uvloop
 
 from chatq.contract.errors import ServerError, ServerFull, ServerRefused, ServerUnreachable, ServerUnsuitable
 from chatq.contract.job import Job
@@ -277,6 +279,38 @@ def test_the_patience_of_a_blocking_call_ends(make_server: MakeServer) -> None:
         process.kill()
         with pytest.raises(ServerUnreachable):
             server.run(READ)
+
+
+def test_a_connection_that_breaks_while_a_call_is_written_is_made_anew(
+    valkey_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """uvloop raises a RuntimeError then. Answers were lost by it, and a clock would not have ticked again."""
+    breaks = 2
+    write = redis.asyncio.Connection._send_packed_command
+
+    async def break_and_write(self: redis.asyncio.Connection, command: object) -> None:
+        nonlocal breaks
+        if breaks:
+            breaks -= 1
+            self._writer.transport.abort()
+            await asyncio.sleep(0.01)
+        await write(self, command)
+
+    async def ask() -> tuple[object, str]:
+        nonlocal breaks
+        async with opened(valkey_url) as server:
+            monkeypatch.setattr(
+                redis.asyncio.connection.AbstractConnection, "_send_packed_command", break_and_write
+            )
+            read = await server.run(READ)
+            breaks = 1
+            with pytest.raises(ServerUnreachable):
+                await server.run_id()
+            return read, await server.run_id()
+
+    read, run_id = uvloop.run(ask())
+    assert (read, breaks) == ([None], 0)
+    assert run_id
 
 
 REFUSALS = {

@@ -80,8 +80,27 @@ def _open(url: str) -> redis.Redis:
 def _open_async(url: str) -> redis.asyncio.Redis:
     options = client_options(url)
     if url.startswith(SCHEME):
-        return Sentinels.of(url).async_client(options)
-    return redis.asyncio.Redis.from_url(url, **options)
+        client = Sentinels.of(url).async_client(options)
+    else:
+        client = redis.asyncio.Redis.from_url(url, **options)
+    pool = client.connection_pool
+    kind = pool.connection_class
+    pool.connection_class = type(kind.__name__, (_TellsLoss, kind), {})
+    return client
+
+
+class _TellsLoss:
+    """Mixed into redis-py's connections, for whoever runs on uvloop.
+
+    That raises a RuntimeError when a transport is written to that has just broken. redis-py knows nothing of it, and it
+    would end whoever asked.
+    """
+
+    async def send_packed_command(self, *args: Any, **options: Any) -> None:
+        try:
+            await super().send_packed_command(*args, **options)  # type: ignore[misc]
+        except RuntimeError as error:
+            raise RedisConnectionError(f"Connection lost while writing: {error}") from error
 
 
 def shown(url: str) -> str:

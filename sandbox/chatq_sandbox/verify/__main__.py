@@ -10,6 +10,8 @@ import time
 from dataclasses import asdict
 from pathlib import Path
 
+from redis.exceptions import RedisError
+
 from chatq import ChatQueueError
 from chatq.processes import Children
 from chatq_sandbox.process import SimulatorError
@@ -35,7 +37,7 @@ def main() -> int:
     except KeyboardInterrupt:
         print("\nstopped; nothing is left behind", file=sys.stderr)
         return 130
-    except (ChatQueueError, SimulatorError, RuntimeError) as error:
+    except (ChatQueueError, RedisError, SimulatorError, RuntimeError) as error:
         print(f"chatq verify: {error}", file=sys.stderr)
         return 1
 

@@ -11,14 +11,16 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 import redis
 from redis.backoff import NoBackoff
+from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError
+from redis.exceptions import TimeoutError as RedisTimeoutError
 from redis.retry import Retry
 
 from chatq.contract.keys import Keys
@@ -37,6 +39,7 @@ _LEARNED_PER_MINUTE: Final = 600
 _PLENTY_PER_MINUTE: Final = 6000
 _SLOTS: Final = 40
 _REPLY_S: Final = 2.0
+_AGAIN_S: Final = 0.1
 _START_S: Final = 60.0
 _ENV: Final = {
     "openai": "VERIFY_OPENAI_KEY",
@@ -131,7 +134,7 @@ class Installation:
         self.config = folder / "config.yaml"
         self.config.write_text(json.dumps(self._settings(simulator.url), indent=1), "utf-8")
         self.client = client(self.url)
-        self._server = int(self.client.info("server")["process_id"])
+        self._server = self._server_process()
 
     def _settings(self, simulator: str) -> dict[str, Any]:
         return {
@@ -290,7 +293,10 @@ class Installation:
     def start_server(self) -> None:
         """Start it again."""
         ensure_running(self.folder / DATA)
-        self._server = int(self.client.info("server")["process_id"])
+        self._server = self._server_process()
+
+    def _server_process(self) -> int:
+        return int(self._insist(lambda: self.client.info("server"))["process_id"])
 
     def cut_connections(self) -> None:
         """CLIENT KILL of all connections but this one."""
@@ -299,15 +305,26 @@ class Installation:
 
     def configured(self, name: str) -> str:
         """A setting of the server."""
-        return str(self.client.config_get(name)[name])
+        return str(self._insist(lambda: self.client.config_get(name))[name])
 
     def configure(self, name: str, value: str) -> None:
         """Change it."""
-        self.client.config_set(name, value)
+        self._insist(lambda: self.client.config_set(name, value))
 
     def command(self, *words: str) -> None:
         """Any command."""
-        self.client.execute_command(*words)
+        self._insist(lambda: self.client.execute_command(*words))
+
+    def _insist(self, ask: Callable[[], Any]) -> Any:
+        """What breaks or mends the server has to go through, however busy the machine is."""
+        deadline = time.monotonic() + _START_S
+        while True:
+            try:
+                return ask()
+            except (RedisConnectionError, RedisTimeoutError):
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(_AGAIN_S)
 
     def empty_queue(self, worker: Worker) -> None:
         """Delete the worker's Celery queue."""

@@ -70,7 +70,8 @@ def _strike_all(plan: Plan, installation: Installation, witness: Witness) -> lis
         _, number = heapq.heappop(due)
         fault = plan.faults[number]
         if number not in under_way:
-            if not fault.on_top and (under_way or now_s < well_s):
+            # Nor is all well while those still start that take the place of killed ones.
+            if not fault.on_top and (under_way or now_s < well_s or not installation.workers_ready()):
                 heapq.heappush(due, (max(well_s, now_s + _LOOK_S), number))
                 continue
             _say(f"{now_s:6.1f} s  {fault.name}")
