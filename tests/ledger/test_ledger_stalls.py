@@ -70,7 +70,8 @@ def test_a_stalled_worker_that_comes_to_a_message_takes_jobs_again(ledger: Ledge
     assert stalled(ledger) is None
     assert not ledger.told_stalled("deaf")
     ledger.add_many(20)
-    assert sorted(job.worker for job in ledger.admit()) == ["deaf"] * 10 + ["hearing"] * 10
+    # Few at a time at first: 8, and one more for the message that it came to.
+    assert sorted(job.worker for job in ledger.admit()) == ["deaf"] * 9 + ["hearing"] * 10
 
 
 def test_a_stalled_worker_that_comes_to_a_message_of_its_own_takes_jobs_again(ledger: LedgerDriver) -> None:
@@ -80,7 +81,9 @@ def test_a_stalled_worker_that_comes_to_a_message_of_its_own_takes_jobs_again(le
     assert {job.worker for job in ledger.admit()} == {"deaf", "hearing"}
 
 
-def test_when_all_workers_have_stalled_jobs_are_given_out_as_ever(ledger: LedgerDriver) -> None:
+def test_when_all_workers_have_stalled_jobs_are_given_out_all_the_same_a_few_at_a_time(
+    ledger: LedgerDriver,
+) -> None:
     """What they are given is what shows that one hears again."""
     ledger.worker("deaf", slots=10)
     ledger.add_many(15)
@@ -89,7 +92,7 @@ def test_when_all_workers_have_stalled_jobs_are_given_out_as_ever(ledger: Ledger
     ledger.tick("deaf")
     assert stalled(ledger) == 0
     again = ledger.admit()
-    assert [job.worker for job in again] == ["deaf"] * 10
+    assert [job.worker for job in again] == ["deaf"] * 8
     assert ledger.begin(again[0])
     assert stalled(ledger) is None
 
