@@ -38,7 +38,7 @@ AHEAD = 8_000
 SAMPLE_S = 3.0
 WARM_UP = 0.2
 """This share of the jobs fills what is filled once: caches, pools, tables."""
-PATIENCE_S = 120.0
+PATIENCE_S = 1_200.0
 
 GROWTH_BAR_KB = 3_000
 """By which the worker may grow with 100,000 jobs."""

@@ -191,7 +191,7 @@ def test_jobs_that_the_broker_does_not_take_are_handed_back(
     warnings = [record.getMessage() for record in caplog.records]
     assert sorted(text.partition(": ")[0] for text in warnings) == [
         "the broker took no message",
-        f"the queue {KEYS.worker_queue(OTHER)} was not deleted",
+        f"the queue of worker {OTHER} was not deleted",
     ]
     assert "job-1" not in "".join(warnings)
 
