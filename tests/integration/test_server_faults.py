@@ -18,6 +18,8 @@ from chatq import JobRecord
 
 REFUSED_S = 1.0
 """So long the server refuses what the workers send of the answers that they have."""
+MESSAGES = 5
+"""Of the suspended worker: a worker that came to none for a while is given few at first."""
 
 
 @pytest.fixture(scope="module")
@@ -131,7 +133,7 @@ def test_jobs_whose_messages_vanished_are_given_out_again_and_called_once(
 ) -> None:
     worker, queue = suspended
     batch = pair.queue.enqueue_batch([f"job:vanished-{n}" for n in range(40)], "sim")
-    until(lambda: pair.redis.llen(queue) >= 15, "messages for the suspended worker")
+    until(lambda: pair.redis.llen(queue) >= MESSAGES, "messages for the suspended worker")
     pair.redis.delete(queue)
     worker.send(signal.SIGCONT)
     each_was_called_once(pair, pair.follow(batch.id), "vanished", 40)
@@ -142,7 +144,7 @@ def test_jobs_whose_messages_came_three_times_are_called_once(
 ) -> None:
     worker, queue = suspended
     batch = pair.queue.enqueue_batch([f"job:tripled-{n}" for n in range(40)], "sim")
-    until(lambda: pair.redis.llen(queue) >= 15, "messages for the suspended worker")
+    until(lambda: pair.redis.llen(queue) >= MESSAGES, "messages for the suspended worker")
     messages = pair.redis.lrange(queue, 0, -1)
     pair.redis.lpush(queue, *messages, *messages)
     worker.send(signal.SIGCONT)

@@ -6,8 +6,10 @@ import inspect
 from typing import Any
 
 import pytest
+from kombu import Connection
 from kombu.transport import redis as kombu_redis
 
+from chatq.embedded import as_broker_url
 from chatq_worker import transport
 
 OURS = [
@@ -37,6 +39,27 @@ def test_what_our_channels_replace_of_kombus_is_this() -> None:
         "conn_or_acquire",
         "queue_delete",
     }
+
+
+@pytest.mark.parametrize("ours", [False, True], ids=["kombu's own", "ours"])
+def test_a_channel_whose_connection_was_lost_closes_with_a_message_unacknowledged(
+    valkey_url: str, monkeypatch: pytest.MonkeyPatch, ours: bool
+) -> None:
+    """When kombu's own does too, `do_restore` of `transport.py` can go."""
+    with Connection(as_broker_url(valkey_url)) as connection:
+        connection.transport.Channel = transport.Channel if ours else kombu_redis.Channel
+        channel = connection.channel()
+        channel.qos._delivered["tag"] = object()
+        # What kombu does with a connection that it has lost, before it closes the channels.
+        monkeypatch.setattr(channel.connection, "client", None)
+        channel.connection_errors = ()
+        if ours:
+            channel.qos.restore_unacked_once()
+        else:
+            with pytest.raises(AttributeError, match="hostname"):
+                channel.qos.restore_unacked_once()
+        channel.qos._delivered.clear()
+        monkeypatch.undo()
 
 
 @pytest.mark.parametrize(

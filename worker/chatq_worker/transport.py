@@ -43,9 +43,19 @@ _KEY_OPTIONS: Final = ("keyprefix_queue", "keyprefix_binding_deadlines", "keypre
 class _Prefixed:
     """Mixed into kombu's channels: key names from the transport options, topics that begin with our prefix."""
 
+    connection: Any
     qos: Any
     keyprefix_fanout: str
     _purge: Callable[[str], int]
+
+    @property
+    def do_restore(self) -> bool:
+        """Whether unacknowledged messages are given back as the channel closes.
+
+        Not when its connection was lost: kombu 5.7 has forgotten by then where that led, and the worker ended with
+        `AttributeError: ... 'hostname'`. What is not given back comes again when its visibility timeout is over.
+        """
+        return self.connection.client is not None
 
     def basic_ack(self, delivery_tag: str, multiple: bool = False) -> None:
         # Messages of queues without acknowledgements were never noted down; Celery acknowledges them all the same.
