@@ -13,6 +13,7 @@ from multiprocessing.connection import Connection
 
 import pytest
 from ledger_driver import LedgerDriver
+from redis.asyncio.client import PubSub
 
 from chatq import AsyncChatQueue, ChatQueue
 from chatq.contract.states import State
@@ -176,3 +177,34 @@ def _wait_in_a_fork(queue: ChatQueue, job_id: str, result: Connection) -> None:
     with contextlib.suppress(BaseException):
         result.send(str(queue.wait(job_id, WAIT_S).state))
     os._exit(0)
+
+
+def test_who_reads_while_another_task_finds_the_connection_broken_listens_again(
+    real_ledger: LedgerDriver, valkey: RealServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """redis-py takes the connection from under the reader then, and raises a RuntimeError in its `get_message`."""
+    job_id = real_ledger.add()
+    get_message = PubSub.get_message
+    raised = []
+
+    async def with_its_connection_gone_once(subscription: PubSub, *args: object, **keys: object) -> object:
+        if not raised:
+            raised.append(subscription)
+            broken, subscription.connection = subscription.connection, None
+            await broken.disconnect()
+        return await get_message(subscription, *args, **keys)
+
+    monkeypatch.setattr(PubSub, "get_message", with_its_connection_gone_once)
+
+    async def wait() -> tuple[State, float]:
+        async with AsyncChatQueue(redis_url=valkey.url, key_prefix="t") as queue:
+            waits = asyncio.create_task(queue.wait(job_id, WAIT_S))
+            await asyncio.to_thread(until, lambda: raised and listened_to(real_ledger) == 1)
+            await asyncio.sleep(0.1)
+            cancel(real_ledger, job_id)
+            ended = time.monotonic()
+            return (await waits).state, time.monotonic() - ended
+
+    state, took_s = asyncio.run(wait())
+    assert state == State.CANCELLED
+    assert took_s < AT_ONCE_S

@@ -102,7 +102,8 @@ class Announcements:
                 async with (await self._connect()).pubsub() as subscription:
                     await self._serve(subscription)
                     return
-            except (RedisError, ServerError, OSError):
+            except (RedisError, ServerError, OSError, RuntimeError):
+                # The latter: redis-py says so when another task of ours has just found its connection broken.
                 await asyncio.sleep(_AGAIN_S)
             finally:
                 self._joined.clear()
