@@ -28,7 +28,8 @@ def test_the_call_of_a_running_job_is_aborted(installation: Installation) -> Non
     job = installation.queue.enqueue("sim", "job:cancelled-running [sim: latency 50]")
     assert installation.simulator.wait(job="cancelled-running", in_flight=1)
     asked_s = time.monotonic()
-    assert installation.queue.cancel(job.id).cancel_requested
+    asked = installation.queue.cancel(job.id)
+    assert asked.cancel_requested or asked.state == "cancelled"  # when the worker was quicker than the answer
     assert installation.simulator.wait(job="cancelled-running", aborted=1)
     assert time.monotonic() - asked_s < 2
     record = installation.queue.wait(job.id, WAIT_S)

@@ -248,10 +248,16 @@ class BlockingAnnouncements:
 
         async def close() -> None:
             await self._announcements.close()
+            others = asyncio.all_tasks() - {asyncio.current_task()}
+            for task in others:
+                task.cancel()
+            if others:
+                await asyncio.wait(others, timeout=_SWALLOWED_S)
             if self._client is not None:
                 await self._client.aclose()
-            for task in asyncio.all_tasks() - {asyncio.current_task()}:
-                task.cancel()
+            # A transport closes its socket one turn of the loop after it was closed.
+            await asyncio.sleep(0)
+            await asyncio.sleep(0)
 
         _result(close(), loop, _PING_S)
         loop.call_soon_threadsafe(loop.stop)
