@@ -30,6 +30,7 @@ _PING_S: Final = 5.0
 _LINGER_S: Final = 10.0
 """The connection is kept for the next who listens."""
 _AGAIN_S: Final = 0.2
+_TAKING_LEAVE_S: Final = 0.05
 _CHANNELS_AT_ONCE: Final = 1000
 _SWALLOWED_S: Final = 0.1
 
@@ -70,6 +71,7 @@ class Announcements:
         """How often the server was asked for a channel and has not said yet that it is heard."""
         self._changed = asyncio.Event()
         self._spoke = False
+        self._closes = False
         self._task: asyncio.Task[None] | None = None
 
     def listen(self, channel: str) -> Ear:
@@ -93,11 +95,16 @@ class Announcements:
 
     async def close(self) -> None:
         """End the connection. Who still listens is deaf."""
-        if self._task is not None:
-            await _end(self._task)
+        if self._task is None:
+            return
+        # Asked first: a connection that is cancelled while it is made leaves its socket open.
+        self._closes = True
+        self._changed.set()
+        await asyncio.wait([self._task], timeout=DEAF_S)
+        await _end(self._task)
 
     async def _run(self) -> None:
-        while True:
+        while not self._closes:
             try:
                 async with (await self._connect()).pubsub() as subscription:
                     await self._serve(subscription)
@@ -123,6 +130,8 @@ class Announcements:
                 if reader is None:
                     reader = asyncio.create_task(self._read(subscription))
                     reader.add_done_callback(lambda _: self._changed.set())
+                if self._closes:
+                    return
                 if not await _within(self._changed.wait(), _PING_S if self._ears else _LINGER_S):
                     if not self._ears:
                         return
@@ -255,9 +264,9 @@ class BlockingAnnouncements:
                 await asyncio.wait(others, timeout=_SWALLOWED_S)
             if self._client is not None:
                 await self._client.aclose()
-            # A transport closes its socket one turn of the loop after it was closed.
-            await asyncio.sleep(0)
-            await asyncio.sleep(0)
+            # A transport closes its socket some turns of the loop after it was closed; with TLS, when the server has
+            # taken leave too.
+            await asyncio.sleep(_TAKING_LEAVE_S)
 
         _result(close(), loop, _PING_S)
         loop.call_soon_threadsafe(loop.stop)
