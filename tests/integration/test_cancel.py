@@ -58,6 +58,8 @@ def celery_control(installation: Installation) -> Iterator[object]:
     """Celery's control of the workers, as Flower uses it."""
     app = make_app(prefix="chatq", broker_url=as_broker_url(installation.url))
     try:
+        # A worker hears broadcasts from some moment after it hears its messages.
+        until(lambda: app.control.ping(timeout=0.5), "the worker to hear what is broadcast")
         yield app.control
     finally:
         app.close()
