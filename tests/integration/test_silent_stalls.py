@@ -22,6 +22,7 @@ def server() -> Iterator[RealServer]:
     server.remove()
 
 
+# (Tests name `install` last, so that their workers end before the proxy does.)
 @pytest.fixture
 def proxy(server: RealServer) -> Iterator[DeafProxy]:
     """A worker with `through(proxy)` in its environment sends and gets its messages through it."""
@@ -38,7 +39,7 @@ def hindrances(installation: Installation) -> list[str]:
 
 
 def test_a_deaf_worker_connects_anew_while_another_serves_and_each_job_is_called_once(
-    install: Install, server: RealServer, proxy: DeafProxy
+    server: RealServer, proxy: DeafProxy, install: Install
 ) -> None:
     installation = install(worker={"slots": 20, "lease": "30s"}, redis={"url": server.url})
     hearing = installation.start_worker()
@@ -69,7 +70,7 @@ def test_a_deaf_worker_connects_anew_while_another_serves_and_each_job_is_called
 
 
 def test_status_doctor_and_health_check_tell_of_a_worker_that_is_deaf_and_of_no_other(
-    install: Install, server: RealServer, proxy: DeafProxy
+    server: RealServer, proxy: DeafProxy, install: Install
 ) -> None:
     installation = install(worker={"slots": 20, "lease": "30s"}, redis={"url": server.url})
     worker = installation.start_worker(environ=through(proxy))
