@@ -96,7 +96,7 @@ format: $(DEV) ## format the code and mend what the linter can mend
 
 .PHONY: requirements
 requirements: ## pin the versions anew (needs uv); ranges are in pyproject.toml
-	@uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
+	@uv pip compile pyproject.toml --extra http --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
 		--no-emit-index-url --no-emit-find-links --quiet --upgrade --output-file requirements.txt requirements.in
 	@uv pip compile --group dev --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
 		--no-emit-index-url --no-emit-find-links --quiet --upgrade --constraint requirements.txt --output-file requirements-dev.txt

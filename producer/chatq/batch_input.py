@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from array import array
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from io import BufferedReader
 from itertools import pairwise
@@ -79,13 +79,21 @@ class BatchInput:
     """
 
     def __init__(
-        self, path: Path, settings: Settings, *, connection: str | None = None, prompts: bool = False
+        self,
+        path: Path,
+        settings: Settings,
+        *,
+        connection: str | None = None,
+        prompts: bool = False,
+        amend: Callable[[Job], Job] = lambda job: job,
     ) -> None:
+        """`amend(job)`: what is made of each job before it is looked at; it may raise `InvalidJob`."""
         self.path = path
         self.summary = Summary()
         self._settings = settings
         self.connection = connection
         self.prompts = prompts
+        self._amend = amend
         self._twice: dict[int, int] = {}
 
     def validate(self) -> Iterator[BadLine]:
@@ -167,7 +175,7 @@ class BatchInput:
         job = None
         try:
             job = self._of_prompt(number, line) if self.prompts else read_line(line, self.connection)
-            return check(job, self._settings)
+            return check(self._amend(job), self._settings)
         except ChatQueueError as error:
             return _bad(number, None if job is None else job.custom_id, error)
 

@@ -14,14 +14,14 @@ import contextlib
 import fcntl
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import BinaryIO, Final, Protocol
 
 import orjson
 
 from chatq.batch_input import BadLine, BatchInput
-from chatq.batch_sidecar import BatchFiles, Sidecar
+from chatq.batch_sidecar import BatchFiles, OutputInUse, Sidecar
 from chatq.client import ChatQueue
 from chatq.contract.batch_line import output_line
 from chatq.contract.errors import InvalidJob, UnknownBatch
@@ -59,15 +59,20 @@ class BatchRun:
         *,
         in_order: bool = False,
         skip_bad: bool = False,
+        batch_id: str | None = None,
+        metadata: Mapping[str, str] | None = None,
     ) -> None:
         """`in_order`: write in the order of the input, rather than as jobs become final. `skip_bad`: go on without bad
-        lines, and write them to the error file `OUTPUT.errors`."""
+        lines, and write them to the error file `OUTPUT.errors`. `batch_id`, `metadata`: of the batch that is made;
+        default: a new id, and the name of the input."""
         self._queue = queue
         self._source = source
         self._output = output
         self._watcher = watcher
         self._in_order = in_order
         self._skip_bad = skip_bad
+        self._batch_id = batch_id or new_batch_id()
+        self._metadata = metadata if metadata is not None else {"input": source.path.name}
 
     @property
     def errors(self) -> Path:
@@ -112,7 +117,7 @@ class BatchRun:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError:
-                raise BatchFiles(
+                raise OutputInUse(
                     f"Another chatq batch run writes {self._output}.", remedy="Wait for it, or stop it first."
                 ) from None
             try:
@@ -131,7 +136,7 @@ class BatchRun:
         self._validate()
         found = self._source.summary
         return Sidecar(
-            batch=new_batch_id(),
+            batch=self._batch_id,
             input=found.sha256,
             connection=self._source.connection,
             prompts=self._source.prompts,
@@ -189,7 +194,7 @@ class BatchRun:
         if not self._source.summary.sha256:
             self._validate()
         sidecar.save(self._output)
-        self._queue.open_batch({"input": self._source.path.name}, batch_id=sidecar.batch)
+        self._queue.open_batch(self._metadata, batch_id=sidecar.batch)
         self._queue.add_to_batch(sidecar.batch, self._counted())
         self._queue.seal_batch(sidecar.batch)
         sidecar.sealed = True

@@ -25,6 +25,10 @@ class BatchFiles(InvalidJob):
     code = "batch_files"
 
 
+class OutputInUse(BatchFiles):
+    """Another run writes this output; nothing was done."""
+
+
 @dataclass(slots=True)
 class Sidecar:
     """What is known of a run. `input`: SHA-256 of the input; `connection`, `prompts`, `in_order`: how it is read and

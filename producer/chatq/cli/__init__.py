@@ -32,12 +32,17 @@ def _parser() -> argparse.ArgumentParser:
         return added
 
     command("demo", "become", "run the main job on this machine: no key, no network needed")
-    command("up", "fleet", "embedded server, worker, Flower: all for one machine; Ctrl-C stops all")
+    command(
+        "up", "fleet", "embedded server, worker, Flower, HTTP front: all for one machine; Ctrl-C stops all"
+    )
     worker = command("worker", "become", "one worker process")
     worker.add_argument("--slots", type=_count, metavar="N", help="calls in flight (default: worker.slots)")
     flower = command("flower", "become", "Flower for this queue, on loopback unless told otherwise")
     flower.add_argument("--address", help="default: $FLOWER_ADDRESS, else 127.0.0.1")
     flower.add_argument("--port", type=_port, help="default: $FLOWER_PORT, else 5555")
+    serve = command("serve", "become", "the HTTP front: OpenAI's API over this queue")
+    serve.add_argument("--host", help="default: http.host; another than loopback needs tokens")
+    serve.add_argument("--port", type=_port, help="default: http.port")
     down = command("down", "fleet", "stop the embedded server")
     down.add_argument("--force", action="store_true", help="also while others use it")
 

@@ -1,4 +1,4 @@
-"""`chatq demo`, `verify`, `worker`, `flower`, `render`: commands that become another package's process.
+"""`chatq demo`, `verify`, `worker`, `flower`, `serve`, `render`: commands that become another package's process.
 
 The worker, Flower and the simulator are heavy: nothing of them, or of what they import, is imported here.
 """
@@ -37,6 +37,13 @@ def flower(arguments: argparse.Namespace) -> NoReturn:
     given = {"--address": arguments.address, "--port": arguments.port}
     options = [f"{name}={value}" for name, value in given.items() if value is not None]
     _become("chatq_worker", ["flower", *_config(arguments), *options])
+
+
+def serve(arguments: argparse.Namespace) -> NoReturn:
+    """Become the HTTP front."""
+    given = {"--host": arguments.host, "--port": arguments.port}
+    options = [f"{name}={value}" for name, value in given.items() if value is not None]
+    _become("chatq.http", ["serve", *_config(arguments), *options])
 
 
 def render(arguments: argparse.Namespace) -> NoReturn:

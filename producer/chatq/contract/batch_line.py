@@ -12,6 +12,7 @@ from typing import Any, Final
 
 import orjson
 
+from chatq.contract.chat_request import chat_job
 from chatq.contract.config_problems import nearest
 from chatq.contract.errors import InvalidJob
 from chatq.contract.job import Job
@@ -22,8 +23,6 @@ from chatq.contract.states import State
 
 ENDPOINT: Final = "/v1/chat/completions"
 _OPENAI_KEYS: Final = ("custom_id", "method", "url", "body")
-_BODY_KEYS: Final = ("messages", "tools", "tool_choice", "response_format")
-"""Of a body, what is a key of a job as well; the rest but `model` are its params."""
 _EXAMPLE: Final = (
     'Write {"custom_id": "1", "method": "POST", "url": "/v1/chat/completions", "body": {...}}, '
     'or a job: {"custom_id": "1", "connection": ..., "prompt": ...}.'
@@ -72,35 +71,7 @@ def _of_request(line: Mapping[str, Any], connection: str | None) -> Job:
     body = line.get("body")
     if not isinstance(body, dict):
         raise InvalidJob(f"body: expected a chat completion's request, got {shown(body)}.", remedy=_EXAMPLE)
-    named, model = _target(body.get("model"), connection)
-    fields = {key: body[key] for key in _BODY_KEYS if body.get(key) is not None}
-    params = {
-        key: value for key, value in body.items() if key not in fields and key not in (*_BODY_KEYS, "model")
-    }
-    return Job.parse(
-        {
-            "connection": named,
-            **({"model": model} if model else {}),
-            **({"custom_id": line["custom_id"]} if "custom_id" in line else {}),
-            **({"params": params} if params else {}),
-            **fields,
-        }
-    )
-
-
-def _target(model: object, connection: str | None) -> tuple[str, str | None]:
-    """Connection and model of a body's `model`."""
-    if model is None and connection is not None:
-        return connection, None
-    if not isinstance(model, str) or not model:
-        raise InvalidJob(
-            f"body.model: expected a connection, got {shown(model)}.",
-            remedy="Write CONNECTION or CONNECTION/MODEL, or name the connection for the whole file: -c CONNECTION",
-        )
-    named, _, rest = model.partition("/")
-    if connection is None:
-        return named, rest or None
-    return connection, (rest or None) if named == connection else model
+    return chat_job(body, connection, {"custom_id": line["custom_id"]} if "custom_id" in line else {})
 
 
 def output_line(record: JobRecord) -> bytes:

@@ -114,6 +114,8 @@ class JobRecord(_Record):
     custom_id: str | None = None
     retry_of: str | None = None
     """The failed job that it tries again."""
+    tenant: str | None = None
+    """Whose it is, of a job that is in no batch."""
     result: Result | None = None
     error: JobError | None = None
     warnings: list[str] = Field(default_factory=list)
@@ -128,7 +130,9 @@ class JobRecord(_Record):
     def _without_absent(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
         data: dict[str, Any] = handler(self)
         absent = {
-            key for key in ("batch", "custom_id", "retry_of", "result", "error") if data.get(key) is None
+            key
+            for key in ("batch", "custom_id", "retry_of", "tenant", "result", "error")
+            if data.get(key) is None
         }
         if not self.cancel_requested:
             absent.add("cancel_requested")

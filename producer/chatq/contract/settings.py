@@ -163,6 +163,12 @@ class Http(Section):
     """YAML: token, tenant, connections. Absolute once loaded."""
     allow_hosts: tuple[Annotated[Text, AfterValidator(_host)], ...] = ("localhost", "127.0.0.1")
     """The Host headers that are answered while there are no tokens."""
+    folder: Annotated[Text, AfterValidator(resolved)] = Field(".chatq/http", validate_default=True)
+    """Where uploaded files and the results of batches are kept. Fronts of one queue share it. Absolute once loaded."""
+    upload_bytes: PositiveSize = 2 * 2**30
+    """The largest file that may be uploaded."""
+    waiting: Count = 10_000
+    """Requests that may wait for a job's end at a time."""
 
 
 class Log(Section):

@@ -89,6 +89,12 @@ local function load(id)
   return job
 end
 
+-- The tenant whose flow a job is in: nil for a job of a batch, or of nobody.
+local function tenant_of(job)
+  local part = '[^' .. SEPARATOR .. ']*'
+  return string.match(job.flow, '^' .. string.rep(part .. SEPARATOR, 3) .. 'tenant:(' .. part .. ')')
+end
+
 -- The record that callers read, as JSON. Fragments of JSON are stored as they came and never decoded here.
 local function record(job)
   local parts = {'{"id":"', job.id, '","connection":"', job.connection, '","state":"', job.state, '"'}
@@ -99,6 +105,8 @@ local function record(job)
   if job.batch then add(',"batch":"', job.batch, '"') end
   if job.custom then add(',"custom_id":', job.custom) end
   if job.retry_of then add(',"retry_of":"', job.retry_of, '"') end
+  local tenant = tenant_of(job)
+  if tenant then add(',"tenant":"', (string.gsub(tenant, '["\\]', '\\%0')), '"') end
   if job.ending and job.ending ~= '' then add(',', job.ending) end
   if not (job.ending and string.find(job.ending, '"warnings":', 1, true) == 1) then add(',"warnings":[]') end
   add(',"metadata":', job.metadata or '{}', '}')

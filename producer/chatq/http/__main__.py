@@ -1,0 +1,51 @@
+"""`python -m chatq.http`: serves the front, or is the process that runs its batches."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+from pathlib import Path
+
+from chatq.contract.config_file import load_settings
+from chatq.contract.errors import ChatQueueError
+from chatq.contract.settings import ConfigError
+from chatq.processes import follow_parent
+
+
+def main() -> int:
+    """Parse, load, hand over."""
+    parser = argparse.ArgumentParser(prog="chatq serve", allow_abbrev=False)
+    parser.add_argument("role", choices=("serve", "keeper"))
+    parser.add_argument("--config", type=Path)
+    parser.add_argument("--host")
+    parser.add_argument("--port", type=int)
+    arguments = parser.parse_args()
+    try:
+        from chatq.http.serving import serve
+    except ModuleNotFoundError as error:
+        print(  # noqa: T201
+            f"chatq serve: {error.name} is not installed.\nInstall the HTTP front: pip install 'chatq[http]'",
+            file=sys.stderr,
+        )
+        return 2
+    try:
+        settings = load_settings(arguments.config)
+        logging.basicConfig(
+            level=settings.log.level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s"
+        )
+        logging.getLogger("httpx").setLevel(logging.WARNING)
+        if arguments.role == "keeper":
+            from chatq.http.batch_keeper import keep
+
+            keep(settings)
+            return 0
+        follow_parent()
+        return serve(settings, host=arguments.host, port=arguments.port)
+    except ChatQueueError as error:
+        print(f"chatq serve: {error}", file=sys.stderr)  # noqa: T201
+        return 2 if isinstance(error, ConfigError) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,146 @@
+"""`/v1/batches`. The front writes a batch down and tells the keeper; counts come from the ledger, live.
+
+Source: OpenAI API reference, "Batch".
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from typing import Annotated, Any, Final
+
+from fastapi import APIRouter, Path, Query, Request
+from starlette.responses import Response
+
+from chatq.contract.batch_line import ENDPOINT
+from chatq.contract.duration import parse_duration
+from chatq.contract.errors import UnknownBatch
+from chatq.contract.shown import shown
+from chatq.http.access import Caller
+from chatq.http.batch_store import ENDED, BatchRecord
+from chatq.http.errors import BadRequest, json_response
+from chatq.http.files import page_shape
+from chatq.http.front import Front, TheCaller, TheFront, read_json
+from chatq.http.shapes import BatchList, BatchRequest, BatchShape, json_body
+
+_MOST: Final = 100
+_LONGEST_WINDOW_S: Final = 30 * 86_400.0
+_KEYS: Final = (
+    "input_file_id",
+    "endpoint",
+    "completion_window",
+    "metadata",
+    "connection",
+    "output_expires_after",
+)
+
+BatchId = Annotated[str, Path(max_length=128)]
+
+router = APIRouter(tags=["batches"])
+
+
+@router.post("/v1/batches", responses={200: {"model": BatchShape}}, openapi_extra=json_body(BatchRequest))
+async def create_batch(request: Request, front: TheFront, caller: TheCaller) -> Response:
+    """Run a file as a batch. `completion_window`: `24h`, or any duration up to 30 days; what has not begun by then
+    expires. Beyond OpenAI's keys: `connection`, for lines that name none."""
+    body = await read_json(request)
+    facts = _facts(body, front, caller)
+    stored = await asyncio.to_thread(front.files.get, facts["input_file_id"], caller)
+    record = await asyncio.to_thread(front.batches.make, front.files.path(stored.id), facts)
+    front.tell_keeper(record.id)
+    return json_response(record.shape())
+
+
+@router.get("/v1/batches", responses={200: {"model": BatchList}})
+async def list_batches(
+    front: TheFront,
+    caller: TheCaller,
+    after: str | None = None,
+    limit: Annotated[int, Query(ge=1, le=_MOST)] = 20,
+) -> Response:
+    """Batches, the newest first; `after`: the last id of the page before."""
+    found, more = await asyncio.to_thread(front.batches.page, caller, after=after, limit=limit)
+    shapes = [(await _live(record, front)).shape() for record in found]
+    return json_response(page_shape(shapes, more))
+
+
+@router.get("/v1/batches/{batch_id}", responses={200: {"model": BatchShape}})
+async def get_batch(front: TheFront, caller: TheCaller, batch_id: BatchId) -> Response:
+    """A batch, with its counts now."""
+    record = await asyncio.to_thread(front.batches.get, batch_id, caller)
+    return json_response((await _live(record, front)).shape())
+
+
+@router.post("/v1/batches/{batch_id}/cancel", responses={200: {"model": BatchShape}})
+async def cancel_batch(front: TheFront, caller: TheCaller, batch_id: BatchId) -> Response:
+    """Cancel what is not done of a batch. What is done stays, and is in its output file."""
+    record = await asyncio.to_thread(front.batches.get, batch_id, caller)
+    if record.status in ENDED:
+        raise BadRequest(
+            f"The batch has ended: {record.status}.", remedy="There is nothing to cancel.", status=409
+        )
+    await asyncio.to_thread(front.batches.cancel, batch_id)
+    front.tell_keeper(batch_id)
+    record = await asyncio.to_thread(front.batches.get, batch_id, caller)
+    return json_response((await _live(record, front)).shape())
+
+
+async def _live(record: BatchRecord, front: Front) -> BatchRecord:
+    """The record with the counts of this moment."""
+    if record.status not in ENDED:
+        with contextlib.suppress(UnknownBatch):  # nothing of it is enqueued yet
+            record.count(await front.ask(front.core.batch(record.id)))
+    return record
+
+
+def _facts(body: dict[str, Any], front: Front, caller: Caller) -> dict[str, Any]:
+    """What a new batch is made of. Raises `BadRequest`."""
+    for name in body:
+        if name not in _KEYS:
+            raise _wrong(name, "unknown key.")
+    file_id, connection, metadata = body.get("input_file_id"), body.get("connection"), body.get("metadata")
+    if not isinstance(file_id, str):
+        raise _wrong("input_file_id", f"expected the id of a file, got {shown(file_id)}.")
+    if body.get("endpoint") != ENDPOINT:
+        raise _wrong("endpoint", f"expected {ENDPOINT}, got {shown(body.get('endpoint'))}.")
+    if connection is not None:
+        if not isinstance(connection, str):
+            raise _wrong("connection", f"expected a connection, got {shown(connection)}.")
+        caller.must_know(connection, front.settings)
+    return {
+        "input_file_id": file_id,
+        "completion_window": body.get("completion_window"),
+        "window_s": _window_s(body.get("completion_window")),
+        "tenant": caller.tenant,
+        "connections": None if caller.connections is None else sorted(caller.connections),
+        "connection": connection,
+        "metadata": _metadata(metadata),
+    }
+
+
+def _window_s(window: object) -> float:
+    try:
+        seconds = parse_duration(window) if isinstance(window, str) else 0.0
+    except ValueError:
+        seconds = 0.0
+    if not 0 < seconds <= _LONGEST_WINDOW_S:
+        raise _wrong("completion_window", f"expected a duration such as 24h, up to 30d, got {shown(window)}.")
+    return seconds
+
+
+def _metadata(metadata: object) -> dict[str, str]:
+    """Source: OpenAI API reference: 16 pairs, keys of 64 and values of 512 characters."""
+    if metadata is None:
+        return {}
+    if not isinstance(metadata, dict) or len(metadata) > 16:
+        raise _wrong("metadata", "expected at most 16 pairs of texts.")
+    for key, value in metadata.items():
+        if not isinstance(value, str) or len(key) > 64 or len(value) > 512:
+            raise _wrong("metadata", "expected keys of at most 64 characters, and texts of at most 512.")
+    return metadata
+
+
+def _wrong(param: str, what: str) -> BadRequest:
+    return BadRequest(
+        f"{param}: {what}"[:1000], remedy="Correct the request; no batch was made.", param=param[:100]
+    )

@@ -1,0 +1,183 @@
+"""What the paths of the front share: the queue, the disk, who asks, and waiting for jobs whose client may leave."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from dataclasses import dataclass, field
+from typing import Annotated, Any, Final, TypeVar
+
+from fastapi import Depends, Request
+from starlette.requests import ClientDisconnect
+
+from chatq.contract.errors import ChatQueueError, UnknownJob
+from chatq.contract.json_object import NotAnObject, read_object
+from chatq.contract.record import JobRecord
+from chatq.contract.settings import Settings
+from chatq.core import Core
+from chatq.http.access import Access, Caller
+from chatq.http.batch_store import BatchStore
+from chatq.http.errors import BadRequest, Overloaded, ShuttingDown
+from chatq.http.file_store import FileStore
+from chatq.http.guard import too_large
+from chatq.ledger.server import AsyncServer
+from chatq.steps import Steps, drive_async
+
+T = TypeVar("T")
+
+LINGER_S: Final = 10.0
+"""How long a job with an idempotency key goes on without its client: it may come back for it."""
+
+
+class Gone(Exception):
+    """The client has left. Nobody hears an answer."""
+
+
+@dataclass(slots=True)
+class Front:
+    """One front, on one event loop."""
+
+    settings: Settings
+    core: Core
+    server: AsyncServer
+    access: Access
+    files: FileStore
+    batches: BatchStore
+    tell_keeper: Callable[[str], None]
+    """There is something to do about a batch: see `batch_keeper.py`."""
+    closing: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set when the front is to end: who waits is sent away."""
+    _waiting: int = 0
+    _clients: Counter[str] = field(default_factory=Counter)
+    """How many wait for each job."""
+    _leaving: set[asyncio.Task[None]] = field(default_factory=set)
+
+    async def ask(self, steps: Steps[T]) -> T:
+        """What the ledger says."""
+        return await drive_async(steps, self.server)
+
+    async def record(self, job_id: str, caller: Caller) -> JobRecord:
+        """A job's record. Raises `UnknownJob`, also for one that is not the caller's."""
+        record = await self.ask(self.core.get(job_id))
+        if caller.sees(record) or (record.batch and self.batches.is_of(record.batch, caller)):
+            return record
+        raise UnknownJob(f"There is no job {job_id!r:.140}.", remedy="Check the id.")
+
+    @contextlib.contextmanager
+    def a_wait(self) -> Iterator[None]:
+        """Room for one that waits. Raises `Overloaded`, `ShuttingDown`."""
+        if self.closing.is_set():
+            raise _shutting_down()
+        if self._waiting >= self.settings.http.waiting:
+            raise Overloaded(
+                f"{self._waiting:,} requests wait already (http.waiting).",
+                remedy="Try again in a moment; or enqueue with POST /v1/jobs and ask for the result later.",
+            )
+        self._waiting += 1
+        try:
+            yield
+        finally:
+            self._waiting -= 1
+
+    @contextlib.contextmanager
+    def client_of(self, job_id: str, *, comes_back: bool) -> Iterator[None]:
+        """Around waiting for a job: when it ends with `Gone` and nobody else waits here, the job is cancelled; where
+        its client can come back for it, a little later."""
+        self._clients[job_id] += 1
+        try:
+            yield
+        except Gone:
+            task = asyncio.create_task(self._let_go(job_id, LINGER_S if comes_back else 0))
+            self._leaving.add(task)
+            task.add_done_callback(self._leaving.discard)
+            raise
+        finally:
+            self._clients[job_id] -= 1
+            if not self._clients[job_id]:
+                del self._clients[job_id]
+
+    async def _let_go(self, job_id: str, after_s: float) -> None:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(after_s):
+                await self.closing.wait()
+                return  # by another front, its client may find it still
+        if not self._clients[job_id]:
+            with contextlib.suppress(ChatQueueError):
+                await self.ask(self.core.cancel(job_id))
+
+    async def while_there(self, request: Request, work: Coroutine[Any, Any, T]) -> T:
+        """What comes of `work`. Raises `Gone` when the client leaves first, `ShuttingDown` when the front ends."""
+        doing = asyncio.ensure_future(work)
+        leaving = asyncio.ensure_future(left(request))
+        ending = asyncio.ensure_future(self.closing.wait())
+        try:
+            await asyncio.wait({doing, leaving, ending}, return_when=asyncio.FIRST_COMPLETED)
+            if doing.done():
+                return doing.result()
+            if leaving.done():
+                raise Gone
+            raise _shutting_down()
+        finally:
+            for task in (doing, leaving, ending):
+                task.cancel()
+            await asyncio.gather(doing, leaving, ending, return_exceptions=True)
+
+    async def close(self) -> None:
+        """Let go of what was left, and close the connections."""
+        self.closing.set()
+        await asyncio.gather(*self._leaving, return_exceptions=True)
+        await self.server.close()
+
+
+def _shutting_down() -> ShuttingDown:
+    return ShuttingDown(
+        "This front is shutting down.",
+        remedy="Send the request again: the job goes on under its Idempotency-Key.",
+    )
+
+
+async def left(request: Request) -> None:
+    """Returns when the client has left. To be asked once the body was read."""
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
+
+
+async def read_json(request: Request) -> dict[str, Any]:
+    """The JSON object in the request's body. Raises `BadRequest`."""
+    longest = 3 * int(front_of(request).settings.bounds.job_bytes)
+    body = bytearray()
+    async for piece in body_of(request):
+        body += piece
+        if len(body) > longest:
+            raise too_large(longest)
+    try:
+        return read_object(body.decode())
+    except UnicodeDecodeError:
+        raise BadRequest("The body is not UTF-8 text.", remedy="Send JSON, in UTF-8.") from None
+    except NotAnObject as error:
+        raise BadRequest(f"The body is not a JSON object: {error}.", remedy="Send a JSON object.") from None
+
+
+async def body_of(request: Request) -> AsyncIterator[bytes]:
+    """The body as it comes. Raises `Gone`."""
+    try:
+        async for piece in request.stream():
+            yield piece
+    except ClientDisconnect:
+        raise Gone from None
+
+
+def front_of(request: Request) -> Front:
+    front: Front = request.app.state.front
+    return front
+
+
+def caller_of(request: Request) -> Caller:
+    """Who asks. Raises `Unauthorized`."""
+    return front_of(request).access.caller(request.headers.get("authorization"))
+
+
+TheFront = Annotated[Front, Depends(front_of)]
+TheCaller = Annotated[Caller, Depends(caller_of)]
