@@ -18,6 +18,7 @@ from chatq.contract.settings import Settings
 from chatq.contract.status import ModelList, StatusOutcome
 from chatq.contract.why import Why
 from chatq.core import CHUNK_BYTES, CHUNK_JOBS, Core
+from chatq.growing_text import GrowingText
 from chatq.ledger.ledger import Entry
 from chatq.ledger.locate import locator, redis_py_url
 from chatq.ledger.server import AsyncServer, Locate, Server
@@ -136,6 +137,33 @@ class ChatQueue:
         """The final record of a job. Raises `UnknownJob`, and `WaitTimeout` after `timeout` seconds: it says why the
         job waits. `through_pauses=False`: a job that waits for a paused connection raises `ConnectionPaused`."""
         return drive(self._core.wait(job_id, timeout, through_pauses=through_pauses), self._server)
+
+    def stream(self, connection: str, prompt: str | None = None, **keys: Any) -> Iterator[str]:
+        """Enqueue a job and yield the text of its answer as it grows, piece by piece; from a source that does not stream,
+        in one.
+
+            for piece in queue.stream("demo", "Say hi"):
+                print(piece, end="", flush=True)
+
+        Give the job an `id` of your own to `get` its record afterwards, or to `cancel` it: it goes on when nobody
+        reads. Raises as `enqueue`, and `JobFailed` (with the `record`) where the answer breaks off.
+        """
+        job = self.enqueue(connection, prompt, **keys, stream=True)
+        text, position, over = GrowingText(), 0, False
+        while not over:
+            position, over, deltas = self.deltas_page(job.id, position)
+            yield from text.pieces(deltas)
+        if rest := text.rest(self.get(job.id)):
+            yield rest
+
+    def deltas_page(self, job_id: str, position: int = 0) -> tuple[int, bool, list[list[dict[str, Any]]]]:
+        """(next position, whether no more will come, some deltas) of the answer to a job that has `stream`.
+
+        A delta is a list of choices as in OpenAI's chunks: `[{"index": 0, "delta": {"content": "Hel"}}]`, with a piece
+        of `content`, `reasoning_content`, `refusal` or `tool_calls`. Waits some seconds for something to come. What was
+        told is the beginning of the answer; the record has all of it. Raises `UnknownJob`.
+        """
+        return drive(self._core.deltas(job_id, position), self._server)
 
     def why(self, job_id: str) -> Why:
         """Why a job does not run now, and when it will. Raises `UnknownJob`."""
@@ -373,6 +401,23 @@ class AsyncChatQueue:
         return await drive_async(
             self._core.wait(job_id, timeout, through_pauses=through_pauses), self._server
         )
+
+    async def stream(self, connection: str, prompt: str | None = None, **keys: Any) -> AsyncIterator[str]:
+        """As `ChatQueue.stream`: `async for piece in queue.stream("demo", "Say hi")`."""
+        job = await self.enqueue(connection, prompt, **keys, stream=True)
+        text, position, over = GrowingText(), 0, False
+        while not over:
+            position, over, deltas = await self.deltas_page(job.id, position)
+            for piece in text.pieces(deltas):
+                yield piece
+        if rest := text.rest(await self.get(job.id)):
+            yield rest
+
+    async def deltas_page(
+        self, job_id: str, position: int = 0
+    ) -> tuple[int, bool, list[list[dict[str, Any]]]]:
+        """As `ChatQueue.deltas_page`."""
+        return await drive_async(self._core.deltas(job_id, position), self._server)
 
     async def why(self, job_id: str) -> Why:
         """As `ChatQueue.why`."""

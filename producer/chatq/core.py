@@ -167,6 +167,24 @@ class Core:
             message = f"Job {job_id} waits. {one_line(why.message)}"
             raise ConnectionPaused(message, remedy=why.remedy or "", connection=why.connection)
 
+    def deltas(self, job_id: str, position: int) -> Steps[tuple[int, bool, list[list[dict[str, Any]]]]]:
+        """(next position, whether no more will come, deltas) of a job's answer. It waits until there is something, or
+        `POLL_S` are over. A delta is a list of choices as in OpenAI's chunks.
+
+        Raises `UnknownJob`.
+        """
+        channel = self.ledger.keys.done(job_id)
+        for listen_s in (None, 0.0, POLL_S):
+            if listen_s is not None:
+                yield Hear(channel, listen_s)
+            page = yield self.ledger.deltas(job_id, position)
+            if page is None:
+                raise unknown_job(job_id)
+            next_position, over, deltas = page
+            if deltas or over:
+                break
+        return next_position, over, [orjson.loads(delta) for delta in deltas]
+
     def cancel(self, job_id: str) -> Steps[JobRecord]:
         """Cancel a job; its record now. A running one is final when its worker has stopped it.
 

@@ -157,6 +157,20 @@ def test_a_job_asks_for_the_latest_format_of_its_fields(monkeypatch: pytest.Monk
     assert Job.parse({**HELLO, "names": {"group": ["Ann"]}, "tools": []}).format == 3
 
 
+def test_a_job_that_does_not_stream_is_what_it_was_before_there_were_streams() -> None:
+    plain, silent = Job.parse(HELLO), Job.parse({**HELLO, "stream": False})
+    assert (plain.digest(), plain.format) == (silent.digest(), silent.format)
+    assert plain.digest() == "2a576e64a485a30de71da5020cbf517f"
+    assert "stream" not in json.loads(silent.request(max_bytes=1000))
+
+
+def test_a_job_that_streams_asks_for_a_worker_that_knows_how() -> None:
+    job = Job.parse({**HELLO, "stream": True})
+    assert job.format == 2
+    assert json.loads(job.request(max_bytes=1000))["stream"] is True
+    assert job.digest() != Job.parse(HELLO).digest()
+
+
 def test_fields_of_a_newer_version_are_found_in_a_request() -> None:
     job = Job.parse({**HELLO, "names": {"char": "Ann"}, "params": {"anything": 1}, "tools": [{"x": 1}]})
     request = json.loads(job.request(max_bytes=1000))

@@ -17,7 +17,7 @@ from chatq.ledger.ledger import Entry, Ledger
 NEWER_WORKER = """
 import sys
 from chatq.contract import job
-job.JOB_FORMAT = 2
+job.JOB_FORMAT += 1
 from chatq_worker.__main__ import main
 sys.exit(main())
 """
@@ -26,7 +26,7 @@ sys.exit(main())
 def test_a_job_with_a_newer_field_waits_for_a_newer_worker(
     install: Install, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(contract.SINCE, "response_format", 2)
+    monkeypatch.setitem(contract.SINCE, "response_format", contract.JOB_FORMAT + 1)
     installation = install()
     installation.start_worker()
     newer_job = installation.queue.enqueue(

@@ -16,6 +16,7 @@ _ON_BOTH = {
     f"test_ledger_{name}"
     for name in (
         "batches",
+        "deltas",
         "enqueue",
         "fairness",
         "memory",

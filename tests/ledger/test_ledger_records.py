@@ -155,10 +155,11 @@ def test_lua_and_python_write_the_same_moments(client: redis.Redis) -> None:
 def test_the_contract_names_the_keys_that_the_scripts_use(client: redis.Redis) -> None:
     keys = Keys("t")
     code = """return {KICK, RULES, WORKERS, P .. ':settings', P .. ':clock-offset', key('job', 'x'), key('result', 'x'),
-      key('batch', 'x'), key('worker', 'x'), key('done', 'x'), key('batch-done', 'x'), key('cancels', 'x')}"""
+      key('batch', 'x'), key('worker', 'x'), key('done', 'x'), key('deltas', 'x'), key('batch-done', 'x'),
+      key('cancels', 'x')}"""
     assert [name.decode() for name in prelude(client, code)] == [
         keys.kick, keys.rules, keys.workers, keys.settings, keys.clock_offset, keys.job("x"), keys.result("x"),
-        keys.batch("x"), keys.worker("x"), keys.done("x"), keys.batch_done("x"), keys.cancels("x"),
+        keys.batch("x"), keys.worker("x"), keys.done("x"), keys.deltas("x"), keys.batch_done("x"), keys.cancels("x"),
     ]  # fmt: skip
 
 

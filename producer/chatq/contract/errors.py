@@ -11,6 +11,7 @@
     ├── UnknownBatch
     ├── BatchOver                       nothing of it can be paused or moved any more
     ├── JobNotFinal                     only a final job's data can be deleted
+    ├── JobFailed                       its text was asked for, and it ended without; .record says why
     ├── BatchInterrupted                the caller's iterable raised; .batch_id was cancelled
     ├── WaitTimeout (also TimeoutError) the job goes on; only the wait ended
     ├── NoWorker                        asked of a worker, and none is alive
@@ -28,7 +29,10 @@ prompt. `str(error)` is both, on one line each, ready for a terminal.
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
+
+if TYPE_CHECKING:
+    from chatq.contract.record import JobRecord
 
 
 class ChatQueueError(Exception):
@@ -108,6 +112,16 @@ class JobNotFinal(ChatQueueError):
 
     code = "not_final"
     retryable = True
+
+
+class JobFailed(ChatQueueError):
+    """The text of a job's answer was read, and the job ended as another than `succeeded`. `record`: its final one."""
+
+    code = "job_failed"
+
+    def __init__(self, message: str, *, remedy: str, record: JobRecord) -> None:
+        super().__init__(message, remedy=remedy)
+        self.record = record
 
 
 class BatchInterrupted(ChatQueueError):

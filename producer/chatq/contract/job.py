@@ -43,10 +43,10 @@ TOOLS_VARIANT: Final[dict[str, str]] = {
 }
 """For each post-processing mode that takes tool calls out, the nearest one that keeps them."""
 
-JOB_FORMAT: Final = 1
+JOB_FORMAT: Final = 2
 """What this version knows of a job. One more with every field that workers before it do not know."""
 
-SINCE: Final[dict[str, int]] = {}
+SINCE: Final[dict[str, int]] = {"stream": 2}
 """Fields that came after the first format (`name`, or `names.name`), with the format that brought them. A job that has
 one is admitted only to workers that know that format, so that in a fleet of several versions no field is dropped."""
 
@@ -118,6 +118,8 @@ class Job(BaseModel):
     expires_in: Annotated[float, BeforeValidator(_duration), Field(gt=0, allow_inf_nan=False)] | None = None
     """Seconds from the moment of enqueueing. Not started by then: `expired`."""
     metadata: dict[str, str] = Field(default_factory=dict)
+    stream: bool = False
+    """The caller wants to see the answer grow (`ChatQueue.deltas_page`). A part told, it is not tried again."""
 
     @field_validator("not_before", mode="before")
     @classmethod
@@ -173,7 +175,7 @@ class Job(BaseModel):
     def format(self) -> int:
         """The format that a worker must know to run this job."""
         names = self.names.model_fields_set if self.names is not None else ()
-        fields = (*self.model_fields_set, *(f"names.{name}" for name in names))
+        fields = (*_given(self), *(f"names.{name}" for name in names))
         return max((SINCE[field] for field in fields if field in SINCE), default=1)
 
     def request(self, *, max_bytes: int) -> bytes:
@@ -184,7 +186,7 @@ class Job(BaseModel):
         body: dict[str, Any] = {"connection": self.connection, "messages": self.chat()}
         for key in _IF_GIVEN:
             value = getattr(self, key)
-            if value is not None and value != {}:
+            if value is not None and value != {} and value is not False:
                 body[key] = value
         if self.names is not None:
             body["names"] = self.names.model_dump()
@@ -210,9 +212,9 @@ class Job(BaseModel):
 
     def digest(self) -> str:
         """A fingerprint of everything but id and metadata: two jobs are the same job when it is equal."""
-        body = self.model_dump(
-            mode="json", exclude={"id", "metadata", "prompt", "messages"}, exclude_none=True
-        )
+        # What came after the first format is left out where it says nothing: earlier versions made no part of it.
+        exclude = {"id", "metadata", "prompt", "messages", *(SINCE.keys() - _given(self))}
+        body = self.model_dump(mode="json", exclude=exclude, exclude_none=True)
         body["messages"] = self.chat()
         encoded = orjson.dumps(body, option=orjson.OPT_SORT_KEYS)
         return hashlib.blake2b(encoded, digest_size=16).hexdigest()
@@ -226,7 +228,15 @@ class Job(BaseModel):
         return f"+{int(self.not_before * 1000)}"
 
 
-_IF_GIVEN: Final = ("model", "params", "post_processing", "tools", "tool_choice", "response_format")
+_IF_GIVEN: Final = (
+    "model",
+    "params",
+    "post_processing",
+    "tools",
+    "tool_choice",
+    "response_format",
+    "stream",
+)
 _REQUEST: Final = frozenset({"connection", "messages", "names", *_IF_GIVEN})
 
 
@@ -239,6 +249,11 @@ def unknown_fields(request: Mapping[str, Any]) -> list[str]:
             *(f"names.{name}" for name in names.keys() - Names.model_fields.keys()),
         ]
     )
+
+
+def _given(job: Job) -> set[str]:
+    """The fields that say something: given, and not as what they are anyway."""
+    return {name for name in job.model_fields_set if getattr(job, name) != Job.model_fields[name].default}
 
 
 def _is_finite(value: object) -> bool:

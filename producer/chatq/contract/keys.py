@@ -59,8 +59,12 @@ class Keys:
         """Celery queue of one worker."""
         return f"{self.prefix}:queue:{worker_id}"
 
+    def deltas(self, job_id: str) -> str:
+        """List: what was told so far of the answer to a job that streams; each item a list of chunk choices, JSON."""
+        return f"{self.prefix}:deltas:{job_id}"
+
     def done(self, job_id: str) -> str:
-        """Channel: the job became final; the message is its state."""
+        """Channel: the job became final, and the message is its state; or `delta`: more of its answer was told."""
         return f"{self.prefix}:done:{job_id}"
 
     def batch_done(self, batch_id: str) -> str:

@@ -304,6 +304,12 @@ class Ledger:
         """'unknown', 'cancelled', 'stopping', or the final state that the job already has."""
         return self._call("cancel", job_id, decode=_text)
 
+    def deltas(
+        self, job_id: str, position: int, *, most_bytes: int = 1 << 20
+    ) -> Call[tuple[int, bool, list[bytes]] | None]:
+        """(next position, whether no more will come, deltas as JSON) of a job's answer; None: there is no such job."""
+        return self._call("deltas", job_id, position, most_bytes, decode=_page)
+
     def delete(self, job_id: str) -> Call[str]:
         """'unknown', 'deleted', or the state of a job that is not final."""
         return self._call("delete", job_id, decode=_text)
@@ -402,7 +408,7 @@ class Ledger:
             most,
             most_bytes,
             "1" if in_order else "0",
-            decode=lambda reply: (int(reply[0]), reply[1] == b"1", reply[2:]) if reply else None,
+            decode=_page,
         )
 
     def published(self) -> Call[bytes | None]:
@@ -457,6 +463,10 @@ class Ledger:
         """Take hold of an admitted job. None: it is someone else's by now; drop the message."""
         return self._call("begin", job_id, token, worker, decode=_begun)
 
+    def tell(self, job_id: str, token: str, told_before: int, deltas: Sequence[bytes]) -> Call[bool]:
+        """Tell the caller more of the answer: JSON lists of chunk choices. False: the job is someone else's by now."""
+        return self._call("tell", job_id, token, told_before, *deltas, decode=lambda reply: reply == b"told")
+
     def settle(
         self,
         job_id: str,
@@ -478,7 +488,8 @@ class Ledger:
 
         `attempt`: what is known of the call, JSON without braces; empty when none can have been sent.
         `state` and `counted` hold when the attempt is the job's own; by `outcome` the ledger may find that it was the
-        lane's or the account's, and put the job back. `ending`: of a final state, JSON without braces. `wait_s`:
+        lane's or the account's, and put the job back. `ending`: of a final state, JSON without braces; also of another,
+        if anything was told of the answer: the job is failed then rather than put back. `wait_s`:
         seconds before a job that goes back may go again, else at once. `cool_s`: seconds in which nothing of the lane
         is called. `used`: empty when not known. `pause`: why the connection pauses, where `outcome` has it pause: JSON
         members `code`, `message` and `remedy`. `spent`: of a success.
@@ -577,6 +588,10 @@ def _told(limit: LimitTold) -> str:
     """As `settle_limits` reads it."""
     parts = (limit.limit, limit.remaining, int(limit.window_s * 1000), _ms(limit.reset_s) or None)
     return " ".join([limit.kind, *("-" if part is None else str(part) for part in parts)]) + ";"
+
+
+def _page(reply: Any) -> tuple[int, bool, list[bytes]] | None:
+    return (int(reply[0]), reply[1] == b"1", reply[2:]) if reply else None
 
 
 def _enqueued(reply: Any) -> Enqueued:

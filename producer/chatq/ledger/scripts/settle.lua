@@ -3,7 +3,8 @@
 -- ARGV[1]  job id      ARGV[2]  token      ARGV[3]  'succeeded' | 'failed' | 'cancelled' | 'queued' | 'retrying'
 -- ARGV[4]  what is known of the attempt (JSON without braces), or empty: no call can have been sent
 -- ARGV[5]  '1' when the attempt counts
--- ARGV[6]  for a final state, its ending (JSON without braces: "warnings":[...],"result" or "error")
+-- ARGV[6]  for a final state, and of a job that streams for every one, its ending (JSON without braces: "warnings":[...],
+--          "result" or "error"): one of which a part was told fails rather than go back
 -- ARGV[7]  what the call tells of lane and connection: see `note_outcome`; where it says that the attempt was not the
 --          job's own, the job goes back into line whatever its state was to be, and the attempt does not count
 -- ARGV[8]  ms to wait when it goes back, or empty for at once      ARGV[9]  ms the lane shall cool down, or empty
@@ -56,7 +57,7 @@ if not unbegun then
 end
 release(job)
 if state == 'queued' or state == 'retrying' then
-  wait_again(job, state, due)
+  wait_again(job, state, due, ARGV[6])
 else
   finish(job, state, ARGV[6])
   local prompt, answer, cost = string.match(ARGV[14], '^(%d+):(%d+):(%S+)$')

@@ -113,6 +113,7 @@ local function finish(job, state, ending)
     call('HSET', k, unpack(kept))
   end
   if job.expires then call('ZREM', EXPIRY, job.id) end
+  if job.told then call('EXPIRE', key('deltas', job.id), DELTAS_S) end
   job.state, job.place, job.finished, job.ending = state, 'end', int(now), ending
   call('SET', key('result', job.id), record(job))
   call('HINCRBY', TOTALS, 'jobs', -1)
@@ -184,7 +185,7 @@ end
 local function forget(id)
   local idem = call('HGET', key('job', id), 'idem')
   if idem then call('DEL', P .. ':idem:' .. idem) end
-  call('DEL', key('job', id), key('result', id))
+  call('DEL', key('job', id), key('result', id), key('deltas', id))
 end
 
 -- Notes that something came into an open batch. Producers die, and what is never sealed would be kept for good.
@@ -281,12 +282,14 @@ local function is_cancelled(job)
   return job.cancel or (job.batch and call('HEXISTS', key('batch', job.batch), 'cancel') == 1)
 end
 
--- A released job that is not final waits again: at its old place in line, or from `due` on.
-local function wait_again(job, state, due)
+-- A released job that is not final waits again: at its old place in line, or from `due` on. One whose caller has seen a
+-- part of the answer fails instead, with `ending`: another answer would not go on from it.
+local function wait_again(job, state, due, ending)
   local k = key('job', job.id)
   call('HDEL', k, 'token', 'worker', 'lane', 'begun', 'reserved', 'probe', 'via')
   job.token = nil
   if is_cancelled(job) then return finish_cancelled(job) end
+  if job.told then return finish(job, 'failed', ending) end
   if job.state == 'running' then count(job, 'running', 'queued') end
   job.state = state
   if job.batch then follow(job) end
@@ -305,6 +308,11 @@ local function lose(job, apart)
   call('HSET', key('job', job.id), 'losses', int(losses))
   call('HINCRBY', TOTALS, 'lost_leases', 1)
   if is_cancelled(job) then return finish_cancelled(job) end
+  if job.told then
+    return finish(job, 'failed', error_fragment('worker_lost', 'The worker that ran the job died, or was silent for'
+      .. ' longer than its lease, after a part of the answer had been sent to the caller; the call may have been charged.',
+      'Enqueue the job again if paying twice is acceptable.'))
+  end
   if policy == 'fail' then
     return finish(job, 'failed', error_fragment('worker_lost', 'The worker that ran the job died, or was silent for'
       .. ' longer than its lease; the call may have been charged.',

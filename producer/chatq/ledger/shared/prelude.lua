@@ -36,6 +36,7 @@ local APART = 4                    -- losses from which on no job at all runs be
 local SUSPECTS_PER_WORKER = 30
 local CLOSED_MS = 3000             -- a worker that is being emptied gets nothing for so long after it was asked to be
 local SWEPT_AT_ONCE = 100          -- waiting jobs of a batch that was cancelled or moved
+local DELTAS_S = 600               -- what a caller was told of an answer can be read so long after its end
 local ABANDONED_MS = 86400000      -- a batch that nothing came into for so long, and for its `keep`, is sealed
 
 local function call(...) return redis.call(...) end
@@ -79,7 +80,8 @@ local function moment(ms) return ms and rfc3339(tonumber(ms)) or 'null' end
 -- The fields of a job's hash that scripts work with; `request` is read only by begin.
 local FIELDS = {'state', 'place', 'token', 'worker', 'lane', 'flow', 'seq', 'cost', 'connection', 'created', 'started',
   'begun', 'finished', 'attempts', 'made', 'counted', 'losses', 'batch', 'custom', 'metadata', 'cancel', 'expires',
-  'bytes', 'ending', 'idem', 'size', 'cap', 'reserved', 'probe', 'via', 'blocked', 'streak', 'limited', 'refused', 'moved', 'retry_of'}
+  'bytes', 'ending', 'idem', 'size', 'cap', 'reserved', 'probe', 'via', 'blocked', 'streak', 'limited', 'refused', 'moved', 'retry_of',
+  'told'}
 
 local function load(id)
   local values = call('HMGET', key('job', id), unpack(FIELDS))
