@@ -34,7 +34,7 @@ def main() -> int:
         logging.basicConfig(
             level=settings.log.level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s"
         )
-        logging.getLogger("httpx").setLevel(logging.WARNING)
+        logging.getLogger("uvicorn").setLevel(logging.WARNING)
         if arguments.role == "keeper":
             from chatq.http.batch_keeper import keep
 

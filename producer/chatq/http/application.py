@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Final
 
@@ -15,7 +16,6 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 from starlette.types import ASGIApp
 
-import chatq
 from chatq.contract.errors import ChatQueueError
 from chatq.contract.settings import Settings
 from chatq.core import Core
@@ -72,7 +72,7 @@ def application(settings: Settings, access: Access) -> tuple[ASGIApp, Front]:
 
     app = FastAPI(
         title="chatq",
-        version=chatq.__version__,
+        version=version("chatq"),
         description=_DESCRIPTION,
         lifespan=lifespan,
         docs_url=None,

@@ -9,6 +9,7 @@ sees to it that only one does.
 from __future__ import annotations
 
 import logging
+import os
 import sys
 import threading
 import time
@@ -39,7 +40,6 @@ LOOK_S: Final = 10.0
 """How often batches are looked for that nobody runs: their front has died, or Redis was away."""
 MOST_ERRORS: Final = 10_000
 """Lines that a batch that failed tells of."""
-_SAVE_S: Final = 1.0
 _ENDINGS: Final = {"expired": "batch_expired", "cancelled": "batch_cancelled"}
 """Error codes of ours, in OpenAI's words."""
 
@@ -51,7 +51,8 @@ def keep(settings: Settings) -> None:
     threading.Thread(target=keeper.look_around, daemon=True, name="chatq-look-around").start()
     for line in sys.stdin:
         keeper.take(line.strip())
-    keeper.close()
+    # Every batch bears that at any moment, and who waits for results would take a while to notice.
+    os._exit(0)
 
 
 class BatchKeeper:
@@ -65,37 +66,28 @@ class BatchKeeper:
         self._pool = ThreadPoolExecutor(AT_ONCE, thread_name_prefix="chatq-batch")
         self._lock = threading.Lock()
         self._taken: set[str] = set()
-        self._closing = threading.Event()
 
     def look_around(self) -> None:
         """Take up batches that nobody runs, again and again."""
-        while not self._closing.is_set():
+        while True:
             self._files.sweep()
             for batch_id in self._batches.not_ended():
                 self.take(batch_id)
-            self._closing.wait(LOOK_S)
+            time.sleep(LOOK_S)
 
     def take(self, batch_id: str) -> None:
         """Run a batch, unless it is being run here already."""
         with self._lock:
-            if batch_id in self._taken or self._closing.is_set():
+            if batch_id in self._taken:
                 return
             self._taken.add(batch_id)
         self._pool.submit(self._run, batch_id)
-
-    def close(self) -> None:
-        """Leave every batch where it is."""
-        self._closing.set()
-        self._pool.shutdown(wait=True, cancel_futures=True)
-        self._queue.close()
 
     def _run(self, batch_id: str) -> None:
         try:
             record = self._batches.load(batch_id)
             if record is not None and record.status not in ENDED:
-                OneBatch(self._settings, self._queue, self._batches, self._files, record, self._closing).run()
-        except _Closing:
-            pass
+                OneBatch(self._settings, self._queue, self._batches, self._files, record).run()
         except ChatQueueError as error:
             # Redis is away, the disk is full, another keeper has it: it is looked at again.
             logger.warning("batch %s waits: %s", batch_id, error.message)
@@ -104,10 +96,6 @@ class BatchKeeper:
         finally:
             with self._lock:
                 self._taken.discard(batch_id)
-
-
-class _Closing(Exception):
-    """The keeper ends; the batch stays as it is."""
 
 
 class _Cancelled(Exception):
@@ -124,13 +112,11 @@ class OneBatch:
         batches: BatchStore,
         files: FileStore,
         record: BatchRecord,
-        closing: threading.Event,
     ) -> None:
         self._queue = queue
         self._batches = batches
         self._files = files
         self._record = record
-        self._closing = closing
         self._folder = batches.folder(record.id)
         self._output = self._folder / "results"
         allowed = None if record.connections is None else frozenset(record.connections)
@@ -142,10 +128,9 @@ class OneBatch:
         )
         self._errors: list[dict[str, Any]] = []
         self._untold = 0
-        self._saved_at = 0.0
 
     def run(self) -> None:
-        """Run it to its end. Raises `_Closing`, `ChatQueueError`: to be tried again."""
+        """Run it to its end. Raises `ChatQueueError`: to be tried again."""
         record = self._record
         if self._is_cancelled() and Sidecar.load(self._output) is None:
             return self._end("cancelled")
@@ -206,10 +191,8 @@ class OneBatch:
             self._record.total = self._source.summary.jobs
             self._record.come_to("in_progress")
             self._batches.save(self._record)
-        if jobs % 100 == 1:
-            self.waited()
-            if self._is_cancelled():
-                raise _Cancelled
+        if jobs % 100 == 1 and self._is_cancelled():
+            raise _Cancelled
 
     def follows(self, batch: Batch, *, resumed: bool) -> None:
         if self._record.status == "validating":
@@ -221,11 +204,7 @@ class OneBatch:
         pass
 
     def waited(self) -> None:
-        if self._closing.is_set():
-            raise _Closing
-        if self._is_cancelled() and time.monotonic() - self._saved_at > _SAVE_S:
-            self._saved_at = time.monotonic()
-            self._queue.cancel_batch(self._record.id)
+        pass
 
     # How it ends
 

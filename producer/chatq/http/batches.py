@@ -80,6 +80,8 @@ async def cancel_batch(front: TheFront, caller: TheCaller, batch_id: BatchId) ->
             f"The batch has ended: {record.status}.", remedy="There is nothing to cancel.", status=409
         )
     await asyncio.to_thread(front.batches.cancel, batch_id)
+    # The mark is for who runs it, also where nothing of it is enqueued yet; the clock of the workers does the rest.
+    await front.server.run(front.core.ledger.cancel_batch(batch_id))
     front.tell_keeper(batch_id)
     record = await asyncio.to_thread(front.batches.get, batch_id, caller)
     return json_response((await _live(record, front)).shape())

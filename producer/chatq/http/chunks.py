@@ -44,7 +44,8 @@ class Chunks:
             if not sent.begun:
                 delta = {"role": "assistant", **delta}
             sent.add(delta)
-            told.append({"finish_reason": None, "logprobs": None, **choice, "delta": delta})
+            told.append({"index": 0, **choice, "delta": delta, "logprobs": choice.get("logprobs")})
+            told[-1].setdefault("finish_reason", None)
         return self._chunk(told)
 
     def rest(self, result: Result) -> Iterator[dict[str, Any]]:
