@@ -8,6 +8,7 @@ _OURS = (
     "chatq.cli.jobs",
     "chatq.cli.status",
     "chatq.client",
+    "chatq.http.serving",
     "chatq_sandbox.connection",
     "chatq_sandbox.control",
     "chatq_sandbox.source",

@@ -155,8 +155,12 @@ class EventStream(Response):
         stream = cls(request, front, job, record, headers, usage=usage)
         events = stream._events()
         first = asyncio.ensure_future(anext(events))
-        with front.client_of(record.id, comes_back=bool(job.idempotency_key)):
-            await front.while_there(request, _settled(first, KEEP_ALIVE_S))
+        try:
+            with front.client_of(record.id, comes_back=bool(job.idempotency_key)):
+                await front.while_there(request, _settled(first, KEEP_ALIVE_S))
+        except BaseException:
+            first.cancel()
+            raise
         if first.done():
             try:
                 first.result()

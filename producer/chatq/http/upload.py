@@ -18,7 +18,7 @@ from chatq.http.file_store import disk_errors
 if TYPE_CHECKING:
     from python_multipart.multipart import MultipartCallbacks
 
-_MOST_FIELDS: Final = 100
+_MOST_PARTS: Final = 100
 _LONGEST_FIELD: Final = 10_000
 _WRITTEN_AT_ONCE: Final = 1 << 20
 
@@ -43,6 +43,7 @@ class Upload:
         self._target = target
         self._longest = longest
         self._taken = 0
+        self._parts = 0
         self._headers: dict[bytes, bytes] = {}
         self._header = (bytearray(), bytearray())
         self._field: str | None = None
@@ -99,7 +100,8 @@ class Upload:
                 options.get(b"filename", b"").decode(errors="replace").replace("\\", "/").rpartition("/")[2]
             )
             self.filename = "".join(one for one in name if one.isprintable())[:255] or "upload.jsonl"
-        elif len(self.fields) >= _MOST_FIELDS:
+        self._parts += 1
+        if self._parts > _MOST_PARTS:
             raise _broken()
 
     def _data(self, data: bytes, start: int, end: int) -> None:
