@@ -137,7 +137,6 @@ def _read_tokens(path: Path, settings: Settings) -> list[tuple[str, Caller]]:
     found: list[tuple[str, Caller]] = []
     seen: set[str] = set()
     for number, entry in enumerate((root and root.items) or ()):
-        problems += _wrong_with(entry, number, settings)
         token = (entry.entries or {}).get("token")
         if token is not None and isinstance(token.scalar, str):
             if token.scalar in seen:
@@ -147,6 +146,7 @@ def _read_tokens(path: Path, settings: Settings) -> list[tuple[str, Caller]]:
             names = plain.get("connections")
             allowed = frozenset(map(str, names)) if isinstance(names, list) else None
             found.append((token.scalar, Caller(plain.get("tenant"), allowed)))
+        problems += _wrong_with(entry, number, settings)
     if not found and not problems:
         problems.append(Problem(Place(str(path)), "", "expected at least one entry, got none"))
     if problems:

@@ -10,6 +10,7 @@ Source: Fetch standard, "CORS-safelisted request-header" and "CORS-preflight fet
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from typing import Final
 
 from starlette.datastructures import Headers
@@ -53,7 +54,8 @@ class Guard:
         except ChatQueueError as error:
             await error_response(error)(scope, receive, send)
             return
-        await self._app(scope, _bounded(receive, longest), _impatient(send))
+        with contextlib.suppress(_NotReading):
+            await self._app(scope, _bounded(receive, longest), _impatient(send))
 
     def _check(self, scope: Scope, headers: Headers, longest: int) -> None:
         if self._hosts is not None:
@@ -129,7 +131,14 @@ def _impatient(send: Send) -> Send:
     """Gives up on who does not read: uvicorn waits for room, and holds what was not taken."""
 
     async def in_time(message: Message) -> None:
-        async with asyncio.timeout(SEND_S):
-            await send(message)
+        try:
+            async with asyncio.timeout(SEND_S):
+                await send(message)
+        except TimeoutError:
+            raise _NotReading from None
 
     return in_time
+
+
+class _NotReading(OSError):
+    """The client takes nothing of its answer."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import signal
 import socket
 from types import FrameType
 from typing import Any, Final
@@ -38,7 +37,11 @@ def serve(settings: Settings, *, host: str | None = None, port: int | None = Non
     access = Access.of(settings, host)
     with contextlib.closing(Server(locator(settings.redis))) as server:
         server.client()  # what is wrong with Redis is told before anybody asks
-    app, front = application(settings, access)
+    try:
+        app, front = application(settings, access)
+    except OSError as error:
+        what = f"the folder {settings.http.folder} cannot be written: {error.strerror}"
+        raise ConfigError([Problem(Place("the HTTP front"), "http.folder", what)]) from None
     bound = _bound(host, port)
     config = uvicorn.Config(
         app,
@@ -79,7 +82,8 @@ class _Server(uvicorn.Server):
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         if self._loop is not None:
             self._loop.call_soon_threadsafe(self._front.closing.set)
-        super().handle_exit(signal.SIGTERM, frame)  # not its way of Ctrl-C: that ends with an error
+        # uvicorn's own would raise the signal once more at the end: then the exit code is no 0.
+        self.should_exit, self.force_exit = True, self.should_exit
 
 
 class _Impatient(HttpToolsProtocol):
