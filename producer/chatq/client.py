@@ -139,8 +139,8 @@ class ChatQueue:
         return drive(self._core.wait(job_id, timeout, through_pauses=through_pauses), self._server)
 
     def stream(self, connection: str, prompt: str | None = None, **keys: Any) -> Iterator[str]:
-        """Enqueue a job and yield the text of its answer as it grows, piece by piece; from a source that does not stream,
-        in one.
+        """Enqueue a job and yield the text of its answer as it grows, piece by piece; in one piece from a source that
+        does not stream.
 
             for piece in queue.stream("demo", "Say hi"):
                 print(piece, end="", flush=True)

@@ -87,6 +87,16 @@ def test_of_what_was_told_in_part_the_rest_is_told(ledger: LedgerDriver) -> None
     assert page(ledger, job.job_id) == (2, False, [HEL, LO])
 
 
+def test_after_a_server_forgot_what_was_told_nothing_is_told_and_the_job_is_still_not_called_again(
+    ledger: LedgerDriver,
+) -> None:
+    job = begun(ledger)
+    assert not tell(ledger, job, LO, before=1)
+    assert page(ledger, job.job_id) == (0, False, [])
+    ledger.settle(job, "queued", ending=FAILURE)
+    assert ledger.state(job.job_id) == "failed"
+
+
 def test_whoever_listens_hears_that_more_was_told(ledger: LedgerDriver) -> None:
     job = begun(ledger)
     heard = ledger.client.pubsub(ignore_subscribe_messages=True)

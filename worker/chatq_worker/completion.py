@@ -13,7 +13,7 @@ import math
 import random
 import time
 from collections.abc import Callable, Coroutine, Iterable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Final, TypeVar
 
 import orjson
@@ -35,10 +35,11 @@ from chatq_worker.model_remedy import nearest_of_last_check
 from chatq_worker.preparation import prepare
 from chatq_worker.prices import cost_usd
 from chatq_worker.provider_client import ProviderClient
-from chatq_worker.providers import ADAPTERS, Chat, Completion
+from chatq_worker.providers import ADAPTERS, Chat, Completion, Overheard, Request
 from chatq_worker.recent_settlements import RecentSettlements
 from chatq_worker.redaction import redacted
 from chatq_worker.retry import Decision, decide
+from chatq_worker.teller import Teller
 
 logger = logging.getLogger(__name__)
 
@@ -56,6 +57,15 @@ _STOPPED: Final[dict[str, Any]] = {
     "retryable": False,
     "remedy": "The connection says retry.on_worker_lost: fail. Enqueue the job again if paying twice is acceptable.",
 }
+
+_STOPPED_MIDWAY: Final[dict[str, Any]] = {
+    "code": "worker_lost",
+    "message": "The worker had to stop after a part of the answer had been sent to the caller; the call may have been "
+    "charged.",
+    "retryable": False,
+    "remedy": "Enqueue the job again if paying twice is acceptable.",
+}
+_MIDWAY: Final = " A part of the answer had been sent to the caller by then, so the job is not tried again."
 
 _ELSEWHERE_S: Final = 1.0
 """Before a job that was handed on goes again: settings are taken up within about as long."""
@@ -186,14 +196,25 @@ class Completer:
         attempt.sent = True
         started = time.perf_counter()
         try:
-            answer = await self._provider.send(prepared.request, connection.timeout)
+            answer = await self._provider.send(self._told_on(attempt, prepared.request), connection.timeout)
         finally:
             attempt.latency_s = time.perf_counter() - started
         attempt.http_status = answer.status
         attempt.told = told_by(connection.source, answer.headers)
         return adapter.read(answer, chat, connection)
 
+    def _told_on(self, attempt: _Attempt, request: Request) -> Request:
+        """The request, listened to where its caller wants to see the answer grow."""
+        assembly, deltas = request.assembly, request.deltas
+        if assembly is None or deltas is None:
+            return request
+        most = int(attempt.settings.bounds.answer_bytes)
+        teller = Teller(self._server, self._ledger, attempt.job_id, attempt.token, most_bytes=most)
+        attempt.teller = teller
+        return replace(request, assembly=lambda: Overheard(assembly(), deltas(), teller.add))
+
     async def _succeeded(self, attempt: _Attempt, completion: Completion) -> Outcome:
+        await attempt.end_telling(whole=True)
         usage = completion.usage
         models = (completion.model, attempt.begun.model)
         cost = cost_usd(attempt.connection, models, usage, completion.cost_usd)
@@ -219,6 +240,7 @@ class Completer:
         )
 
     async def _failed(self, attempt: _Attempt, failure: CallFailed) -> Outcome:
+        midway = await attempt.end_telling(whole=False)
         connection = attempt.connection
         provider_message = redacted(failure.provider_message, attempt.key, connection.include_headers)
         decision = decide(
@@ -232,7 +254,7 @@ class Completer:
         attempt.sent = failure.sent
         error: dict[str, Any] = {
             "code": failure.code,
-            "message": failure.message,
+            "message": failure.message + (_MIDWAY if midway else ""),
             "retryable": failure.retryable,
             "http_status": failure.http_status,
             "provider_message": provider_message,
@@ -274,6 +296,7 @@ class Completer:
 
         A job that must never be paid for twice is not handed back once its call may have been sent.
         """
+        midway = await attempt.end_telling(whole=False)
         error = decision = None
         if cancelled:
             error, decision = _CANCELLED, Decision(State.CANCELLED, counted=False)
@@ -292,6 +315,7 @@ class Completer:
         return await self._settle(
             attempt,
             Decision(State.QUEUED, counted=False),
+            ending={"warnings": attempt.warnings, "error": _STOPPED_MIDWAY} if midway else None,
             error_code="handed_back",
             maybe_charged=attempt.sent,
             used="" if attempt.sent else NOT_CALLED,
@@ -383,6 +407,7 @@ class _Attempt:
         self.http_status: int | None = None
         self.told: Iterable[LimitTold] = ()
         self.warnings: list[str] = []
+        self.teller: Teller | None = None
 
     @property
     def connection(self) -> Connection:
@@ -391,6 +416,13 @@ class _Attempt:
         if found is None:
             raise _NotHere("this worker's config.yaml has no such connection")
         return found
+
+    async def end_telling(self, *, whole: bool) -> bool:
+        """Tell no more of the answer after the last of it, if it is `whole`. Whether the caller may have seen any."""
+        if self.teller is None:
+            return False
+        await _to_the_end(self.teller.end(whole=whole))
+        return self.teller.spoke
 
 
 def _remedy(failure: CallFailed, attempt: _Attempt) -> str:

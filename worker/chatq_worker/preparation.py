@@ -41,6 +41,7 @@ def prepare(
         response_format=request.get("response_format"),
         names=names,
         placeholder=placeholder,
+        stream=request.get("stream", False),
     )
 
 

@@ -17,6 +17,8 @@ from chatq_worker.providers.adapter import (
     CheckKind,
     CheckReading,
     Completion,
+    Delta,
+    Deltas,
     ModelPage,
     Prepared,
     Request,
@@ -31,6 +33,7 @@ from chatq_worker.providers.electronhub import ElectronHubAdapter
 from chatq_worker.providers.fireworks import FireworksAdapter
 from chatq_worker.providers.mistralai import MistralAdapter
 from chatq_worker.providers.openai import OpenAIAdapter
+from chatq_worker.providers.overheard import Overheard
 from chatq_worker.providers.parameters import merged_params
 from chatq_worker.providers.perplexity import PerplexityAdapter
 
@@ -61,7 +64,10 @@ __all__ = [
     "CheckKind",
     "CheckReading",
     "Completion",
+    "Delta",
+    "Deltas",
     "ModelPage",
+    "Overheard",
     "Prepared",
     "Request",
     "Usage",

@@ -31,6 +31,8 @@ class Chat:
     """Whose words the messages' `name`s are, for sources that know no such field."""
     placeholder: str = PLACEHOLDER
     """Text of the user message that is put where a source needs one and the chat has none."""
+    stream: bool = False
+    """The caller wants to see the answer grow."""
 
 
 class BrokenStream(Exception):
@@ -53,12 +55,34 @@ class Assembly(Protocol):
         """
 
 
+Delta = Mapping[str, Any]
+"""A piece of an answer, as one choice of OpenAI's chunks: `{"index": 0, "delta": {"content": "Hel"}}`.
+
+`delta` holds one of `content`, `reasoning_content`, `refusal` and `tool_calls`, none of them empty.
+"""
+
+
+class Deltas(Protocol):
+    """Reads out of a stream what each event adds to the answer. One for each answer; pure.
+
+    All deltas, put together, are what the adapter's `read` finds in the whole (arguments of calls: as JSON). So what
+    may turn out to be something else is held back until it is certain.
+    """
+
+    def read(self, event: Event) -> list[Delta]:
+        """What an event adds that the assembly has taken."""
+
+    def end(self) -> list[Delta]:
+        """What was held back, when the answer is whole."""
+
+
 @dataclass(frozen=True, slots=True)
 class Request:
     """An HTTP request. `headers` hold the key, so they are never shown.
 
     `assembly`: what puts the answer together when it comes as a stream of events, as the body asks for it. An answer
-    that is none (a refusal, a gateway that does not stream) is taken as it is.
+    that is none (a refusal, a gateway that does not stream) is taken as it is. `deltas`: what reads that stream for a
+    caller who wants to see the answer grow; None: nobody does, or the source gives nothing to see.
     """
 
     method: str
@@ -66,6 +90,7 @@ class Request:
     headers: Mapping[str, str] = field(repr=False)
     body: bytes = field(default=b"", repr=False)
     assembly: Callable[[], Assembly] | None = None
+    deltas: Callable[[], Deltas] | None = None
 
 
 @dataclass(frozen=True, slots=True)

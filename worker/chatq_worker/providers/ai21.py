@@ -8,6 +8,7 @@ from typing import Any, Final
 from chatq.contract.connection import Connection
 from chatq_worker.prompts import Names, post_process
 from chatq_worker.providers.adapter import Answer, Chat, Check, CheckReading
+from chatq_worker.providers.chat_completion_stream import ChatCompletionAssembly
 from chatq_worker.providers.chat_messages import (
     joined_text,
     leading_system,
@@ -31,6 +32,7 @@ class AI21Adapter(SourceAdapter):
     source = "ai21"
     name = "AI21"
     base_url = "https://api.ai21.com/studio/v1"
+    assembly = ChatCompletionAssembly
 
     def body(self, chat: Chat, connection: Connection) -> tuple[dict[str, Any], list[str]]:
         params = Parameters(chat, self.name, rules_of(self.source, chat.model))
@@ -64,6 +66,10 @@ class AI21Adapter(SourceAdapter):
         body["messages"] = messages
         params.drop_rest()
         return body, params.warnings
+
+    def grows(self, body: Mapping[str, Any]) -> bool:
+        # A stream has one choice, and in AI21's SDK no calls.
+        return "tools" not in body and body.get("n", 1) == 1
 
     def read_check(self, check: Check, answer: Answer, connection: Connection) -> CheckReading:
         reading = super().read_check(check, answer, connection)

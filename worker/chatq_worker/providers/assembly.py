@@ -33,9 +33,11 @@ def part_of(data: Any) -> dict[str, Any]:
     return data
 
 
-def place_of(part: Mapping[str, Any]) -> int:
-    """Which part of the answer this is about: its `index`. Raises `BrokenStream` when it is about none."""
+def place_of(part: Mapping[str, Any], otherwise: int | None = None) -> int:
+    """Which part of the answer this is about: its `index`, or `otherwise` where it has none. Raises `BrokenStream`."""
     index = part.get("index")
+    if index is None:
+        index = otherwise
     if type(index) is not int or not 0 <= index < _MOST_PARTS:
         raise BrokenStream("a stream with an event that belongs nowhere")
     return index

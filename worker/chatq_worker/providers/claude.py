@@ -9,6 +9,7 @@ from chatq.contract.connection import Connection
 from chatq_worker.providers.adapter import Answer, Chat, Completion, ModelPage, Request
 from chatq_worker.providers.chat_completion import choice_of as choice
 from chatq_worker.providers.chat_completion import completion_of, count, tool_call, usage_of
+from chatq_worker.providers.claude_deltas import MessageDeltas
 from chatq_worker.providers.claude_messages import conversation
 from chatq_worker.providers.claude_stream import MessageAssembly
 from chatq_worker.providers.claude_thinking import think
@@ -60,12 +61,16 @@ class ClaudeAdapter(SourceAdapter):
     models_path = "/v1/models?limit=1000"
     versions = ("/v1",)
     assembly = MessageAssembly
+    deltas = MessageDeltas
 
     def headers(self, connection: Connection, key: str | None) -> dict[str, str]:
         return self._headers(key, _OLDEST_VERSION)
 
     def chat_headers(self, chat: Chat, connection: Connection, key: str | None) -> dict[str, str]:
         return self._headers(key, rules_of(self.source, chat.model).api_version or _OLDEST_VERSION)
+
+    def grows(self, body: Mapping[str, Any]) -> bool:
+        return True  # every kind of block is put together
 
     def body(self, chat: Chat, connection: Connection) -> tuple[dict[str, Any], list[str]]:
         rules = rules_of(self.source, chat.model)

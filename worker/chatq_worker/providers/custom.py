@@ -12,9 +12,10 @@ from typing import Any, Final
 from chatq.contract.connection import Connection
 from chatq_worker.failures import CallFailed
 from chatq_worker.providers.adapter import Answer, Chat, Check, CheckKind, CheckReading
+from chatq_worker.providers.chat_completion_stream import GatewayAssembly
 from chatq_worker.providers.model_rules import ModelRules
 from chatq_worker.providers.parameters import Parameters
-from chatq_worker.providers.source_adapter import SourceAdapter
+from chatq_worker.providers.source_adapter import WITH_USAGE, SourceAdapter
 
 _LISTLESS: Final = frozenset({"bad_answer", "invalid_request", "server_error"})
 
@@ -29,6 +30,9 @@ class CustomAdapter(SourceAdapter):
     name = "The server"
     needs_model = False
     thinks_aloud = True
+    assembly = GatewayAssembly
+    # Most servers know it, the others ignore it; where one refuses it, `exclude_body` takes it out.
+    streaming = WITH_USAGE
 
     def body(self, chat: Chat, connection: Connection) -> tuple[dict[str, Any], list[str]]:
         params = Parameters(chat, self.name, ModelRules())
@@ -45,13 +49,19 @@ class CustomAdapter(SourceAdapter):
         ):
             if value is not None:
                 body[name] = value
+        return body, params.warnings
+
+    def amended(self, body: dict[str, Any], connection: Connection) -> tuple[dict[str, Any], list[str]]:
+        asked, warnings = "stream" in body, []
         body = merged(body, connection.include_body)
-        if body.pop("stream", None):
-            params.warn("stream (include_body)", "a queued job is answered as a whole")
+        if not asked and body.pop("stream", None):
+            warnings.append("stream (include_body) was left out: a queued job is answered as a whole.")
             body.pop("stream_options", None)
         for path in connection.exclude_body:
             exclude(body, path.split("."))
-        return body, params.warnings
+        if asked and body.get("stream") is not True:
+            body.pop("stream_options", None)
+        return body, warnings
 
     def headers(self, connection: Connection, key: str | None) -> dict[str, str]:
         headers = dict(connection.include_headers)

@@ -9,6 +9,7 @@ from chatq.contract.connection import Connection
 from chatq_worker.failures import CallFailed
 from chatq_worker.prompts import post_process
 from chatq_worker.providers.adapter import Answer, Chat, Check, CheckKind, CheckReading, Request
+from chatq_worker.providers.chat_completion_stream import ChatCompletionAssembly
 from chatq_worker.providers.chat_messages import (
     image_url,
     joined_text,
@@ -22,7 +23,7 @@ from chatq_worker.providers.error_answers import message_of, object_of, request_
 from chatq_worker.providers.json_mode import asked_in_words, format_of, saying_json
 from chatq_worker.providers.model_rules import ModelRules, Thinking, rules_of
 from chatq_worker.providers.parameters import Parameters
-from chatq_worker.providers.source_adapter import SourceAdapter
+from chatq_worker.providers.source_adapter import WITH_USAGE, SourceAdapter
 from chatq_worker.providers.tool_shape import functions_only, offer_tools, openai_tool
 
 PARAMS: Final[Mapping[str, str]] = {
@@ -58,6 +59,8 @@ class DeepSeekAdapter(SourceAdapter):
     source = "deepseek"
     name = "DeepSeek"
     base_url = "https://api.deepseek.com"
+    assembly = ChatCompletionAssembly
+    streaming = WITH_USAGE
 
     def body(self, chat: Chat, connection: Connection) -> tuple[dict[str, Any], list[str]]:
         rules = rules_of(self.source, chat.model)

@@ -6,11 +6,12 @@ from typing import Any
 
 from chatq.contract.connection import Connection
 from chatq_worker.providers.adapter import Chat
+from chatq_worker.providers.chat_completion_stream import GatewayAssembly
 from chatq_worker.providers.chat_messages import without_answer_keys
 from chatq_worker.providers.json_mode import format_of, openai_format
 from chatq_worker.providers.model_rules import rules_of
 from chatq_worker.providers.parameters import Parameters
-from chatq_worker.providers.source_adapter import SourceAdapter
+from chatq_worker.providers.source_adapter import WITH_USAGE, SourceAdapter
 from chatq_worker.providers.tool_shape import offer_tools
 
 
@@ -25,6 +26,8 @@ class ElectronHubAdapter(SourceAdapter):
     base_url = "https://api.electronhub.ai/v1"
     thinks_aloud = True
     check_is_chat = True
+    assembly = GatewayAssembly
+    streaming = WITH_USAGE
 
     def body(self, chat: Chat, connection: Connection) -> tuple[dict[str, Any], list[str]]:
         rules = rules_of(self.source, chat.model)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, Final
+from typing import Any, Final
 
 from chatq.contract.connection import Connection
 from chatq_worker.prompts import Names
@@ -13,7 +13,7 @@ from chatq_worker.providers.chat_messages import modern, speakers, spoken, witho
 from chatq_worker.providers.json_mode import format_of, openai_format
 from chatq_worker.providers.model_rules import rules_of
 from chatq_worker.providers.parameters import Parameters
-from chatq_worker.providers.source_adapter import SourceAdapter, ids_of, quoted
+from chatq_worker.providers.source_adapter import WITH_USAGE, SourceAdapter, ids_of, quoted
 from chatq_worker.providers.tool_shape import offer_tools
 
 PARAMS: Final = frozenset(
@@ -80,7 +80,7 @@ class FireworksAdapter(SourceAdapter):
     check_is_chat = True
     assembly = ChatCompletionAssembly
     # Unasked, some models' streams have no usage. Fireworks's SDK does not know the field; LiteLLM and others send it.
-    streaming: ClassVar[Mapping[str, Any]] = {"stream": True, "stream_options": {"include_usage": True}}
+    streaming = WITH_USAGE
 
     def body(self, chat: Chat, connection: Connection) -> tuple[dict[str, Any], list[str]]:
         rules = rules_of(self.source, chat.model)

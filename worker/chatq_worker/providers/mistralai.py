@@ -10,6 +10,7 @@ from typing import Any, Final
 from chatq.contract.connection import Connection
 from chatq_worker.prompts import Names
 from chatq_worker.providers.adapter import Answer, Chat, ModelPage
+from chatq_worker.providers.chat_completion_stream import ChatCompletionAssembly
 from chatq_worker.providers.chat_messages import (
     CONTINUE,
     SEPARATOR,
@@ -70,6 +71,7 @@ class MistralAdapter(SourceAdapter):
     chat_path = "/v1/chat/completions"
     models_path = "/v1/models"
     versions = ("/v1",)
+    assembly = ChatCompletionAssembly
 
     def body(self, chat: Chat, connection: Connection) -> tuple[dict[str, Any], list[str]]:
         rules = rules_of(self.source, chat.model)

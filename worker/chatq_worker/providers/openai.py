@@ -6,11 +6,12 @@ from typing import Any, Final
 
 from chatq.contract.connection import Connection
 from chatq_worker.providers.adapter import Chat
+from chatq_worker.providers.chat_completion_stream import ChatCompletionAssembly
 from chatq_worker.providers.chat_messages import without_answer_keys
 from chatq_worker.providers.json_mode import format_of, openai_format, saying_json
 from chatq_worker.providers.model_rules import rules_of
 from chatq_worker.providers.parameters import Parameters
-from chatq_worker.providers.source_adapter import SourceAdapter
+from chatq_worker.providers.source_adapter import WITH_USAGE, SourceAdapter
 from chatq_worker.providers.tool_shape import offer_tools
 
 PARAMS: Final = frozenset(
@@ -54,6 +55,8 @@ class OpenAIAdapter(SourceAdapter):
     source = "openai"
     name = "OpenAI"
     base_url = "https://api.openai.com/v1"
+    assembly = ChatCompletionAssembly
+    streaming = WITH_USAGE
 
     def body(self, chat: Chat, connection: Connection) -> tuple[dict[str, Any], list[str]]:
         rules = rules_of(self.source, chat.model)

@@ -19,6 +19,7 @@ from chatq_worker.providers.error_answers import (
     object_of,
     request_id_of,
 )
+from chatq_worker.providers.think_block import split_thinking
 
 FINISH_WORDS: Final[Mapping[str, str]] = {
     "model_length": "length",
@@ -31,10 +32,11 @@ FINISH_WORDS: Final[Mapping[str, str]] = {
 }
 """Words of servers that otherwise speak OpenAI's shape, in OpenAI's own."""
 
+REASONING: Final = ("reasoning_content", "reasoning")
+"""Where a message's reasoning stands; the first that is not empty counts."""
+
 BROKEN_OFF: Final = frozenset({"insufficient_system_resource", "error"})
 """Finish reasons of a generation that the server gave up (DeepSeek, Mistral): a failure of its, whatever the status."""
-
-_THINK_OPEN, _THINK_CLOSE = "<think>", "</think>"
 
 
 def read_completion(answer: Answer, chat: Chat, source: str, *, thinks_aloud: bool = False) -> Completion:
@@ -91,22 +93,10 @@ def read_completion(answer: Answer, chat: Chat, source: str, *, thinks_aloud: bo
     )
 
 
-def split_thinking(text: str) -> tuple[str | None, str]:
-    """(reasoning, text) of a text that opens with a <think> block; (None, text) of any other.
-
-    A block that does not close was cut off while the model thought: there is no text.
-    """
-    opened = text.lstrip()
-    if not opened.startswith(_THINK_OPEN):
-        return None, text
-    thought, closed, rest = opened[len(_THINK_OPEN) :].partition(_THINK_CLOSE)
-    return thought.strip(), rest.lstrip() if closed else ""
-
-
 def _choice(index: int, choice: Mapping[str, Any], *, thinks_aloud: bool) -> dict[str, Any]:
     message: dict[str, Any] = choice["message"]
-    text, reasoning, references = _content(message.get("content"))
-    for name in ("reasoning_content", "reasoning"):
+    text, reasoning, references = content_of(message.get("content"))
+    for name in REASONING:
         if isinstance(message.get(name), str) and message[name]:
             reasoning = message[name]
             break
@@ -150,7 +140,7 @@ def _call(call: Mapping[str, Any]) -> dict[str, Any]:
     return tool_call(call.get("id"), function.get("name"), function.get("arguments"))
 
 
-def _content(content: Any) -> tuple[str | None, str | None, list[Any]]:
+def content_of(content: Any) -> tuple[str | None, str | None, list[Any]]:
     """(text, reasoning, references) of a content: a text, or Mistral's list of chunks."""
     if isinstance(content, str):
         return content, None, []
@@ -161,7 +151,7 @@ def _content(content: Any) -> tuple[str | None, str | None, list[Any]]:
         if not isinstance(chunk, Mapping):
             continue
         if chunk.get("type") == "thinking":
-            thoughts += _texts(chunk.get("thinking"))
+            thoughts += thoughts_of(chunk)
         elif isinstance(chunk.get("text"), str):
             texts.append(chunk["text"])
         else:
@@ -169,7 +159,9 @@ def _content(content: Any) -> tuple[str | None, str | None, list[Any]]:
     return "".join(texts), "".join(thoughts) or None, references
 
 
-def _texts(thinking: Any) -> list[str]:
+def thoughts_of(chunk: Mapping[str, Any]) -> list[str]:
+    """The texts of a chunk that is a thought."""
+    thinking = chunk.get("thinking")
     if isinstance(thinking, str):
         return [thinking]
     if not isinstance(thinking, list):

@@ -11,7 +11,10 @@ from chatq_worker.providers.model_rules import ModelRules, nearest_effort
 CAPS: Final = ("max_completion_tokens", "max_tokens")
 """OpenAI's two names for the most tokens to answer with; the newer one counts when both are given."""
 
-_OF_THE_QUEUE: Final = {"stream": "a queued job is answered as a whole", "stream_options": None}
+_OF_THE_QUEUE: Final = {
+    "stream": "a queued job is answered as a whole",
+    "stream_options": None,
+}
 _AS_WORDS: Final[Mapping[type, str]] = {list: "a list", str: "a text", Mapping: "an object"}
 _NOT_PARAMETERS: Final = frozenset({"model", "messages"})
 
@@ -40,7 +43,7 @@ class Parameters:
             "response_format", chat.response_format, Mapping
         )
         for name, why in _OF_THE_QUEUE.items():
-            if self._left.pop(name, None) and why:
+            if self._left.pop(name, None) and why and not chat.stream:
                 self.warn(name, why)
         for name in sorted(rules.refuses):
             if name in self._left:

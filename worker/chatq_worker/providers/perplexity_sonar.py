@@ -7,6 +7,7 @@ from typing import Any, Final
 from chatq.contract.connection import Connection
 from chatq_worker.prompts import post_process
 from chatq_worker.providers.adapter import Chat, Check, Request
+from chatq_worker.providers.chat_completion_stream import GatewayAssembly
 from chatq_worker.providers.chat_messages import CONTINUE, image_url, modern
 from chatq_worker.providers.json_mode import asked_in_words, format_of
 from chatq_worker.providers.model_rules import ModelRules
@@ -59,6 +60,7 @@ class PerplexitySonar(SourceAdapter):
     name = "Perplexity"
     base_url = "https://api.perplexity.ai"
     thinks_aloud = True
+    assembly = GatewayAssembly
 
     def body(self, chat: Chat, connection: Connection) -> tuple[dict[str, Any], list[str]]:
         params = Parameters(chat, self.name, _RULES)

@@ -18,15 +18,22 @@ from chatq_worker.providers.adapter import (
     CheckKind,
     CheckReading,
     Completion,
+    Deltas,
     ModelPage,
     Prepared,
     Request,
 )
+from chatq_worker.providers.chat_completion_deltas import ChatCompletionDeltas
 from chatq_worker.providers.error_answers import bad_answer, failure_inside, failure_of, json_of
 from chatq_worker.providers.model_rules import rules_of
 from chatq_worker.providers.openai_shape import read_completion
 from chatq_worker.providers.parameters import is_number
+from chatq_worker.providers.tool_shape import function_of
 
+WITH_USAGE: Final[Mapping[str, Any]] = {"stream": True, "stream_options": {"include_usage": True}}
+"""Asks for a stream that tells at its end how many tokens were used."""
+_IN_PIECES_OF_ITS_OWN: Final = frozenset({"audio", "functions"})
+"""OpenAI: sound, and calls in the oldest shape, come in pieces that the assembly does not know."""
 _NOT_OFFERED: Final = frozenset({404, 405, 501})
 _LONGEST_ID: Final = 512
 MOST_MODELS: Final = 10_000
@@ -52,7 +59,8 @@ class SourceAdapter:
     check_is_chat: ClassVar[bool] = False
     """Whether nothing but a chat shows that the connection works."""
     assembly: ClassVar[type[Assembly] | None] = None
-    """Of the answers whose cap is above the model's `streams_above`: they are asked for as a stream."""
+    """Of answers that are asked for as a stream: those whose cap is above the model's `streams_above`, and those that
+    the caller wants to see grow. None: the source's streams are not read."""
     streaming: ClassVar[Mapping[str, Any]] = {"stream": True}
     """What asks for a stream, in a request's body."""
 
@@ -84,9 +92,11 @@ class SourceAdapter:
                 sent=False,
             )
         body, warnings = self.body(chat, connection)
-        streams = self._streams(chat, body)
-        if streams:
+        grows = chat.stream and self.assembly is not None and self.grows(body)
+        if grows or self._streams(chat, body):
             body |= self.streaming
+        body, more_warnings = self.amended(body, connection)
+        streams = body.get("stream") is True
         return Prepared(
             Request(
                 "POST",
@@ -94,9 +104,23 @@ class SourceAdapter:
                 with_json(self.chat_headers(chat, connection, key)),
                 encoded(body),
                 self.assembly if streams else None,
+                self.deltas if streams and grows else None,
             ),
-            warnings,
+            [*warnings, *more_warnings],
         )
+
+    def grows(self, body: Mapping[str, Any]) -> bool:
+        """Whether the answer to this body can be seen while it grows: nothing of it comes in pieces of another kind."""
+        tools = body.get("tools") or ()
+        return _IN_PIECES_OF_ITS_OWN.isdisjoint(body) and all(map(function_of, tools))
+
+    def deltas(self) -> Deltas:
+        """What reads a stream for a caller who wants to see the answer grow."""
+        return ChatCompletionDeltas(thinks_aloud=self.thinks_aloud)
+
+    def amended(self, body: dict[str, Any], connection: Connection) -> tuple[dict[str, Any], list[str]]:
+        """The body with the connection's own additions, where the source takes such, and the warnings."""
+        return body, []
 
     def _streams(self, chat: Chat, body: Mapping[str, Any]) -> bool:
         """Whether the answer may be longer than the source gives as a whole."""
