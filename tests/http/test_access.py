@@ -36,7 +36,9 @@ def guarded(installed: Installation) -> Iterator[FrontProcess]:
         yield process
 
 
-@pytest.mark.parametrize("headers", [{}, bearer("wrong"), {"authorization": "Bearer"}, {"authorization": f"Basic {ROOT}"}])
+@pytest.mark.parametrize(
+    "headers", [{}, bearer("wrong"), {"authorization": "Bearer"}, {"authorization": f"Basic {ROOT}"}]
+)
 def test_without_a_token_that_is_known_nothing_is_answered(
     guarded: FrontProcess, headers: dict[str, str]
 ) -> None:

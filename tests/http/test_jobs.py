@@ -55,7 +55,10 @@ def test_wrong_parameters_and_paths_are_told_in_the_same_shape(front: FrontProce
     for wait in ("-1", "abc", "nan", "601", "inf"):
         assert error_of(front.client.get(f"/v1/jobs/x?wait={wait}")) == (400, "invalid_request")
     assert error_of(front.client.get("/v1/nothing")) == (404, "not_found")
-    assert error_of(front.client.put("/v1/jobs")) == (405, "invalid_request")
+    for path, allowed in (("/v1/jobs", "POST"), ("/v1/jobs/x", "DELETE, GET"), ("/v1/files", "GET, POST")):
+        answer = front.client.put(path, json={})
+        assert error_of(answer) == (405, "invalid_request")
+        assert answer.headers["allow"] == allowed
 
 
 def test_connections_are_listed_checked_and_tried(front: FrontProcess) -> None:

@@ -35,6 +35,7 @@ def main() -> int:
             level=settings.log.level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s"
         )
         logging.getLogger("uvicorn").setLevel(logging.WARNING)
+        logging.getLogger("python_multipart").setLevel(logging.ERROR)
         if arguments.role == "keeper":
             from chatq.http.batch_keeper import keep
 

@@ -14,6 +14,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.openapi.utils import get_openapi
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
+from starlette.routing import Match
 from starlette.types import ASGIApp
 
 from chatq.contract.errors import ChatQueueError
@@ -107,8 +108,13 @@ async def _invalid(_request: Request, error: Exception) -> Response:
     )
 
 
-async def _refused(_request: Request, error: Exception) -> Response:
+async def _refused(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)  # noqa: S101
+    headers = dict(error.headers or {})
+    if error.status_code == 405:
+        # Starlette names the methods of the first route of the path; each method has one of its own.
+        routes = (route for route in request.app.routes if route.matches(request.scope)[0] is not Match.NONE)
+        headers["allow"] = ", ".join(sorted({method for route in routes for method in route.methods or ()}))
     message = {404: "There is no such path.", 405: "This path does not take that method."}.get(
         error.status_code
     )
@@ -118,7 +124,7 @@ async def _refused(_request: Request, error: Exception) -> Response:
         message or str(error.detail),
         "GET /openapi.json lists the paths.",
     )
-    return json_response(body, error.status_code, dict(error.headers or {}))
+    return json_response(body, error.status_code, headers)
 
 
 async def _gone(_request: Request, _error: Exception) -> Response:

@@ -44,7 +44,7 @@ async def check_connection(
     front: TheFront,
     caller: TheCaller,
     connection_id: ConnectionId,
-    timeout: Annotated[float, Query(gt=0, le=LONGEST_CHECK_S, allow_inf_nan=False)] = 30,
+    timeout: Annotated[float, Query(ge=1, le=LONGEST_CHECK_S, allow_inf_nan=False)] = 30,
 ) -> Response:
     """Have a worker check a connection; the outcome."""
     caller.must_know(connection_id, front.settings)
@@ -61,7 +61,7 @@ async def send_test_message(
     front: TheFront,
     caller: TheCaller,
     connection_id: ConnectionId,
-    timeout: Annotated[float, Query(gt=0, le=LONGEST_CHECK_S, allow_inf_nan=False)] = 120,
+    timeout: Annotated[float, Query(ge=1, le=LONGEST_CHECK_S, allow_inf_nan=False)] = 120,
 ) -> Response:
     """Send one short message as a job like any other; its final record."""
     caller.must_know(connection_id, front.settings)

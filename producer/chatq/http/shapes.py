@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Annotated, Any, Final, Literal
 
 from fastapi import Path
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 from pydantic.json_schema import models_json_schema
 
 from chatq.contract.job import Job
@@ -40,7 +40,7 @@ class ChatMessage(Shape):
 
 
 class ChatCompletionRequest(Shape):
-    model: str
+    model: Annotated[str, Field(min_length=1)]
     messages: list[ChatMessage]
     stream: bool | None = None
 
@@ -84,7 +84,7 @@ class BatchRequest(BaseModel):
 
     input_file_id: str
     endpoint: Literal["/v1/chat/completions"]
-    completion_window: str
+    completion_window: Annotated[str, Field(examples=["24h"])]
     metadata: dict[str, str] | None = None
     connection: str | None = None
 
