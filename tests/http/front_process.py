@@ -47,7 +47,9 @@ class FrontProcess:
         self.client.close()
         self.stop()
         if error is None:
-            assert "Traceback" not in self.errors.read_text(), self.errors.read_text()
+            said = self.errors.read_text()
+            assert "Traceback" not in said, said
+            assert "fault in chatq" not in said, said
 
     def stop(self) -> int:
         """SIGTERM; its exit code."""

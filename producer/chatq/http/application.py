@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from importlib.metadata import version
@@ -12,10 +11,11 @@ from typing import Any, Final
 from fastapi import APIRouter, FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.openapi.utils import get_openapi
+from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 from starlette.routing import Match
-from starlette.types import ASGIApp
+from starlette.types import ASGIApp, Scope
 
 from chatq.contract.errors import ChatQueueError
 from chatq.contract.settings import Settings
@@ -31,8 +31,6 @@ from chatq.http.keeper_process import KeeperProcess
 from chatq.http.shapes import Error, body_schemas
 from chatq.ledger.locate import locator
 from chatq.ledger.server import AsyncServer
-
-logger = logging.getLogger(__name__)
 
 _ROUTERS: Final[tuple[APIRouter, ...]] = (
     completions.router,
@@ -113,8 +111,7 @@ async def _refused(request: Request, error: Exception) -> Response:
     headers = dict(error.headers or {})
     if error.status_code == 405:
         # Starlette names the methods of the first route of the path; each method has one of its own.
-        routes = (route for route in request.app.routes if route.matches(request.scope)[0] is not Match.NONE)
-        headers["allow"] = ", ".join(sorted({method for route in routes for method in route.methods or ()}))
+        headers["Allow"] = ", ".join(sorted(_methods(request.scope)))
     message = {404: "There is no such path.", 405: "This path does not take that method."}.get(
         error.status_code
     )
@@ -127,13 +124,21 @@ async def _refused(request: Request, error: Exception) -> Response:
     return json_response(body, error.status_code, headers)
 
 
+def _methods(scope: Scope) -> set[str]:
+    routes = [route for router in _ROUTERS for route in router.routes if isinstance(route, APIRoute)]
+    return {
+        method
+        for route in routes
+        if route.matches(scope)[0] is not Match.NONE
+        for method in route.methods or ()
+    }
+
+
 async def _gone(_request: Request, _error: Exception) -> Response:
     return Response(status_code=_GONE)
 
 
 async def _fault(_request: Request, error: Exception) -> Response:
-    # Only the kind of error is told: its text could hold a part of a prompt.
-    logger.error("fault in chatq: %s", type(error).__name__)
     body = error_body(500, "internal", f"A fault in chatq: {type(error).__name__}.", "Please report it.")
     return json_response(body, 500)
 

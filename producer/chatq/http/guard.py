@@ -10,7 +10,9 @@ Source: Fetch standard, "CORS-safelisted request-header" and "CORS-preflight fet
 from __future__ import annotations
 
 import asyncio
-import contextlib
+import logging
+import traceback
+from pathlib import Path
 from typing import Final
 
 from starlette.datastructures import Headers
@@ -19,6 +21,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from chatq.contract.errors import ChatQueueError
 from chatq.contract.settings import Settings
 from chatq.http.errors import BadRequest, error_response
+
+logger = logging.getLogger(__name__)
 
 BODY_S: Final = 30.0
 """A body that has not come by then must have come at `_SLOWEST` at least."""
@@ -54,8 +58,14 @@ class Guard:
         except ChatQueueError as error:
             await error_response(error)(scope, receive, send)
             return
-        with contextlib.suppress(_NotReading):
+        try:
             await self._app(scope, _bounded(receive, longest), _impatient(send))
+        except _NotReading:
+            pass
+        except Exception as error:
+            # The application has answered that there is a fault. Only its kind and place are told: its text could hold
+            # a part of a prompt.
+            logger.error("fault in chatq: %s at %s", type(error).__name__, _where(error))
 
     def _check(self, scope: Scope, headers: Headers, longest: int) -> None:
         if self._hosts is not None:
@@ -84,6 +94,12 @@ def _not_from_a_page(headers: Headers) -> None:
             remedy="Send Content-Type: application/json; for an upload any Authorization: Bearer VALUE.",
             status=415,
         )
+
+
+def _where(error: BaseException) -> str:
+    """File and line of an error, without its text."""
+    *_, last = traceback.extract_tb(error.__traceback__)
+    return f"{Path(last.filename).name}:{last.lineno}"
 
 
 def _host(header: str) -> str:
