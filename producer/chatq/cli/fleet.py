@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import importlib.util
 import json
 import os
 import sys
@@ -41,7 +42,7 @@ def up(arguments: argparse.Namespace) -> int:
         finally:
             # The provider simulator last: calls that are running need its answers.
             grace_s = settings.worker.grace + KILL_AFTER_S
-            children.stop("Flower", "worker", grace_s=grace_s, on_wait=_say_waiting)
+            children.stop("Flower", "the HTTP front", "worker", grace_s=grace_s, on_wait=_say_waiting)
             children.stop(on_wait=_say_waiting)
             _stop_server(settings)
 
@@ -56,16 +57,24 @@ def _start_all(settings: Settings, children: Children) -> None:
         for _ in range(settings.worker.processes):
             children.start("worker", "chatq_worker", ["worker", *config], environ=environ)
         flower = children.start_and_hear("Flower", "chatq_worker", ["flower", *config])
+        front = _front(children, config)
         while not server.run(overview).workers:
             if children.first_ended() is not None:
                 return
             time.sleep(_POLL_S)
     connection = next(iter(settings.connections), "CONNECTION")
     print(
-        f"chatq is up; Ctrl-C stops all. {flower}\n"
+        f"chatq is up; Ctrl-C stops all. {flower}\n{front}\n"
         f'Try in another terminal: {own_command()} submit {connection} "hello" --wait',
         file=sys.stderr,
     )
+
+
+def _front(children: Children, config: list[str]) -> str:
+    """Start the HTTP front, where it is installed; a line about it."""
+    if importlib.util.find_spec("fastapi") is None:
+        return "There is no HTTP front: pip install 'chatq[http]'"
+    return children.start_and_hear("the HTTP front", "chatq.http", ["serve", *config])
 
 
 def _say_waiting(names: Sequence[str]) -> None:
