@@ -64,6 +64,7 @@ def test_every_setting_has_the_promised_default() -> None:
             "folder": ".chatq/http",
             "upload_bytes": 2147483648,
             "waiting": 10000,
+            "webhooks": {"hosts": (), "internal": False, "secret": None},
         },
         "log": {"level": "info", "format": "auto"},
         "connections": {},

@@ -76,9 +76,10 @@ def apply_environment(root: Node, environ: Mapping[str, str], *, connections_kno
 
 
 def _named_as_keys(root: Node) -> set[str]:
-    """The variables that hold keys: a connection says `env:NAME`, and the name may begin as ours do."""
+    """The variables that hold keys: a setting says `env:NAME`, and the name may begin as ours do."""
     connections = root.at(("connections",))
     keys = [one.at(("api_key",)) for one in ((connections and connections.entries) or {}).values()]
+    keys.append(root.at(("http", "webhooks", "secret")))
     texts = [key.scalar for key in keys if key is not None and isinstance(key.scalar, str)]
     return {text.removeprefix("env:") for text in texts if text.startswith("env:")}
 

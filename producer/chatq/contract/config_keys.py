@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
-from chatq.contract.connection import KeyReference
+from chatq.contract.key_reference import KeyReference
 from chatq.contract.section import Section
 
 

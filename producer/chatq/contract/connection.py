@@ -4,20 +4,18 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from typing import Annotated, Any, Literal, NamedTuple, get_args
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import (
     AfterValidator,
     Field,
     JsonValue,
-    PlainSerializer,
-    PlainValidator,
     ValidationInfo,
-    WithJsonSchema,
 )
 
-from chatq.contract.addresses import base_url, resolved
+from chatq.contract.addresses import base_url
 from chatq.contract.duration import PositiveDuration, format_duration, parse_duration
+from chatq.contract.key_reference import Reference
 from chatq.contract.section import Broken, Count, Flag, Money, Section, Text, peek
 
 Source = Literal[
@@ -44,43 +42,9 @@ PUBLISHED = "published"
 
 ONLY_CUSTOM = ("auth_header", "include_headers", "include_body", "exclude_body")
 
-_ENVIRONMENT_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110 section 5.6.2
 # What the HTTP client writes itself; a second opinion breaks the request or smuggles another.
 _CLIENT_HEADERS = {"host", "content-length", "transfer-encoding", "connection", "te", "trailer", "upgrade"}
-
-
-class KeyReference(NamedTuple):
-    """Where a key is found. The key itself is read by workers only, and never kept in settings."""
-
-    kind: Literal["env", "file"]
-    name: str
-    """The environment variable, or the file (absolute once settings are loaded)."""
-
-    def __str__(self) -> str:
-        return f"{self.kind}:{self.name}"
-
-
-def _key_reference(value: object, info: ValidationInfo) -> KeyReference:
-    if isinstance(value, KeyReference):
-        return value
-    if not isinstance(value, str):
-        raise ValueError("expected null, env:NAME or file:PATH")
-    kind, colon, name = value.partition(":")
-    if colon and kind == "env":
-        if not _ENVIRONMENT_NAME.fullmatch(name):
-            raise ValueError(
-                "expected env:NAME with the name of an environment variable, such as env:OPENAI_API_KEY"
-            )
-        return KeyReference("env", name)
-    if colon and kind == "file":
-        if not name.strip() or "\n" in name:
-            raise ValueError("expected file:PATH with the path of a file that holds nothing but the key")
-        return KeyReference("file", resolved(name, info))
-    raise ValueError(
-        "a key is not written here, where it would be copied and committed; put it into an environment "
-        "variable and write env:NAME, or into a file of its own and write file:PATH"
-    )
 
 
 def _headers(headers: dict[str, str]) -> dict[str, str]:
@@ -173,15 +137,7 @@ class Connection(Section):
     """Perplexity only. None means agent."""
     url: Annotated[Text, AfterValidator(base_url)] | None = None
     """Base URL, without a slash at the end; `simulator` is the built-in one. None: the source's own."""
-    api_key: (
-        Annotated[
-            KeyReference,
-            PlainValidator(_key_reference),
-            PlainSerializer(str),
-            WithJsonSchema({"type": "string"}),
-        ]
-        | None
-    ) = None
+    api_key: Reference | None = None
     """Where the key is found, written env:NAME or file:PATH. None: no key is sent."""
     post_processing: PostProcessing = "none"
     bypass_status_check: Flag = False

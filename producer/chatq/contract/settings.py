@@ -24,7 +24,6 @@ from chatq.contract.config_problems import ConfigError, Place, Problem, nearest
 from chatq.contract.connection import (
     Budget,
     Connection,
-    KeyReference,
     Limits,
     PostProcessing,
     Price,
@@ -33,7 +32,8 @@ from chatq.contract.connection import (
     Timeout,
 )
 from chatq.contract.duration import Duration, PositiveDuration, at_least, format_duration, parse_duration
-from chatq.contract.section import Broken, Count, Section, Text, peek
+from chatq.contract.key_reference import KeyReference, Reference
+from chatq.contract.section import Broken, Count, Flag, Section, Text, peek
 from chatq.contract.sizes import PositiveSize, between
 
 __all__ = [
@@ -56,6 +56,7 @@ __all__ = [
     "Settings",
     "Source",
     "Timeout",
+    "Webhooks",
     "Worker",
 ]
 
@@ -153,6 +154,26 @@ class Results(Section):
     """Seconds from a job's end, or from the end of its batch, until it is deleted."""
 
 
+class Webhooks(Section):
+    """Telling other services that a batch has ended. Without `hosts` nobody is told."""
+
+    hosts: tuple[Annotated[Text, AfterValidator(_host)], ...] = ()
+    """Hosts that may be told, as their URLs name them. What has an address inside (this machine, private networks, the
+    cloud's own) is not told all the same, unless `internal`."""
+    internal: Flag = False
+    """Whether hosts with such addresses may be told, and over http."""
+    secret: Reference | None = None
+    """What events are signed with, as Standard Webhooks say: `whsec_` and base64, or any text."""
+
+    @classmethod
+    def _broken_relations(cls, given: Mapping[str, Any], info: ValidationInfo) -> Iterator[Broken]:
+        if given.get("hosts") and given.get("secret") is None:
+            yield Broken(
+                ("secret",),
+                "expected env:NAME or file:PATH: who is told has to know that it is from here",
+            )
+
+
 class Http(Section):
     """The HTTP front."""
 
@@ -169,6 +190,7 @@ class Http(Section):
     """The largest file that may be uploaded."""
     waiting: Count = 10_000
     """Requests that may wait for a job's end at a time."""
+    webhooks: Webhooks = Field(default_factory=Webhooks)
 
 
 class Log(Section):

@@ -8,6 +8,7 @@ sees to it that only one does.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
 import sys
@@ -15,6 +16,7 @@ import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final
 
@@ -31,6 +33,7 @@ from chatq.contract.settings import Settings
 from chatq.http.access import Caller
 from chatq.http.batch_store import ENDED, BatchRecord, BatchStore
 from chatq.http.file_store import FileStore, new_id
+from chatq.http.webhooks import Messenger, Notice, notice, read_secret
 
 logger = logging.getLogger(__name__)
 
@@ -66,13 +69,29 @@ class BatchKeeper:
         self._pool = ThreadPoolExecutor(AT_ONCE, thread_name_prefix="chatq-batch")
         self._lock = threading.Lock()
         self._taken: set[str] = set()
+        self._telling: set[str] = set()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        webhooks = settings.http.webhooks
+        if webhooks.hosts:
+            self._messenger = Messenger(webhooks, read_secret(webhooks), self._told)
+            self._loop = asyncio.new_event_loop()
+            threading.Thread(target=self._loop.run_forever, daemon=True, name="chatq-webhooks").start()
 
     def look_around(self) -> None:
         """Take up batches that nobody runs, again and again."""
+        over: set[str] = set()
         while True:
             self._files.sweep()
-            for batch_id in self._batches.not_ended():
-                self.take(batch_id)
+            for batch_id in self._batches.ids():
+                record = None if batch_id in over else self._batches.load(batch_id)
+                if record is None:
+                    continue
+                if record.status not in ENDED:
+                    self.take(batch_id)
+                elif record.to_tell:
+                    self._tell(record)
+                else:
+                    over.add(batch_id)
             time.sleep(LOOK_S)
 
     def take(self, batch_id: str) -> None:
@@ -83,11 +102,35 @@ class BatchKeeper:
             self._taken.add(batch_id)
         self._pool.submit(self._run, batch_id)
 
+    def _tell(self, record: BatchRecord) -> None:
+        """Have its end told, unless that is being done already."""
+        with self._lock:
+            if self._loop is None or record.id in self._telling or record.notice is None:
+                return
+            self._telling.add(record.id)
+            told = Notice(**record.notice)
+            asyncio.run_coroutine_threadsafe(self._deliver(record.id, told), self._loop)
+
+    async def _deliver(self, batch_id: str, told: Notice) -> None:
+        try:
+            await self._messenger.deliver(batch_id, told)
+        finally:
+            with self._lock:
+                self._telling.discard(batch_id)
+
+    def _told(self, batch_id: str, told: Notice) -> None:
+        record = self._batches.load(batch_id)
+        if record is not None:
+            record.notice = asdict(told)
+            self._batches.save(record)
+
     def _run(self, batch_id: str) -> None:
         try:
             record = self._batches.load(batch_id)
             if record is not None and record.status not in ENDED:
                 OneBatch(self._settings, self._queue, self._batches, self._files, record).run()
+                if record.to_tell:
+                    self._tell(record)
         except ChatQueueError as error:
             # Redis is away, the disk is full, another keeper has it: it is looked at again.
             logger.warning("batch %s waits: %s", batch_id, error.message)
@@ -264,14 +307,18 @@ class OneBatch:
             path,
             filename=f"{self._record.id}_{kind}.jsonl",
             purpose="batch_output",
+            expires_after_s=self._record.output_life_s,
             tenant=self._record.tenant,
             file_id=file_id,
         )
         return file_id
 
     def _end(self, status: str) -> None:
-        self._record.come_to(status)
-        self._batches.save(self._record)
+        record = self._record
+        record.come_to(status)
+        if record.webhook_url is not None:
+            record.notice = asdict(notice(record.webhook_url, record.id, status))
+        self._batches.save(record)
         for name in ("results", "results.chatq", "input"):
             (self._folder / name).unlink(missing_ok=True)
-        logger.info("batch %s: %s", self._record.id, status)
+        logger.info("batch %s: %s", record.id, status)

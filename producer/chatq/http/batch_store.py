@@ -12,7 +12,7 @@ import os
 import re
 import shutil
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -52,6 +52,12 @@ class BatchRecord:
     """When it came to each state: `in_progress_at`, `finalizing_at`, `completed_at`, ..."""
     usage: dict[str, Any] | None = None
     cost_usd: float | None = None
+    output_life_s: int | None = None
+    """Of its output and error files, seconds; None: they stay."""
+    webhook_url: str | None = None
+    """Who is told when it has ended."""
+    notice: dict[str, Any] | None = None
+    """How far telling has come: a `Notice`."""
 
     def come_to(self, status: str) -> None:
         """It is in this state now."""
@@ -64,6 +70,11 @@ class BatchRecord:
         self.total = max(self.total, counts.total)
         self.completed, self.failed = counts.succeeded, counts.failed + counts.expired
         self.usage, self.cost_usd = _usage(batch), batch.cost_usd
+
+    @property
+    def to_tell(self) -> bool:
+        """Whether somebody is still to be told of its end."""
+        return self.notice is not None and self.notice["next_at"] is not None
 
     def shape(self) -> dict[str, Any]:
         """As OpenAI's API tells it, and `cost_usd`."""
@@ -183,10 +194,3 @@ class BatchStore:
 
     def ids(self) -> list[str]:
         return sorted(path.name for path in self._folder.iterdir() if _ID.fullmatch(path.name))
-
-    def not_ended(self) -> Iterator[str]:
-        """Batches that somebody has to run."""
-        for batch_id in self.ids():
-            record = self.load(batch_id)
-            if record is not None and record.status not in ENDED:
-                yield batch_id

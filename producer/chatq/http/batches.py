@@ -19,9 +19,10 @@ from chatq.contract.shown import shown
 from chatq.http.access import Caller
 from chatq.http.batch_store import ENDED, BatchRecord
 from chatq.http.errors import BadRequest, json_response
-from chatq.http.files import page_shape
+from chatq.http.files import LONGEST_LIFE_S, SHORTEST_LIFE_S, page_shape
 from chatq.http.front import Front, TheCaller, TheFront, read_json
 from chatq.http.shapes import BatchList, BatchRequest, BatchShape, json_body
+from chatq.http.webhooks import check_url
 
 _MOST: Final = 100
 _LONGEST_WINDOW_S: Final = 30 * 86_400.0
@@ -32,6 +33,7 @@ _KEYS: Final = (
     "metadata",
     "connection",
     "output_expires_after",
+    "webhook_url",
 )
 
 BatchId = Annotated[str, Path(max_length=128)]
@@ -42,7 +44,7 @@ router = APIRouter(tags=["batches"])
 @router.post("/v1/batches", responses={200: {"model": BatchShape}}, openapi_extra=json_body(BatchRequest))
 async def create_batch(request: Request, front: TheFront, caller: TheCaller) -> Response:
     """Run a file as a batch. `completion_window`: `24h`, or any duration up to 30 days; what has not begun by then
-    expires. Beyond OpenAI's keys: `connection`, for lines that name none."""
+    expires. Beyond OpenAI's keys: `connection`, for lines that name none; `webhook_url`: who is told of its end."""
     body = await read_json(request)
     facts = _facts(body, front, caller)
     stored = await asyncio.to_thread(front.files.get, facts["input_file_id"], caller)
@@ -117,6 +119,10 @@ def _facts(body: dict[str, Any], front: Front, caller: Caller) -> dict[str, Any]
         "connections": None if caller.connections is None else sorted(caller.connections),
         "connection": connection,
         "metadata": _metadata(metadata),
+        "output_life_s": _output_life_s(body.get("output_expires_after")),
+        "webhook_url": None
+        if body.get("webhook_url") is None
+        else check_url(body["webhook_url"], front.settings.http.webhooks),
     }
 
 
@@ -127,6 +133,20 @@ def _window_s(window: object) -> float:
         seconds = 0.0
     if not 0 < seconds <= _LONGEST_WINDOW_S:
         raise _wrong("completion_window", f"expected a duration such as 24h, up to 30d, got {shown(window)}.")
+    return seconds
+
+
+def _output_life_s(expiry: object) -> int | None:
+    if expiry is None:
+        return None
+    seconds = (
+        expiry.get("seconds") if isinstance(expiry, dict) and expiry.get("anchor") == "created_at" else None
+    )
+    if type(seconds) is not int or not SHORTEST_LIFE_S <= seconds <= LONGEST_LIFE_S:
+        raise _wrong(
+            "output_expires_after",
+            f'expected {{"anchor": "created_at", "seconds": {SHORTEST_LIFE_S} to {LONGEST_LIFE_S}}}.',
+        )
     return seconds
 
 

@@ -15,8 +15,8 @@ from chatq.http.upload import Upload
 
 _PURPOSE: Final = "batch"
 _MOST: Final = 10_000
-_SHORTEST_LIFE_S: Final = 3_600
-_LONGEST_LIFE_S: Final = 2_592_000
+SHORTEST_LIFE_S: Final = 3_600
+LONGEST_LIFE_S: Final = 2_592_000
 
 FileId = Annotated[str, Path(max_length=128)]
 
@@ -119,9 +119,9 @@ def _life(upload: Upload) -> int | None:
         raise BadRequest(
             "expires_after.anchor: expected created_at.", remedy="Correct it.", param="expires_after"
         )
-    if not (seconds or "").isdecimal() or not _SHORTEST_LIFE_S <= int(seconds or 0) <= _LONGEST_LIFE_S:
+    if not (seconds or "").isdecimal() or not SHORTEST_LIFE_S <= int(seconds or 0) <= LONGEST_LIFE_S:
         raise BadRequest(
-            f"expires_after.seconds: expected {_SHORTEST_LIFE_S} to {_LONGEST_LIFE_S}.",
+            f"expires_after.seconds: expected {SHORTEST_LIFE_S} to {LONGEST_LIFE_S}.",
             remedy="Correct it; or leave it out, and the file stays until it is deleted.",
             param="expires_after",
         )

@@ -15,6 +15,7 @@ from chatq.contract.settings import ConfigError, Place, Problem, Settings
 from chatq.http.access import Access
 from chatq.http.application import application
 from chatq.http.front import Front
+from chatq.http.webhooks import read_secret
 from chatq.ledger.locate import locator
 from chatq.ledger.server import Server
 
@@ -35,6 +36,8 @@ def serve(settings: Settings, *, host: str | None = None, port: int | None = Non
     host = host if host is not None else settings.http.host
     port = port if port is not None else settings.http.port
     access = Access.of(settings, host)
+    if settings.http.webhooks.hosts:
+        read_secret(settings.http.webhooks)
     with contextlib.closing(Server(locator(settings.redis))) as server:
         server.client()  # what is wrong with Redis is told before anybody asks
     try:

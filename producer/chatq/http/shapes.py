@@ -87,6 +87,8 @@ class BatchRequest(BaseModel):
     completion_window: Annotated[str, Field(examples=["24h"])]
     metadata: dict[str, str] | None = None
     connection: str | None = None
+    output_expires_after: dict[str, Any] | None = None
+    webhook_url: str | None = None
 
 
 class BatchShape(Shape):
