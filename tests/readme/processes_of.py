@@ -67,7 +67,7 @@ def running(
     with subprocess.Popen(
         command,
         cwd=folder,
-        env={**os.environ, "PYTHONUNBUFFERED": "1", **environ},
+        env={**os.environ, "PYTHONUNBUFFERED": "1", "CHATQ_HTTP__PORT": "0", **environ},
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,

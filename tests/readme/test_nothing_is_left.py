@@ -155,7 +155,7 @@ def test_a_second_up_says_what_is_in_its_way_and_leaves_the_first_alone_which_si
         second = subprocess.run(
             [CHATQ, "up"],
             cwd=folder,
-            env={**os.environ, "FLOWER_PORT": port},
+            env={**os.environ, "FLOWER_PORT": port, "CHATQ_HTTP__PORT": "0"},
             capture_output=True,
             text=True,
             timeout=WAIT_S,
