@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import secrets
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -57,10 +57,11 @@ BACKLOG_PATIENCE_S: Final = 60.0
 class Core:
     """The caller's questions to the ledger.
 
-    With `settings` None the connections are those that the workers have published.
+    `settings`: those that hold, or what tells those that hold now; with None the connections are those that the workers
+    have published.
     """
 
-    def __init__(self, *, settings: Settings | None, prefix: str) -> None:
+    def __init__(self, *, settings: Settings | Callable[[], Settings] | None, prefix: str) -> None:
         self._given = settings
         self._published: Settings | None = None
         self._published_at = 0.0
@@ -71,7 +72,7 @@ class Core:
     def settings(self, *, fresh: bool = False) -> Steps[Settings]:
         """The settings that hold for this caller. Raises `UnknownConnection` when no worker published any yet."""
         if self._given is not None:
-            return self._given
+            return self._given if isinstance(self._given, Settings) else self._given()
         age = time.monotonic() - self._published_at
         if self._published is None or age > SETTINGS_AGE_S or (fresh and age > 0.2):
             data = yield self.ledger.published()

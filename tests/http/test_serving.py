@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from pathlib import Path
 
 import httpx
-from front_process import FrontProcess, error_of
+from front_process import FrontProcess, batch_lines, error_of
 from installation import WAIT_S, Installation, run_module, until
 
 
@@ -80,6 +81,20 @@ def test_it_is_not_ready_without_a_worker(tmp_path: Path) -> None:
         assert error_of(front.client.post("/v1/connections/sim/check")) == (503, "no_worker")
         alone.start_worker()
         until(lambda: front.client.get("/readyz").status_code == 200, "it to be ready")
+
+
+def test_a_connection_that_is_new_in_the_config_is_taken_up(tmp_path: Path) -> None:
+    with Installation(tmp_path, http={"port": 0}) as alone:
+        alone.start_worker()
+        with FrontProcess(alone) as front:
+            assert error_of(front.ask("hi", model="new")) == (404, "unknown_connection")
+            config = json.loads(alone.config.read_text())
+            config["connections"]["new"] = config["connections"]["sim"]
+            alone.config.write_text(json.dumps(config))
+            until(lambda: front.ask("job:new hi", model="new").status_code == 200, "it to be taken up")
+            lines = batch_lines("job:new hi").replace(b'"sim"', b'"new"')
+            batch = front.ended(front.batch(front.upload(lines).json()["id"]).json()["id"])
+            assert batch["request_counts"]["completed"] == 1
 
 
 def test_more_than_may_wait_are_sent_away(installed: Installation) -> None:

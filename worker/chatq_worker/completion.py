@@ -22,6 +22,7 @@ from chatq.contract.addresses import SIMULATOR
 from chatq.contract.connection import Connection
 from chatq.contract.errors import ServerError, ServerFull, ServerRefused, ServerUnreachable
 from chatq.contract.job import unknown_fields
+from chatq.contract.live_settings import LiveSettings
 from chatq.contract.settings import Settings
 from chatq.contract.states import State
 from chatq.ledger.ledger import NOT_CALLED, Admitted, Begun, Ledger, LimitTold, Spent, TokensUsed
@@ -29,7 +30,6 @@ from chatq.ledger.server import AsyncServer
 from chatq_worker.api_keys import read_key
 from chatq_worker.failures import CallFailed
 from chatq_worker.limit_report import told_by, used_by_failure, used_by_success
-from chatq_worker.live_settings import LiveSettings
 from chatq_worker.mode_remedy import helpful_mode
 from chatq_worker.model_remedy import nearest_of_last_check
 from chatq_worker.preparation import prepare

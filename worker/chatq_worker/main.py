@@ -15,13 +15,13 @@ from celery.platforms import SecurityWarning
 
 from chatq.contract.config_file import load_settings
 from chatq.contract.connection import Connection
+from chatq.contract.live_settings import LiveSettings
 from chatq.contract.settings import Settings
 from chatq.ledger.locate import broker_url, locator
 from chatq.ledger.server import AsyncServer, Server
 from chatq_worker import logs
 from chatq_worker.app import make_app
 from chatq_worker.control import node_name
-from chatq_worker.live_settings import LiveSettings
 from chatq_worker.service import WorkerService, new_worker_id
 
 SIMULATOR_VARIABLE: Final = "CHATQ_INTERNAL_SIMULATOR_URL"

@@ -16,10 +16,10 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from chatq.contract.errors import ServerError
+from chatq.contract.live_settings import LiveSettings
 from chatq.contract.status import StatusOutcome, StatusState
 from chatq.ledger.ledger import Ledger
 from chatq.ledger.server import AsyncServer
-from chatq_worker.live_settings import LiveSettings
 from chatq_worker.providers import ADAPTERS, CheckKind
 from chatq_worker.status import StatusChecker
 

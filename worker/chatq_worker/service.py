@@ -16,6 +16,7 @@ from celery import Celery, Task, signals
 from celery.app.task import Context
 
 from chatq.contract.errors import ServerError
+from chatq.contract.live_settings import LOOK_S, LiveSettings
 from chatq.contract.states import State
 from chatq.ledger.call import Call
 from chatq.ledger.ledger import Admitted, Ledger
@@ -25,7 +26,6 @@ from chatq_worker.completion import Completer
 from chatq_worker.dispatch import Clock
 from chatq_worker.hearing import Hearing
 from chatq_worker.lease import Lease
-from chatq_worker.live_settings import LOOK_S, LiveSettings
 from chatq_worker.paused_connections import PausedConnections
 from chatq_worker.pool import CoroutinePool
 from chatq_worker.prices import load_table, uses_table

@@ -18,13 +18,13 @@ import orjson
 
 from chatq.contract.addresses import SIMULATOR
 from chatq.contract.connection import Connection, Timeout
+from chatq.contract.live_settings import LiveSettings
 from chatq.contract.record import rfc3339
 from chatq.contract.status import StatusOutcome, StatusState
 from chatq.ledger.ledger import Ledger
 from chatq.ledger.server import AsyncServer
 from chatq_worker.api_keys import read_key
 from chatq_worker.failures import CODES, CallFailed
-from chatq_worker.live_settings import LiveSettings
 from chatq_worker.model_remedy import nearest_models
 from chatq_worker.provider_client import ProviderClient
 from chatq_worker.providers import ADAPTERS, Answer, CheckKind, Request

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from importlib.metadata import version
@@ -18,6 +19,7 @@ from starlette.routing import Match
 from starlette.types import ASGIApp, Scope
 
 from chatq.contract.errors import ChatQueueError
+from chatq.contract.live_settings import LiveSettings
 from chatq.contract.settings import Settings
 from chatq.core import Core
 from chatq.http import batches, completions, connections, files, health, jobs
@@ -50,9 +52,10 @@ def application(settings: Settings, access: Access) -> tuple[ASGIApp, Front]:
     """The front over the queue of these settings, and what its paths share."""
     folder = Path(settings.http.folder)
     keeper = KeeperProcess(settings)
+    live = LiveSettings(settings)
     front = Front(
-        settings=settings,
-        core=Core(settings=settings, prefix=settings.redis.key_prefix),
+        live=live,
+        core=Core(settings=lambda: live.current, prefix=settings.redis.key_prefix),
         server=AsyncServer(locator(settings.redis)),
         access=access,
         files=FileStore(folder),
@@ -63,9 +66,11 @@ def application(settings: Settings, access: Access) -> tuple[ASGIApp, Front]:
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
         keeper.start()
+        watching = asyncio.create_task(front.watch_settings(), name="chatq-settings")
         try:
             yield
         finally:
+            watching.cancel()
             await keeper.close()
             await front.close()
 

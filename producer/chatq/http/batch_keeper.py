@@ -28,6 +28,7 @@ from chatq.batch_sidecar import OutputInUse, Sidecar
 from chatq.client import ChatQueue
 from chatq.contract.errors import ChatQueueError, InvalidJob, UnknownBatch
 from chatq.contract.job import Job
+from chatq.contract.live_settings import LiveSettings
 from chatq.contract.record import Batch, JobRecord
 from chatq.contract.settings import Settings
 from chatq.http.access import Caller
@@ -62,7 +63,7 @@ class BatchKeeper:
     """Runs batches, many at a time."""
 
     def __init__(self, settings: Settings, batches: BatchStore, files: FileStore) -> None:
-        self._settings = settings
+        self._live = LiveSettings(settings)
         self._batches = batches
         self._files = files
         self._queue = ChatQueue(settings)
@@ -102,6 +103,14 @@ class BatchKeeper:
             self._taken.add(batch_id)
         self._pool.submit(self._run, batch_id)
 
+    def _newest_queue(self) -> ChatQueue:
+        """The queue with the settings of this moment. Batches that run go on with those that they began with."""
+        with self._lock:
+            # Twice: what has just changed is taken up when it stands still. A front may have taken it up already.
+            if (self._live.look() or self._live.look()) is not None:
+                self._queue = ChatQueue(self._live.current)
+            return self._queue
+
     def _tell(self, record: BatchRecord) -> None:
         """Have its end told, unless that is being done already."""
         with self._lock:
@@ -128,7 +137,7 @@ class BatchKeeper:
         try:
             record = self._batches.load(batch_id)
             if record is not None and record.status not in ENDED:
-                OneBatch(self._settings, self._queue, self._batches, self._files, record).run()
+                OneBatch(self._newest_queue(), self._batches, self._files, record).run()
                 if record.to_tell:
                     self._tell(record)
         except ChatQueueError as error:
@@ -150,7 +159,6 @@ class OneBatch:
 
     def __init__(
         self,
-        settings: Settings,
         queue: ChatQueue,
         batches: BatchStore,
         files: FileStore,
@@ -165,7 +173,7 @@ class OneBatch:
         allowed = None if record.connections is None else frozenset(record.connections)
         self._source = BatchInput(
             self._folder / "input",
-            Caller(record.tenant, allowed).settings(settings),
+            Caller(record.tenant, allowed).settings(queue.settings()),
             connection=record.connection,
             amend=self._amended,
         )

@@ -14,6 +14,7 @@ from starlette.requests import ClientDisconnect
 
 from chatq.contract.errors import ChatQueueError, UnknownJob
 from chatq.contract.json_object import NotAnObject, read_object
+from chatq.contract.live_settings import LOOK_S, LiveSettings
 from chatq.contract.record import JobRecord
 from chatq.contract.settings import Settings
 from chatq.core import Core
@@ -39,7 +40,7 @@ class Gone(Exception):
 class Front:
     """One front, on one event loop."""
 
-    settings: Settings
+    live: LiveSettings
     core: Core
     server: AsyncServer
     access: Access
@@ -53,6 +54,17 @@ class Front:
     _clients: Counter[str] = field(default_factory=Counter)
     """How many wait for each job."""
     _leaving: set[asyncio.Task[None]] = field(default_factory=set)
+
+    @property
+    def settings(self) -> Settings:
+        """The settings that hold now."""
+        return self.live.current
+
+    async def watch_settings(self) -> None:
+        """Take up what changes in config.yaml, until cancelled."""
+        while True:
+            await asyncio.sleep(LOOK_S)
+            await asyncio.to_thread(self.live.look)
 
     async def ask(self, steps: Steps[T]) -> T:
         """What the ledger says."""

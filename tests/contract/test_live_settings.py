@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from chatq.contract.config_file import load_settings
+from chatq.contract.live_settings import Change, LiveSettings
 from chatq.contract.settings import Settings
-from chatq_worker.live_settings import Change, LiveSettings
 
 BEGINNING = """\
 worker: {slots: 10, grace: 5s}

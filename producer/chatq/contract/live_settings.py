@@ -1,10 +1,10 @@
-"""The settings of a running worker: config.yaml is watched, and taken up when it has changed.
+"""The settings of a running process: config.yaml is watched, and taken up when it has changed.
 
 A file that is wrong changes nothing: the settings before it go on, and what is wrong with it is told until it is right
 again. A file is read when it has stood still for a look, so that one being written is not mistaken for a short one.
 Files with keys are watched too: keys are read when they are used, but what is published depends on them.
 
-What a worker can only have from its start (its server, its slots) is kept as it was, and named.
+What a process can only have from its start (its server, its slots, its port) is kept as it was, and named.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class LiveSettings:
     """The settings that hold now (`current`). Settings that came from no file never change.
 
     `problems`: what is wrong with the file as it is, a line each, without secrets; empty when it holds. `kept`: keys
-    that the file has otherwise, and that wait for the worker to be restarted.
+    that the file has otherwise, and that wait for a restart.
     """
 
     def __init__(self, settings: Settings, load: Callable[[Path], Settings] = load_settings) -> None:
@@ -106,7 +106,7 @@ class LiveSettings:
 
 
 def _with_kept(settings: Settings, running: Settings) -> Settings:
-    """`settings`, but for what a worker has only from its start."""
+    """`settings`, but for what a process has only from its start."""
     worker = settings.worker.model_copy(
         update={"slots": running.worker.slots, "processes": running.worker.processes}
     )
