@@ -58,11 +58,14 @@ def make_app(*, prefix: str, broker_url: str, worker: str | None = None) -> Cele
     )
     app.conf.task_default_queue = Keys(prefix).submit_queue
     if worker is not None:
-        queue = celery_queue(Keys(prefix).worker_queue(worker), no_ack=not stock)
-        app.conf.task_queues = [queue]
+        own = celery_queue(Keys(prefix).worker_queue(worker), no_ack=not stock)
+        # What clients without our package submit exists nowhere else yet: it is acknowledged.
+        submitted = celery_queue(Keys(prefix).submit_queue, no_ack=False)
+        app.conf.task_queues = [own, submitted]
         # Celery moves every queue that it takes in to its own exchange; bound there, each worker that ever ran
         # would be remembered for good.
-        app.amqp.queues[queue.name].exchange = Exchange("")
+        for queue in app.conf.task_queues:
+            app.amqp.queues[queue.name].exchange = Exchange("")
     return app
 
 

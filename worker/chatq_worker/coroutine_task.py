@@ -129,6 +129,12 @@ class CoroutineTask(Task):  # type: ignore[misc]  # celery has no types: its Tas
         if not inspect.iscoroutinefunction(cls.execute):
             raise TypeError(f"{cls.__name__}.execute must be `async def`.")
 
+    @classmethod
+    def running_id(cls, task_id: str) -> str:
+        """Under which id it runs here: a delivery of one that runs already waits for its outcome. Another than Celery's
+        where tasks of other kinds may have the same."""
+        return task_id
+
     async def execute(self, *args: Any, **kwargs: Any) -> Any:
         """Do the work; the arguments are the message's."""
         raise NotImplementedError(f"{type(self).__name__} has no `async def execute`")

@@ -174,8 +174,9 @@ class CoroutinePool(BasePool):  # type: ignore[misc]  # celery has no types: its
         if not self._accepts:
             # Neither accepted nor acknowledged: the transport gives it back when its channel closes.
             return None
-        name, task_id, request = args[:3]
+        name, celery_id, request = args[:3]
         task = self.app.tasks[name]
+        task_id = task.running_id(celery_id) if isinstance(task, CoroutineTask) else celery_id
         accept = partial(accept_callback or _ignore, os.getpid(), time.monotonic())
         delivery = _Delivery(partial(self._cancel_for_celery, task_id, request), options)
         if not isinstance(task, CoroutineTask):

@@ -34,7 +34,8 @@ from chatq_worker.published import digest_of, published, rules
 from chatq_worker.publisher import make_publisher
 from chatq_worker.status import StatusChecker
 from chatq_worker.stopping import StopReason, StopReasons
-from chatq_worker.tasks import COMPLETE, Ask, Complete, Hear, register
+from chatq_worker.submission import Submission
+from chatq_worker.tasks import COMPLETE, Ask, Complete, Hear, Submit, register
 
 logger = logging.getLogger(__name__)
 
@@ -110,6 +111,7 @@ class WorkerService:
             Complete(self._completer, self._publisher, self._stops),
             Ask(checker),
             Hear(self._worker, self._ledger, self._server),
+            Submit(Submission(settings=self._settings, ledger=self._ledger, server=self._server)),
         )
         hearing = Hearing(worker=self._worker, publisher=self._publisher, reconnect=pool.reconnect)
         self._lease = Lease(

@@ -7,8 +7,9 @@ from typing import Any
 
 from celery import Celery
 from celery.exceptions import Ignore, Retry
+from celery.worker.request import Request
 
-from chatq.contract.errors import ServerError
+from chatq.contract.errors import ChatQueueError, ServerError
 from chatq.contract.states import State
 from chatq.ledger.ledger import Ledger
 from chatq.ledger.server import AsyncServer
@@ -17,10 +18,12 @@ from chatq_worker.coroutine_task import CoroutineTask
 from chatq_worker.publisher import Publisher
 from chatq_worker.status import StatusChecker
 from chatq_worker.stopping import StopReasons
+from chatq_worker.submission import Submission
 
 COMPLETE = "chatq.complete"
 ASK = "chatq.ask"
 HEAR = "chatq.hear"
+SUBMIT = "chatq.submit"
 
 
 class _Shown(Exception):
@@ -82,6 +85,50 @@ def _was_told_to_stop() -> bool:
     """Whether this coroutine was cancelled: Celery takes it for revoked only then."""
     task = asyncio.current_task()
     return task is not None and task.cancelling() > 0
+
+
+class WithoutArguments(Request):  # type: ignore[misc]  # celery has no types
+    """A request whose arguments are shown to nobody, neither in logs nor to who inspects the worker."""
+
+    def __init__(self, *args: Any, **keys: Any) -> None:
+        super().__init__(*args, **keys)
+        self._argsrepr, self._kwargsrepr = "(...)", "{}"
+
+    def info(self, safe: bool = False) -> dict[str, Any]:
+        shown: dict[str, Any] = super().info(safe=True)
+        return shown
+
+
+class Submit(CoroutineTask):
+    """Takes in a job of a Celery client, `chatq.submit(job)`, under the id that the job shall have.
+
+    See `submission.py`.
+
+    Without events: Flower shows the job, whose task has the same id.
+    """
+
+    name = SUBMIT
+    Request = WithoutArguments
+    throws = (JobFailed,)
+    ignore_result = True
+    send_events = False
+
+    def __init__(self, submission: Submission) -> None:
+        self._submission = submission
+
+    @classmethod
+    def running_id(cls, task_id: str) -> str:
+        return f"{SUBMIT}/{task_id}"
+
+    async def execute(self, job: object) -> dict[str, Any]:
+        task = asyncio.current_task()
+        assert task is not None  # noqa: S101 - for the reader
+        job_id = task.get_name().removeprefix(f"{SUBMIT}/")
+        try:
+            await self._submission.submit(job_id, job)
+        except ChatQueueError as error:
+            raise JobFailed(error.code) from None
+        return {"state": State.QUEUED}
 
 
 class Ask(CoroutineTask):

@@ -310,6 +310,10 @@ class Ledger:
         """(next position, whether no more will come, deltas as JSON) of a job's answer; None: there is no such job."""
         return self._call("deltas", job_id, position, most_bytes, decode=_page)
 
+    def refuse(self, job_id: str, connection: str, ending: bytes) -> Call[bool]:
+        """Write the failed record of a job that was refused; False when there is a job of this id already."""
+        return self._call("refuse", job_id, connection, ending, decode=bool)
+
     def delete(self, job_id: str) -> Call[str]:
         """'unknown', 'deleted', or the state of a job that is not final."""
         return self._call("delete", job_id, decode=_text)

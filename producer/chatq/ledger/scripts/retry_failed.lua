@@ -36,7 +36,8 @@ for _, id in ipairs(ids) do
   if bytes > MOST_BYTES then break end
   seen = seen + 1
   local job = call('HMGET', key('job', id), 'state', 'batch', 'retried', 'connection', 'bytes')
-  if job[1] == 'failed' and (job[2] or '') == old_batch and not job[3] and (ARGV[6] == '' or job[4] == ARGV[6])
+  -- One that was refused has no request, and no size.
+  if job[1] == 'failed' and job[5] and (job[2] or '') == old_batch and not job[3] and (ARGV[6] == '' or job[4] == ARGV[6])
     and (ARGV[5] == '' or string.find(call('GET', key('result', id)), '"error":{"code":"' .. ARGV[5] .. '"', 1, true)) then
     chosen[#chosen + 1] = id
     bytes = bytes + tonumber(job[5])
