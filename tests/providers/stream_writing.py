@@ -103,10 +103,13 @@ def _fireworks(completion: Data) -> Iterator[bytes]:
     for choice in completion["choices"]:
         index, message = choice["index"], choice["message"]
         yield chunk(index, {"role": "assistant"})
-        for name in ("reasoning_content", "content"):
+        for name in ("reasoning_content", "content", "refusal"):
             if isinstance(message.get(name), str):
                 for part in _halves(message[name]):
                     yield chunk(index, {name: part})
+        if isinstance(message.get("content"), list):
+            for part in message["content"]:
+                yield chunk(index, {"content": [part]})
         for call in message.get("tool_calls", ()):
             function = call["function"]
             yield chunk(

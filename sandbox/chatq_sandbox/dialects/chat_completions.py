@@ -219,8 +219,9 @@ class ChatCompletions(Dialect):
     def stream(self, request: ChatRequest, answer: Answer) -> list[bytes]:
         message = self.message(request, answer)
         shared = self.chunk_head(request, answer)
-
-        usage: dict[str, Any] = {"usage": None} if request.stream_usage else {}
+        counted = self.streamed_usage(request, answer)
+        told_apart = request.stream_usage and counted is not None
+        usage: dict[str, Any] = {"usage": None} if told_apart else {}
 
         def chunk(index: int, delta: dict[str, Any], finish: str | None = None) -> bytes:
             choice = {"index": index, "delta": delta, "logprobs": None, "finish_reason": finish}
@@ -239,11 +240,15 @@ class ChatCompletions(Dialect):
                     more = {"index": position, "function": {"arguments": part}}
                     events.append(chunk(index, {"tool_calls": [more]}))
             if not self.usage_needs_asking and not usage and index == request.choices - 1:
-                usage = {"usage": self.usage(answer)}
+                usage = {"usage": counted}
             events.append(chunk(index, {}, self.finish_reason(answer)))
-        if request.stream_usage:
-            events.append(event(orjson.dumps({**shared, "choices": [], "usage": self.usage(answer)})))
+        if told_apart:
+            events.append(event(orjson.dumps({**shared, "choices": [], "usage": counted})))
         return [*events, DONE]
+
+    def streamed_usage(self, request: ChatRequest, answer: Answer) -> dict[str, Any] | None:
+        """The usage that a stream tells; None where it tells none, asked or not."""
+        return self.usage(answer)
 
     def chunk_head(self, request: ChatRequest, answer: Answer) -> dict[str, Any]:
         """What every chunk of a stream begins with."""

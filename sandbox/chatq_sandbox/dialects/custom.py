@@ -117,6 +117,9 @@ class Custom(ChatCompletions):
             message["content"] = f"<think>\n{answer.reasoning}\n</think>\n\n{answer.text}"
         return {name: value for name, value in message.items() if name not in self.leaves_out}
 
+    def streamed_usage(self, request: ChatRequest, answer: Answer) -> dict[str, Any] | None:
+        return None if "usage" in self.leaves_out else super().streamed_usage(request, answer)
+
     def chunk_head(self, request: ChatRequest, answer: Answer) -> dict[str, Any]:
         head = super().chunk_head(request, answer)
         return {name: value for name, value in head.items() if name not in self.leaves_out}

@@ -121,11 +121,13 @@ class PerplexitySonar(ChatCompletions):
 
     def complete(self, request: ChatRequest, answer: Answer) -> Any:
         whole = {**super().complete(request, answer), "usage": self._usage(request, answer)}
-        if not request.body.get("disable_search"):
-            page = {"title": "Rain", "url": _URL, "date": "2026-01-02", "last_updated": None}
-            whole["citations"] = [_URL]
-            whole["search_results"] = [{**page, "snippet": "Rain is water.", "source": "web"}]
-        return whole
+        return {**whole, **_found(request)}
+
+    def chunk_head(self, request: ChatRequest, answer: Answer) -> dict[str, Any]:
+        return {**super().chunk_head(request, answer), **_found(request)}
+
+    def streamed_usage(self, request: ChatRequest, answer: Answer) -> dict[str, Any] | None:
+        return self._usage(request, answer)
 
     def answer_id(self, answer: Answer) -> str:
         return answer.serial
@@ -191,6 +193,17 @@ class PerplexitySonar(ChatCompletions):
 
     def error_event(self) -> bytes:
         return event(orjson.dumps(server_error(500).body))
+
+
+def _found(request: ChatRequest) -> dict[str, Any]:
+    """What the search brought."""
+    if request.body.get("disable_search"):
+        return {}
+    page = {"title": "Rain", "url": _URL, "date": "2026-01-02", "last_updated": None}
+    return {
+        "citations": [_URL],
+        "search_results": [{**page, "snippet": "Rain is water.", "source": "web"}],
+    }
 
 
 def _wrong_order(message: str) -> Refused:

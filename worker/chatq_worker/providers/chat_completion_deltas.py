@@ -100,21 +100,22 @@ class _Choice:
         place, function = self._places.of(call), call.get("function")
         function = function if isinstance(function, Mapping) else {}
         said: dict[str, Any] = {"index": place}
-        if self._is_new(place, "id", call.get("id")):
-            said |= {"id": call["id"], "type": "function"}
+        if call_id := self._first(place, "id", call.get("id")):
+            said |= {"id": call_id, "type": "function"}
         inner: dict[str, Any] = {}
-        if self._is_new(place, "name", function.get("name")):
-            inner |= {"name": function["name"], "arguments": ""}
+        if called := self._first(place, "name", function.get("name")):
+            inner |= {"name": called, "arguments": ""}
         arguments = function.get("arguments")
         if arguments not in (None, ""):
             inner["arguments"] = arguments if isinstance(arguments, str) else orjson.dumps(arguments).decode()
         return {**said, "function": inner} if inner else said
 
-    def _is_new(self, place: int, name: str, value: Any) -> bool:
-        new = isinstance(value, str) and value != "" and (place, name) not in self._named
-        if new:
-            self._named.add((place, name))
-        return new
+    def _first(self, place: int, name: str, value: Any) -> str:
+        """What a call's id or name is, the first time that it says so; else empty."""
+        if value in (None, "") or (place, name) in self._named:
+            return ""
+        self._named.add((place, name))
+        return str(value)
 
 
 def _parts(reasoning: str, text: str) -> Iterator[dict[str, Any]]:
