@@ -186,10 +186,15 @@ def front_of(request: Request) -> Front:
     return front
 
 
-def caller_of(request: Request) -> Caller:
+# Coroutines, because FastAPI calls anything else in a thread.
+async def _front_of(request: Request) -> Front:
+    return front_of(request)
+
+
+async def _caller_of(request: Request) -> Caller:
     """Who asks. Raises `Unauthorized`."""
     return front_of(request).access.caller(request.headers.get("authorization"))
 
 
-TheFront = Annotated[Front, Depends(front_of)]
-TheCaller = Annotated[Caller, Depends(caller_of)]
+TheFront = Annotated[Front, Depends(_front_of)]
+TheCaller = Annotated[Caller, Depends(_caller_of)]
