@@ -182,13 +182,18 @@ class ChatQueue:
         jobs: Iterable[JobLike],
         connection: str | None = None,
         metadata: Mapping[str, str] | None = None,
+        *,
+        max_cost: float | None = None,
+        max_tokens: int | None = None,
     ) -> Batch:
         """Enqueue jobs as a batch, streamed: any iterable; they start at once. Returns the sealed batch.
 
-        `connection`: for jobs that name none, and for bare prompts. Raises `BatchInterrupted` (with `batch_id`) when
-        the iterable raises or a job is not valid: what had been enqueued is cancelled.
+        `connection`: for jobs that name none, and for bare prompts. `max_cost` (US dollars), `max_tokens` (of prompts
+        and answers together): when the next job would go beyond it, the batch pauses; see docs/batches.md. Raises
+        `BatchInterrupted` (with `batch_id`) when the iterable raises or a job is not valid: what had been enqueued is
+        cancelled.
         """
-        batch_id = self.open_batch(metadata)
+        batch_id = self.open_batch(metadata, max_cost=max_cost, max_tokens=max_tokens)
         counted = _Counted(jobs)
         try:
             self.add_to_batch(batch_id, counted, connection)
@@ -199,19 +204,31 @@ class ChatQueue:
             raise _interrupted(batch_id, counted.count, error) from error
         return self.seal_batch(batch_id)
 
-    def open_batch(self, metadata: Mapping[str, str] | None = None, *, batch_id: str | None = None) -> str:
+    def open_batch(
+        self,
+        metadata: Mapping[str, str] | None = None,
+        *,
+        batch_id: str | None = None,
+        max_cost: float | None = None,
+        max_tokens: int | None = None,
+    ) -> str:
         """A new batch to which jobs can be added until it is sealed; its id.
 
         `batch_id`: one of your own. A batch of this id that is there already stays as it is, so that whoever was
-        interrupted can go on: jobs that are added again under their `custom_id` are there once.
+        interrupted can go on: jobs that are added again under their `custom_id` are there once. Budgets as for
+        `enqueue_batch`.
         """
-        return drive(self._core.open_batch(metadata or {}, batch_id=batch_id), self._server)
+        opened = self._core.open_batch(
+            metadata or {}, batch_id=batch_id, max_cost=max_cost, max_tokens=max_tokens
+        )
+        return drive(opened, self._server)
 
     def add_to_batch(self, batch_id: str, jobs: Iterable[JobLike], connection: str | None = None) -> int:
         """Add jobs to an open batch, streamed; they start at once. Returns their number.
 
-        Waits while the backlog is full. Raises what `enqueue` does, `UnknownBatch` when it is sealed or cancelled, and
-        what the iterable raises; what was added before stays.
+        Waits while the backlog is full. Raises what `enqueue` does, `UnknownBatch` when it is sealed or cancelled,
+        `UnknownPrice` when it has a `max_cost` and nobody knows what a model costs, and what the iterable raises; what
+        was added before stays.
         """
         count, chunk = 0, _Chunk()
         for job in jobs:
@@ -242,9 +259,16 @@ class ChatQueue:
         """Begin no more jobs of a batch until it is resumed; what runs goes on. Raises `UnknownBatch`, `BatchOver`."""
         return drive(self._core.pause_batch(batch_id), self._server)
 
-    def resume_batch(self, batch_id: str) -> Batch:
-        """Go on with a paused batch. Raises `UnknownBatch`, `BatchOver`."""
-        return drive(self._core.resume_batch(batch_id), self._server)
+    def resume_batch(
+        self, batch_id: str, *, max_cost: float | None = None, max_tokens: int | None = None
+    ) -> Batch:
+        """Go on with a paused batch. Raises `UnknownBatch`, `BatchOver`.
+
+        `max_cost`, `max_tokens`: its budgets from now on. Raises `BudgetUsedUp` while one has not enough for its next
+        job.
+        """
+        resumed = self._core.resume_batch(batch_id, max_cost=max_cost, max_tokens=max_tokens)
+        return drive(resumed, self._server)
 
     def move_batch(self, batch_id: str, connection: str, model: str | None = None) -> Batch:
         """Move what is not final of a batch to another connection, and its `model` (default: the connection's).
@@ -254,13 +278,23 @@ class ChatQueue:
         """
         return drive(self._core.move_batch(batch_id, connection, model), self._server)
 
-    def retry_batch(self, batch_id: str, *, code: str | None = None, connection: str | None = None) -> Batch:
+    def retry_batch(
+        self,
+        batch_id: str,
+        *,
+        code: str | None = None,
+        connection: str | None = None,
+        max_cost: float | None = None,
+        max_tokens: int | None = None,
+    ) -> Batch:
         """Try the failed jobs of a batch again, each once, as new jobs in a new batch, which is returned.
 
-        `code`, `connection`: only those that failed with this code, only those of this connection. Raises
-        `UnknownBatch`, `BacklogFull`.
+        `code`, `connection`: only those that failed with this code, only those of this connection. `max_cost`,
+        `max_tokens`: budgets of the new batch; default: what is left of the old one's. Raises `UnknownBatch`,
+        `BacklogFull`, and `BudgetUsedUp` when nothing is left.
         """
-        return drive(self._core.retry_batch(batch_id, code, connection), self._server)
+        retried = self._core.retry_batch(batch_id, code, connection, max_cost=max_cost, max_tokens=max_tokens)
+        return drive(retried, self._server)
 
     def retry_failed(self, *, code: str | None = None, connection: str | None = None) -> int:
         """Try the failed jobs that are in no batch again, each once, as new jobs. Returns their number.
@@ -436,9 +470,12 @@ class AsyncChatQueue:
         jobs: Iterable[JobLike] | AsyncIterable[JobLike],
         connection: str | None = None,
         metadata: Mapping[str, str] | None = None,
+        *,
+        max_cost: float | None = None,
+        max_tokens: int | None = None,
     ) -> Batch:
         """As `ChatQueue.enqueue_batch`; the iterable may be asynchronous."""
-        batch_id = await self.open_batch(metadata)
+        batch_id = await self.open_batch(metadata, max_cost=max_cost, max_tokens=max_tokens)
         counted = _Counted(jobs)
         try:
             await self.add_to_batch(batch_id, counted, connection)
@@ -450,10 +487,18 @@ class AsyncChatQueue:
         return await self.seal_batch(batch_id)
 
     async def open_batch(
-        self, metadata: Mapping[str, str] | None = None, *, batch_id: str | None = None
+        self,
+        metadata: Mapping[str, str] | None = None,
+        *,
+        batch_id: str | None = None,
+        max_cost: float | None = None,
+        max_tokens: int | None = None,
     ) -> str:
         """As `ChatQueue.open_batch`."""
-        return await drive_async(self._core.open_batch(metadata or {}, batch_id=batch_id), self._server)
+        opened = self._core.open_batch(
+            metadata or {}, batch_id=batch_id, max_cost=max_cost, max_tokens=max_tokens
+        )
+        return await drive_async(opened, self._server)
 
     async def add_to_batch(
         self,
@@ -491,19 +536,29 @@ class AsyncChatQueue:
         """As `ChatQueue.pause_batch`."""
         return await drive_async(self._core.pause_batch(batch_id), self._server)
 
-    async def resume_batch(self, batch_id: str) -> Batch:
+    async def resume_batch(
+        self, batch_id: str, *, max_cost: float | None = None, max_tokens: int | None = None
+    ) -> Batch:
         """As `ChatQueue.resume_batch`."""
-        return await drive_async(self._core.resume_batch(batch_id), self._server)
+        resumed = self._core.resume_batch(batch_id, max_cost=max_cost, max_tokens=max_tokens)
+        return await drive_async(resumed, self._server)
 
     async def move_batch(self, batch_id: str, connection: str, model: str | None = None) -> Batch:
         """As `ChatQueue.move_batch`."""
         return await drive_async(self._core.move_batch(batch_id, connection, model), self._server)
 
     async def retry_batch(
-        self, batch_id: str, *, code: str | None = None, connection: str | None = None
+        self,
+        batch_id: str,
+        *,
+        code: str | None = None,
+        connection: str | None = None,
+        max_cost: float | None = None,
+        max_tokens: int | None = None,
     ) -> Batch:
         """As `ChatQueue.retry_batch`."""
-        return await drive_async(self._core.retry_batch(batch_id, code, connection), self._server)
+        retried = self._core.retry_batch(batch_id, code, connection, max_cost=max_cost, max_tokens=max_tokens)
+        return await drive_async(retried, self._server)
 
     async def retry_failed(self, *, code: str | None = None, connection: str | None = None) -> int:
         """As `ChatQueue.retry_failed`."""

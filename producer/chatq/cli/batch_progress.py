@@ -13,6 +13,7 @@ from typing import Final
 
 from chatq.batch_input import BadLine
 from chatq.client import ChatQueue
+from chatq.contract.budget_words import used_up
 from chatq.contract.connection_limits import ConnectionLimits
 from chatq.contract.duration import format_duration
 from chatq.contract.errors import ServerError
@@ -100,11 +101,19 @@ class BatchProgress:
     def _what_holds(self) -> str:
         """Why nothing ends, where that can be seen."""
         if self._batch is not None and self._batch.paused_at is not None:
-            return f"paused: chatq batch resume {self._batch.id}"
+            told = used_up(self._batch)
+            return (
+                f"paused: chatq batch resume {self._batch.id}"
+                if told is None
+                else f"paused: {told[0]}. {told[1]}"
+            )
         if not self._queue.overview()["workers"]:
             return "no worker is alive"
         for name in sorted(self._connections):
-            if held := _held_by(self._queue.limits(name)):
+            limits = self._queue.limits(name)
+            if limits.spending.goes_on_at is not None:
+                return f"{name}: its budget of the day is used up until {rfc3339(limits.spending.goes_on_at)}"
+            if held := _held_by(limits):
                 return f"{name}: {held}"
         return ""
 
