@@ -253,16 +253,19 @@ def _reason(why: Why, *, stopping: bool) -> str:
 
 
 def _of_budget(why: Why, limit: str, until: str) -> str:
-    whose = (
-        f"budget of connection {why.connection}, {limit} a day,"
-        if why.budget == "per_day_usd"
-        else f"{why.budget} of batch {why.batch}, {limit},"
-    )
     if why.reason == "batch_paused":
-        return f"Batch {why.batch} is paused: the {whose} has not enough left for its next job."
+        return (
+            f"Batch {why.batch} is paused: its {why.budget} of {limit} has not enough left for its next job."
+        )
     if until:
-        return f"The {whose} is used up; calls go on at {until}."
-    return f"The {whose} has nothing left for it beside what calls in flight may cost: it goes when they end for less."
+        return (
+            f"The budget of connection {why.connection}, {limit} a day, is used up; calls go on at {until}."
+        )
+    whose = f"connection {why.connection}" if why.budget == "per_day_usd" else f"batch {why.batch}"
+    return (
+        f"The {why.budget} of {whose}, {limit}, has nothing left for it beside what calls in flight may take: it goes "
+        "when they end for less."
+    )
 
 
 def _around(why: Why) -> list[str]:
