@@ -206,7 +206,7 @@ local function admit(name, max, nonce, admitted)
       -- Its flow may have been the last that keeps the lane.
       keep_lane(lane)
       if job.refusal then refuse(job.id, job.refusal) else use_up(job.charge) end
-      lane.refused, lane.aside = lane.refused + 1, 0
+      lane.refused, lane.aside, lane.aside_why = lane.refused + 1, 0, nil
     else
       call('ZREM', job.line, job.id)
       lane.clock = math.max(lane.clock, job.tag)
