@@ -55,18 +55,17 @@ TOLD = st.sampled_from(
 )
 SPENT = st.sampled_from([Spent(40, 9, 0.0009), Spent(7, 900, 0.002), Spent(7, 3, None), Spent(0, 0, None)])
 LOST = st.sampled_from(["", MAYBE_CHARGED])
-BUDGETS = st.fixed_dictionaries(
-    {},
-    optional={
-        "max_cost_usd": st.sampled_from([0.0011, 0.004, 5.0]),
-        "max_tokens": st.sampled_from([600, 2500]),
-    },
+BUDGETS = st.sampled_from(
+    [
+        {},
+        {"max_tokens": 600},
+        {"max_tokens": 1300},
+        {"max_cost_usd": 0.0012},
+        {"max_cost_usd": 0.0025, "max_tokens": 9000},
+    ]
 )
-PRICES = st.dictionaries(
-    st.tuples(CONNECTIONS, st.sampled_from(["m", "m", "n"])),
-    st.sampled_from([CallPrice(0, 1, 2), CallPrice(0, 1, 2), CallPrice(0.0005, 0.25, 1.5), None]),
-    min_size=1,
-)
+PRICED = st.sampled_from([*[CallPrice(0, 1, 2)] * 4, CallPrice(0.0005, 0.25, 1.5), None])
+PRICES = st.dictionaries(st.tuples(CONNECTIONS, st.sampled_from(["m", "n"])), PRICED, min_size=1)
 SETTLEMENTS = st.one_of(
     st.builds(Settlement, st.sampled_from(["cancelled", "queued"]), spent=LOST),
     st.builds(
@@ -99,6 +98,7 @@ RULES: list[dict[str, Any]] = [
         "requests_per_minute:alpha": 120,
         "tokens_per_minute:beta": 6000,
         "door:beta": 1,
+        "budget:alpha": 2_300_000,
         "keep_ms": 3_600_000,
         "connections": 2,
     },
@@ -174,9 +174,11 @@ class LedgerMachine(RuleBasedStateMachine):
         rules=st.sampled_from(RULES),
         jobs=st.lists(JOBS, min_size=3, max_size=6),
         more=st.lists(JOBS, min_size=1, max_size=4),
-        crowded=st.lists(CONNECTIONS, max_size=2),
+        crowded=st.lists(st.tuples(CONNECTIONS, st.sampled_from(["", "b1", "b1"])), max_size=2),
         budgets=BUDGETS,
-        prices=PRICES,
+        prices=st.fixed_dictionaries(
+            {(name, model): PRICED for name in ("alpha", "beta", "gamma") for model in "mn"}
+        ),
     )
     def begin_in_the_middle(
         self,
@@ -184,7 +186,7 @@ class LedgerMachine(RuleBasedStateMachine):
         rules: dict[str, Any],
         jobs: list[dict[str, Any]],
         more: list[dict[str, Any]],
-        crowded: list[str],
+        crowded: list[tuple[str, str]],
         budgets: dict[str, Any],
         prices: dict[tuple[str, str], CallPrice | None],
     ) -> None:
@@ -196,8 +198,9 @@ class LedgerMachine(RuleBasedStateMachine):
         self.open_batch("b1", 60, **budgets)
         self.enqueue(jobs, "", PLENTY)
         self.enqueue(more, "b1", PLENTY)
-        for connection in crowded:
-            self.enqueue([{"connection": connection}] * 10, "", PLENTY)
+        for connection, batch in crowded:
+            self.enqueue([{"connection": connection}] * 10, batch, PLENTY)
+            self.start(self.model.lane_of(connection, "m"), 4)
         self.start(self.model.lane_of(jobs[0]["connection"], jobs[0].get("model", "m")), 2)
 
     # Callers
