@@ -24,13 +24,15 @@ from chatq.batch_input import BadLine, BatchInput
 from chatq.batch_sidecar import BatchFiles, OutputInUse, Sidecar
 from chatq.client import ChatQueue
 from chatq.contract.batch_line import output_line
-from chatq.contract.errors import InvalidJob, UnknownBatch
+from chatq.contract.errors import InvalidJob, UnknownBatch, UnknownPrice
 from chatq.contract.job import Job
 from chatq.contract.record import Batch, BatchBudget, JobRecord
 from chatq.core import new_batch_id
 
 SYNC_S: Final = 0.1
 """Results are written and synced in groups no further apart."""
+WATCHED_S: Final = 1.0
+"""How often the watcher hears that nothing came."""
 
 
 class Watcher(Protocol):
@@ -206,7 +208,14 @@ class BatchRun:
             max_cost=self._max_cost,
             max_tokens=self._max_tokens,
         )
-        self._queue.add_to_batch(sidecar.batch, self._counted())
+        try:
+            self._queue.add_to_batch(sidecar.batch, self._counted())
+        except UnknownPrice:
+            if not self._queue.batch(sidecar.batch).counts.total:
+                # There is nothing to go on with.
+                self._queue.cancel_batch(sidecar.batch)
+                Sidecar.beside(self._output).unlink()
+            raise
         self._queue.seal_batch(sidecar.batch)
         sidecar.sealed = True
         sidecar.save(self._output)
@@ -240,7 +249,7 @@ class BatchRun:
         while not over:
             # What was written is synced before anything is waited for.
             cursor, over, records = self._queue.results_page(
-                sidecar.batch, cursor, follow=not waiting, in_order=self._in_order
+                sidecar.batch, cursor, follow=not waiting, in_order=self._in_order, wait_s=WATCHED_S
             )
             output.writelines(output_line(record) for record in records)
             waiting += records

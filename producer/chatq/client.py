@@ -11,13 +11,13 @@ from types import TracebackType
 from typing import Any, Final, Self
 
 from chatq.contract.connection_limits import ConnectionLimits
-from chatq.contract.errors import BatchInterrupted, ChatQueueError
+from chatq.contract.errors import BatchInterrupted, ChatQueueError, UnknownPrice
 from chatq.contract.job import Job
 from chatq.contract.record import Batch, JobRecord
 from chatq.contract.settings import Settings
 from chatq.contract.status import ModelList, StatusOutcome
 from chatq.contract.why import Why
-from chatq.core import CHUNK_BYTES, CHUNK_JOBS, Core
+from chatq.core import CHUNK_BYTES, CHUNK_JOBS, POLL_S, Core
 from chatq.growing_text import GrowingText
 from chatq.ledger.ledger import Entry
 from chatq.ledger.locate import locator, redis_py_url
@@ -191,7 +191,7 @@ class ChatQueue:
         `connection`: for jobs that name none, and for bare prompts. `max_cost` (US dollars), `max_tokens` (of prompts
         and answers together): when the next job would go beyond it, the batch pauses; see docs/batches.md. Raises
         `BatchInterrupted` (with `batch_id`) when the iterable raises or a job is not valid: what had been enqueued is
-        cancelled.
+        cancelled; as it is before `UnknownPrice`: a model of which nobody knows what it costs, with a `max_cost`.
         """
         batch_id = self.open_batch(metadata, max_cost=max_cost, max_tokens=max_tokens)
         counted = _Counted(jobs)
@@ -199,7 +199,7 @@ class ChatQueue:
             self.add_to_batch(batch_id, counted, connection)
         except BaseException as error:
             self.cancel_batch(batch_id)
-            if not isinstance(error, Exception):
+            if not isinstance(error, Exception) or isinstance(error, UnknownPrice):
                 raise
             raise _interrupted(batch_id, counted.count, error) from error
         return self.seal_batch(batch_id)
@@ -304,15 +304,22 @@ class ChatQueue:
         return drive(self._core.retry_failed(code, connection), self._server)
 
     def results_page(
-        self, batch_id: str, cursor: int = 0, *, follow: bool = False, in_order: bool = False
+        self,
+        batch_id: str,
+        cursor: int = 0,
+        *,
+        follow: bool = False,
+        in_order: bool = False,
+        wait_s: float = POLL_S,
     ) -> tuple[int, bool, list[JobRecord]]:
-        """(next cursor, whether no more will come, some final records of a batch). With `follow` it waits a second for
-        something to come.
+        """(next cursor, whether no more will come, some final records of a batch). With `follow` it waits for something
+        to come, `wait_s` seconds at most.
 
         `in_order`: in the order of enqueueing, up to the first that is not final; else as they became final. Raises
         `UnknownBatch`.
         """
-        return drive(self._core.results(batch_id, cursor, follow=follow, in_order=in_order), self._server)
+        page = self._core.results(batch_id, cursor, follow=follow, in_order=in_order, wait_s=wait_s)
+        return drive(page, self._server)
 
     def let_go(self, batch_id: str, job_ids: Sequence[str]) -> int:
         """Delete jobs of a batch whose results you have put somewhere safe, before `results.keep` is over.
@@ -481,7 +488,7 @@ class AsyncChatQueue:
             await self.add_to_batch(batch_id, counted, connection)
         except BaseException as error:
             await self.cancel_batch(batch_id)
-            if not isinstance(error, Exception):
+            if not isinstance(error, Exception) or isinstance(error, UnknownPrice):
                 raise
             raise _interrupted(batch_id, counted.count, error) from error
         return await self.seal_batch(batch_id)
@@ -565,12 +572,17 @@ class AsyncChatQueue:
         return await drive_async(self._core.retry_failed(code, connection), self._server)
 
     async def results_page(
-        self, batch_id: str, cursor: int = 0, *, follow: bool = False, in_order: bool = False
+        self,
+        batch_id: str,
+        cursor: int = 0,
+        *,
+        follow: bool = False,
+        in_order: bool = False,
+        wait_s: float = POLL_S,
     ) -> tuple[int, bool, list[JobRecord]]:
         """As `ChatQueue.results_page`."""
-        return await drive_async(
-            self._core.results(batch_id, cursor, follow=follow, in_order=in_order), self._server
-        )
+        page = self._core.results(batch_id, cursor, follow=follow, in_order=in_order, wait_s=wait_s)
+        return await drive_async(page, self._server)
 
     async def let_go(self, batch_id: str, job_ids: Sequence[str]) -> int:
         """As `ChatQueue.let_go`."""

@@ -440,15 +440,15 @@ class Core:
         return count
 
     def results(
-        self, batch_id: str, cursor: int, *, follow: bool, in_order: bool = False
+        self, batch_id: str, cursor: int, *, follow: bool, in_order: bool = False, wait_s: float = POLL_S
     ) -> Steps[tuple[int, bool, list[JobRecord]]]:
         """(next cursor, whether no more will come, records). With `follow` it waits until there is something, or
-        `POLL_S` are over.
+        `wait_s` are over.
 
         Raises `UnknownBatch`.
         """
         channel = self.ledger.keys.batch_done(batch_id)
-        for listen_s in (None, 0.0, POLL_S):
+        for listen_s in (None, 0.0, wait_s):
             if listen_s is not None:
                 yield Hear(channel, listen_s)
             page = yield self.ledger.results(batch_id, cursor, in_order=in_order)

@@ -11,9 +11,6 @@ import pytest
 from chatq.contract.config_file import load_settings
 from chatq.contract.config_problems import ConfigError, Problem
 from chatq.contract.key_reference import KeyReference
-
-
-from chatq.contract.connection import KeyReference
 from chatq.contract.section import Broken
 from chatq.contract.settings import Settings
 
