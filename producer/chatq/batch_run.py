@@ -68,7 +68,7 @@ class BatchRun:
     ) -> None:
         """`in_order`: write in the order of the input, rather than as jobs become final. `skip_bad`: go on without bad
         lines, and write them to the error file `OUTPUT.errors`. `batch_id`, `metadata`: of the batch that is made;
-        default: a new id, and the name of the input. `max_cost`, `max_tokens`: budgets of the batch; of one that is gone
+        default: a new id, and the name of the input. `max_cost`, `max_tokens`: its budgets; of one that is gone
         on with, where they are larger than those it has."""
         self._queue = queue
         self._source = source
