@@ -10,6 +10,7 @@ from chatq.contract.errors import (
     BacklogFull,
     BatchInterrupted,
     BatchOver,
+    BudgetUsedUp,
     ChatQueueError,
     ConnectionPaused,
     InvalidJob,
@@ -26,6 +27,7 @@ from chatq.contract.errors import (
     UnknownBatch,
     UnknownConnection,
     UnknownJob,
+    UnknownPrice,
     WaitTimeout,
 )
 from chatq.contract.states import State
@@ -42,6 +44,7 @@ __all__ = [
     "Batch",
     "BatchInterrupted",
     "BatchOver",
+    "BudgetUsedUp",
     "ChatQueue",
     "ChatQueueError",
     "ConfigError",
@@ -66,6 +69,7 @@ __all__ = [
     "UnknownBatch",
     "UnknownConnection",
     "UnknownJob",
+    "UnknownPrice",
     "WaitTimeout",
     "Why",
 ]

@@ -24,13 +24,15 @@ from chatq.batch_input import BadLine, BatchInput
 from chatq.batch_sidecar import BatchFiles, OutputInUse, Sidecar
 from chatq.client import ChatQueue
 from chatq.contract.batch_line import output_line
-from chatq.contract.errors import InvalidJob, UnknownBatch
+from chatq.contract.errors import InvalidJob, UnknownBatch, UnknownPrice
 from chatq.contract.job import Job
-from chatq.contract.record import Batch, JobRecord
+from chatq.contract.record import Batch, BatchBudget, JobRecord
 from chatq.core import new_batch_id
 
 SYNC_S: Final = 0.1
 """Results are written and synced in groups no further apart."""
+WATCHED_S: Final = 1.0
+"""How often the watcher hears that nothing came."""
 
 
 class Watcher(Protocol):
@@ -61,10 +63,13 @@ class BatchRun:
         skip_bad: bool = False,
         batch_id: str | None = None,
         metadata: Mapping[str, str] | None = None,
+        max_cost: float | None = None,
+        max_tokens: int | None = None,
     ) -> None:
         """`in_order`: write in the order of the input, rather than as jobs become final. `skip_bad`: go on without bad
         lines, and write them to the error file `OUTPUT.errors`. `batch_id`, `metadata`: of the batch that is made;
-        default: a new id, and the name of the input."""
+        default: a new id, and the name of the input. `max_cost`, `max_tokens`: its budgets; of one that is gone
+        on with, where they are larger than those it has."""
         self._queue = queue
         self._source = source
         self._output = output
@@ -73,6 +78,7 @@ class BatchRun:
         self._skip_bad = skip_bad
         self._batch_id = batch_id or new_batch_id()
         self._metadata = metadata if metadata is not None else {"input": source.path.name}
+        self._max_cost, self._max_tokens = max_cost, max_tokens
 
     @property
     def errors(self) -> Path:
@@ -101,6 +107,8 @@ class BatchRun:
                 if sidecar.done:
                     return None
                 raise self._gone(sidecar) from None
+            if resumed and not batch.ended:
+                batch = self._with_budgets(batch)
             self._watcher.follows(batch, resumed=resumed)
             self._collect(sidecar, output)
             return self._queue.batch(sidecar.batch)
@@ -194,11 +202,34 @@ class BatchRun:
         if not self._source.summary.sha256:
             self._validate()
         sidecar.save(self._output)
-        self._queue.open_batch(self._metadata, batch_id=sidecar.batch)
-        self._queue.add_to_batch(sidecar.batch, self._counted())
+        self._queue.open_batch(
+            self._metadata,
+            batch_id=sidecar.batch,
+            max_cost=self._max_cost,
+            max_tokens=self._max_tokens,
+        )
+        try:
+            self._queue.add_to_batch(sidecar.batch, self._counted())
+        except UnknownPrice:
+            if not self._queue.batch(sidecar.batch).counts.total:
+                # There is nothing to go on with.
+                self._queue.cancel_batch(sidecar.batch)
+                Sidecar.beside(self._output).unlink()
+            raise
         self._queue.seal_batch(sidecar.batch)
         sidecar.sealed = True
         sidecar.save(self._output)
+
+    def _with_budgets(self, batch: Batch) -> Batch:
+        """Give a batch that is gone on with the budgets that are named now, where they are larger than its own.
+
+        Raises `BudgetUsedUp` when they have not enough for its next job.
+        """
+        budget = batch.budget or BatchBudget()
+        named = ((self._max_cost, budget.max_cost_usd), (self._max_tokens, budget.max_tokens))
+        if not any(most is not None and (has is None or most > has) for most, has in named):
+            return batch
+        return self._queue.resume_batch(batch.id, max_cost=self._max_cost, max_tokens=self._max_tokens)
 
     def _counted(self) -> Iterator[Job]:
         for count, job in enumerate(self._source.jobs(), 1):
@@ -218,7 +249,7 @@ class BatchRun:
         while not over:
             # What was written is synced before anything is waited for.
             cursor, over, records = self._queue.results_page(
-                sidecar.batch, cursor, follow=not waiting, in_order=self._in_order
+                sidecar.batch, cursor, follow=not waiting, in_order=self._in_order, wait_s=WATCHED_S
             )
             output.writelines(output_line(record) for record in records)
             waiting += records

@@ -11,13 +11,13 @@ from types import TracebackType
 from typing import Any, Final, Self
 
 from chatq.contract.connection_limits import ConnectionLimits
-from chatq.contract.errors import BatchInterrupted, ChatQueueError
+from chatq.contract.errors import BatchInterrupted, ChatQueueError, UnknownPrice
 from chatq.contract.job import Job
 from chatq.contract.record import Batch, JobRecord
 from chatq.contract.settings import Settings
 from chatq.contract.status import ModelList, StatusOutcome
 from chatq.contract.why import Why
-from chatq.core import CHUNK_BYTES, CHUNK_JOBS, Core
+from chatq.core import CHUNK_BYTES, CHUNK_JOBS, POLL_S, Core
 from chatq.growing_text import GrowingText
 from chatq.ledger.ledger import Entry
 from chatq.ledger.locate import locator, redis_py_url
@@ -182,36 +182,53 @@ class ChatQueue:
         jobs: Iterable[JobLike],
         connection: str | None = None,
         metadata: Mapping[str, str] | None = None,
+        *,
+        max_cost: float | None = None,
+        max_tokens: int | None = None,
     ) -> Batch:
         """Enqueue jobs as a batch, streamed: any iterable; they start at once. Returns the sealed batch.
 
-        `connection`: for jobs that name none, and for bare prompts. Raises `BatchInterrupted` (with `batch_id`) when
-        the iterable raises or a job is not valid: what had been enqueued is cancelled.
+        `connection`: for jobs that name none, and for bare prompts. `max_cost` (US dollars), `max_tokens` (of prompts
+        and answers together): when the next job would go beyond it, the batch pauses; see docs/batches.md. Raises
+        `BatchInterrupted` (with `batch_id`) when the iterable raises or a job is not valid: what had been enqueued is
+        cancelled; as it is before `UnknownPrice`: a model of which nobody knows what it costs, with a `max_cost`.
         """
-        batch_id = self.open_batch(metadata)
+        batch_id = self.open_batch(metadata, max_cost=max_cost, max_tokens=max_tokens)
         counted = _Counted(jobs)
         try:
             self.add_to_batch(batch_id, counted, connection)
         except BaseException as error:
             self.cancel_batch(batch_id)
-            if not isinstance(error, Exception):
+            if not isinstance(error, Exception) or isinstance(error, UnknownPrice):
                 raise
             raise _interrupted(batch_id, counted.count, error) from error
         return self.seal_batch(batch_id)
 
-    def open_batch(self, metadata: Mapping[str, str] | None = None, *, batch_id: str | None = None) -> str:
+    def open_batch(
+        self,
+        metadata: Mapping[str, str] | None = None,
+        *,
+        batch_id: str | None = None,
+        max_cost: float | None = None,
+        max_tokens: int | None = None,
+    ) -> str:
         """A new batch to which jobs can be added until it is sealed; its id.
 
         `batch_id`: one of your own. A batch of this id that is there already stays as it is, so that whoever was
-        interrupted can go on: jobs that are added again under their `custom_id` are there once.
+        interrupted can go on: jobs that are added again under their `custom_id` are there once. Budgets as for
+        `enqueue_batch`.
         """
-        return drive(self._core.open_batch(metadata or {}, batch_id=batch_id), self._server)
+        opened = self._core.open_batch(
+            metadata or {}, batch_id=batch_id, max_cost=max_cost, max_tokens=max_tokens
+        )
+        return drive(opened, self._server)
 
     def add_to_batch(self, batch_id: str, jobs: Iterable[JobLike], connection: str | None = None) -> int:
         """Add jobs to an open batch, streamed; they start at once. Returns their number.
 
-        Waits while the backlog is full. Raises what `enqueue` does, `UnknownBatch` when it is sealed or cancelled, and
-        what the iterable raises; what was added before stays.
+        Waits while the backlog is full. Raises what `enqueue` does, `UnknownBatch` when it is sealed or cancelled,
+        `UnknownPrice` when it has a `max_cost` and nobody knows what a model costs, and what the iterable raises; what
+        was added before stays.
         """
         count, chunk = 0, _Chunk()
         for job in jobs:
@@ -242,9 +259,16 @@ class ChatQueue:
         """Begin no more jobs of a batch until it is resumed; what runs goes on. Raises `UnknownBatch`, `BatchOver`."""
         return drive(self._core.pause_batch(batch_id), self._server)
 
-    def resume_batch(self, batch_id: str) -> Batch:
-        """Go on with a paused batch. Raises `UnknownBatch`, `BatchOver`."""
-        return drive(self._core.resume_batch(batch_id), self._server)
+    def resume_batch(
+        self, batch_id: str, *, max_cost: float | None = None, max_tokens: int | None = None
+    ) -> Batch:
+        """Go on with a paused batch. Raises `UnknownBatch`, `BatchOver`.
+
+        `max_cost`, `max_tokens`: its budgets from now on. Raises `BudgetUsedUp` while one has not enough for its next
+        job.
+        """
+        resumed = self._core.resume_batch(batch_id, max_cost=max_cost, max_tokens=max_tokens)
+        return drive(resumed, self._server)
 
     def move_batch(self, batch_id: str, connection: str, model: str | None = None) -> Batch:
         """Move what is not final of a batch to another connection, and its `model` (default: the connection's).
@@ -254,13 +278,23 @@ class ChatQueue:
         """
         return drive(self._core.move_batch(batch_id, connection, model), self._server)
 
-    def retry_batch(self, batch_id: str, *, code: str | None = None, connection: str | None = None) -> Batch:
+    def retry_batch(
+        self,
+        batch_id: str,
+        *,
+        code: str | None = None,
+        connection: str | None = None,
+        max_cost: float | None = None,
+        max_tokens: int | None = None,
+    ) -> Batch:
         """Try the failed jobs of a batch again, each once, as new jobs in a new batch, which is returned.
 
-        `code`, `connection`: only those that failed with this code, only those of this connection. Raises
-        `UnknownBatch`, `BacklogFull`.
+        `code`, `connection`: only those that failed with this code, only those of this connection. `max_cost`,
+        `max_tokens`: budgets of the new batch; default: what is left of the old one's. Raises `UnknownBatch`,
+        `BacklogFull`, and `BudgetUsedUp` when nothing is left.
         """
-        return drive(self._core.retry_batch(batch_id, code, connection), self._server)
+        retried = self._core.retry_batch(batch_id, code, connection, max_cost=max_cost, max_tokens=max_tokens)
+        return drive(retried, self._server)
 
     def retry_failed(self, *, code: str | None = None, connection: str | None = None) -> int:
         """Try the failed jobs that are in no batch again, each once, as new jobs. Returns their number.
@@ -270,15 +304,22 @@ class ChatQueue:
         return drive(self._core.retry_failed(code, connection), self._server)
 
     def results_page(
-        self, batch_id: str, cursor: int = 0, *, follow: bool = False, in_order: bool = False
+        self,
+        batch_id: str,
+        cursor: int = 0,
+        *,
+        follow: bool = False,
+        in_order: bool = False,
+        wait_s: float = POLL_S,
     ) -> tuple[int, bool, list[JobRecord]]:
-        """(next cursor, whether no more will come, some final records of a batch). With `follow` it waits a second for
-        something to come.
+        """(next cursor, whether no more will come, some final records of a batch). With `follow` it waits for something
+        to come, `wait_s` seconds at most.
 
         `in_order`: in the order of enqueueing, up to the first that is not final; else as they became final. Raises
         `UnknownBatch`.
         """
-        return drive(self._core.results(batch_id, cursor, follow=follow, in_order=in_order), self._server)
+        page = self._core.results(batch_id, cursor, follow=follow, in_order=in_order, wait_s=wait_s)
+        return drive(page, self._server)
 
     def let_go(self, batch_id: str, job_ids: Sequence[str]) -> int:
         """Delete jobs of a batch whose results you have put somewhere safe, before `results.keep` is over.
@@ -436,24 +477,35 @@ class AsyncChatQueue:
         jobs: Iterable[JobLike] | AsyncIterable[JobLike],
         connection: str | None = None,
         metadata: Mapping[str, str] | None = None,
+        *,
+        max_cost: float | None = None,
+        max_tokens: int | None = None,
     ) -> Batch:
         """As `ChatQueue.enqueue_batch`; the iterable may be asynchronous."""
-        batch_id = await self.open_batch(metadata)
+        batch_id = await self.open_batch(metadata, max_cost=max_cost, max_tokens=max_tokens)
         counted = _Counted(jobs)
         try:
             await self.add_to_batch(batch_id, counted, connection)
         except BaseException as error:
             await self.cancel_batch(batch_id)
-            if not isinstance(error, Exception):
+            if not isinstance(error, Exception) or isinstance(error, UnknownPrice):
                 raise
             raise _interrupted(batch_id, counted.count, error) from error
         return await self.seal_batch(batch_id)
 
     async def open_batch(
-        self, metadata: Mapping[str, str] | None = None, *, batch_id: str | None = None
+        self,
+        metadata: Mapping[str, str] | None = None,
+        *,
+        batch_id: str | None = None,
+        max_cost: float | None = None,
+        max_tokens: int | None = None,
     ) -> str:
         """As `ChatQueue.open_batch`."""
-        return await drive_async(self._core.open_batch(metadata or {}, batch_id=batch_id), self._server)
+        opened = self._core.open_batch(
+            metadata or {}, batch_id=batch_id, max_cost=max_cost, max_tokens=max_tokens
+        )
+        return await drive_async(opened, self._server)
 
     async def add_to_batch(
         self,
@@ -491,31 +543,46 @@ class AsyncChatQueue:
         """As `ChatQueue.pause_batch`."""
         return await drive_async(self._core.pause_batch(batch_id), self._server)
 
-    async def resume_batch(self, batch_id: str) -> Batch:
+    async def resume_batch(
+        self, batch_id: str, *, max_cost: float | None = None, max_tokens: int | None = None
+    ) -> Batch:
         """As `ChatQueue.resume_batch`."""
-        return await drive_async(self._core.resume_batch(batch_id), self._server)
+        resumed = self._core.resume_batch(batch_id, max_cost=max_cost, max_tokens=max_tokens)
+        return await drive_async(resumed, self._server)
 
     async def move_batch(self, batch_id: str, connection: str, model: str | None = None) -> Batch:
         """As `ChatQueue.move_batch`."""
         return await drive_async(self._core.move_batch(batch_id, connection, model), self._server)
 
     async def retry_batch(
-        self, batch_id: str, *, code: str | None = None, connection: str | None = None
+        self,
+        batch_id: str,
+        *,
+        code: str | None = None,
+        connection: str | None = None,
+        max_cost: float | None = None,
+        max_tokens: int | None = None,
     ) -> Batch:
         """As `ChatQueue.retry_batch`."""
-        return await drive_async(self._core.retry_batch(batch_id, code, connection), self._server)
+        retried = self._core.retry_batch(batch_id, code, connection, max_cost=max_cost, max_tokens=max_tokens)
+        return await drive_async(retried, self._server)
 
     async def retry_failed(self, *, code: str | None = None, connection: str | None = None) -> int:
         """As `ChatQueue.retry_failed`."""
         return await drive_async(self._core.retry_failed(code, connection), self._server)
 
     async def results_page(
-        self, batch_id: str, cursor: int = 0, *, follow: bool = False, in_order: bool = False
+        self,
+        batch_id: str,
+        cursor: int = 0,
+        *,
+        follow: bool = False,
+        in_order: bool = False,
+        wait_s: float = POLL_S,
     ) -> tuple[int, bool, list[JobRecord]]:
         """As `ChatQueue.results_page`."""
-        return await drive_async(
-            self._core.results(batch_id, cursor, follow=follow, in_order=in_order), self._server
-        )
+        page = self._core.results(batch_id, cursor, follow=follow, in_order=in_order, wait_s=wait_s)
+        return await drive_async(page, self._server)
 
     async def let_go(self, batch_id: str, job_ids: Sequence[str]) -> int:
         """As `ChatQueue.let_go`."""

@@ -11,11 +11,13 @@ from typing import Any, Final
 
 import orjson
 
+from chatq.contract.budget_words import used_up
 from chatq.contract.check import check, unknown_connection
 from chatq.contract.connection_limits import ConnectionLimits, read_limits
 from chatq.contract.errors import (
     BacklogFull,
     BatchOver,
+    BudgetUsedUp,
     ChatQueueError,
     ConnectionPaused,
     InvalidJob,
@@ -25,15 +27,17 @@ from chatq.contract.errors import (
     UnknownBatch,
     UnknownConnection,
     UnknownJob,
+    UnknownPrice,
     WaitTimeout,
 )
 from chatq.contract.job import Job
-from chatq.contract.record import Batch, JobRecord, rfc3339
+from chatq.contract.record import Batch, BatchBudget, JobRecord, rfc3339
 from chatq.contract.settings import Backlog, Settings
+from chatq.contract.spending import read_spending
 from chatq.contract.states import State
 from chatq.contract.status import ModelList, StatusOutcome, StatusState
 from chatq.contract.why import START_A_WORKER, Why, explained
-from chatq.ledger.ledger import AT_ONCE, Enqueued, Entry, Ledger, Overview, Retried
+from chatq.ledger.ledger import AT_ONCE, UNKNOWN_PRICE, Enqueued, Entry, Ledger, Overview, Retried
 from chatq.ledger.readiness import hindrances, is_ready
 from chatq.steps import Hear, Pause, Steps
 
@@ -50,6 +54,10 @@ TEST_TOKENS: Final = 64
 """Enough for a short answer of a model that reasons a little first."""
 _BACKLOG_RETRY_S: Final = 2.0
 """The longest that a batch waits before it looks for room again."""
+PRICE_PATIENCE_S: Final = 5.0
+_PRICE_ASKED_EACH_S: Final = 0.1
+_MOST_USD: Final = 1e9
+_MOST_TOKENS: Final = 10**12
 BACKLOG_PATIENCE_S: Final = 60.0
 """How long a batch waits for the backlog to shrink before it gives up."""
 
@@ -65,6 +73,7 @@ class Core:
         self._given = settings
         self._published: Settings | None = None
         self._published_at = 0.0
+        self._counts_dollars: tuple[str, bool] | None = None
         self.ledger = Ledger(prefix)
 
     # Settings and jobs
@@ -206,20 +215,64 @@ class Core:
     # Batches
 
     def open_batch(
-        self, metadata: Mapping[str, str], *, batch_id: str | None = None, retry_of: str = ""
+        self,
+        metadata: Mapping[str, str],
+        *,
+        batch_id: str | None = None,
+        retry_of: str = "",
+        max_cost: float | None = None,
+        max_tokens: int | None = None,
     ) -> Steps[str]:
-        """A new, empty batch; its id. One of this `batch_id` that is there already stays as it is."""
+        """A new, empty batch; its id. One of this `batch_id` that is there already stays as it is.
+
+        Raises `InvalidJob` for budgets that are none.
+        """
+        _check_budgets(max_cost, max_tokens)
         settings = yield from self.settings()
         batch_id = batch_id or new_batch_id()
-        yield self.ledger.open_batch(batch_id, metadata, settings.results.keep, retry_of=retry_of)
+        yield self.ledger.open_batch(
+            batch_id,
+            metadata,
+            settings.results.keep,
+            retry_of=retry_of,
+            max_cost_usd=max_cost,
+            max_tokens=max_tokens,
+        )
         return batch_id
+
+    def _must_be_priced(self, batch_id: str, entries: Sequence[Entry]) -> Steps[None]:
+        """Raises `UnknownPrice` when the batch has a budget in dollars, and the workers say that nobody knows what one
+        of the models costs.
+
+        Nothing is said where no worker does within `PRICE_PATIENCE_S`: then it is found when a job is to go.
+        """
+        if self._counts_dollars is None or self._counts_dollars[0] != batch_id:
+            data = yield self.ledger.read_batch(batch_id)
+            budget = None if data is None else Batch.model_validate_json(data).budget
+            self._counts_dollars = (batch_id, budget is not None and budget.max_cost_usd is not None)
+        if not self._counts_dollars[1]:
+            return
+        deadline = time.monotonic() + PRICE_PATIENCE_S
+        for connection, model in dict.fromkeys((entry.job.connection, entry.model) for entry in entries):
+            while (price := (yield self.ledger.price(connection, model))) == "":
+                if time.monotonic() > deadline:
+                    return
+                yield Pause(_PRICE_ASKED_EACH_S)
+            if price == UNKNOWN_PRICE:
+                raise UnknownPrice(
+                    f"Nobody knows what calls of {model} on connection {connection} cost, and the batch has a "
+                    "max_cost.",
+                    remedy="Give the connection a price (input_per_million, output_per_million) in config.yaml, or "
+                    "leave max_cost out (max_tokens needs no price).",
+                )
 
     def add_to_batch(self, batch_id: str, entries: Sequence[Entry]) -> Steps[None]:
         """Enqueue a chunk of a batch, in smaller parts while the backlog has no room for the whole.
 
         Raises `JobConflict` for a `custom_id` that stands for another job of the batch, `BacklogFull` when
-        there has been no room for a single one in `BACKLOG_PATIENCE_S`.
+        there has been no room for a single one in `BACKLOG_PATIENCE_S`, and `UnknownPrice`: see `_must_be_priced`.
         """
+        yield from self._must_be_priced(batch_id, entries)
         deadline = time.monotonic() + BACKLOG_PATIENCE_S
         while entries:
             part = entries
@@ -277,10 +330,17 @@ class Core:
         answer = yield self.ledger.pause_batch(batch_id)
         return (yield from self._changed(batch_id, answer))
 
-    def resume_batch(self, batch_id: str) -> Steps[Batch]:
-        """Go on with a paused batch. Raises `UnknownBatch`, `BatchOver`."""
-        answer = yield self.ledger.resume_batch(batch_id)
-        return (yield from self._changed(batch_id, answer))
+    def resume_batch(
+        self, batch_id: str, *, max_cost: float | None = None, max_tokens: int | None = None
+    ) -> Steps[Batch]:
+        """Go on with a paused batch, with other budgets if they are given. Raises `UnknownBatch`, `BatchOver`,
+        `BudgetUsedUp`, `InvalidJob`."""
+        _check_budgets(max_cost, max_tokens)
+        answer = yield self.ledger.resume_batch(batch_id, max_cost_usd=max_cost, max_tokens=max_tokens)
+        batch = yield from self._changed(batch_id, answer)
+        if answer == "used_up" and (told := used_up(batch)) is not None:
+            raise BudgetUsedUp(f"Batch {batch_id} does not go on: {told[0]}.", remedy=told[1])
+        return batch
 
     def move_batch(self, batch_id: str, connection: str, model: str | None) -> Steps[Batch]:
         """Move what is not final of a batch to another connection.
@@ -311,13 +371,26 @@ class Core:
             )
         return (yield from self.batch(batch_id))
 
-    def retry_batch(self, batch_id: str, code: str | None, connection: str | None) -> Steps[Batch]:
-        """Try the failed jobs of a batch again, as a new batch; that. Raises `UnknownBatch`, `BacklogFull`.
+    def retry_batch(
+        self,
+        batch_id: str,
+        code: str | None,
+        connection: str | None,
+        *,
+        max_cost: float | None = None,
+        max_tokens: int | None = None,
+    ) -> Steps[Batch]:
+        """Try the failed jobs of a batch again, as a new batch; that. Raises `UnknownBatch`, `BacklogFull`,
+        `BudgetUsedUp`.
 
         When the backlog fills up on the way, the new batch has those that found room; asking again takes the rest.
         """
         old = yield from self.batch(batch_id)
-        new_id = yield from self.open_batch(old.metadata, retry_of=batch_id)
+        if old.budget is not None:
+            max_cost, max_tokens = _left_of(old, old.budget, max_cost, max_tokens)
+        new_id = yield from self.open_batch(
+            old.metadata, retry_of=batch_id, max_cost=max_cost, max_tokens=max_tokens
+        )
         try:
             yield from self._retry(batch_id, new_id, code, connection)
         except BacklogFull:
@@ -367,15 +440,15 @@ class Core:
         return count
 
     def results(
-        self, batch_id: str, cursor: int, *, follow: bool, in_order: bool = False
+        self, batch_id: str, cursor: int, *, follow: bool, in_order: bool = False, wait_s: float = POLL_S
     ) -> Steps[tuple[int, bool, list[JobRecord]]]:
         """(next cursor, whether no more will come, records). With `follow` it waits until there is something, or
-        `POLL_S` are over.
+        `wait_s` are over.
 
         Raises `UnknownBatch`.
         """
         channel = self.ledger.keys.batch_done(batch_id)
-        for listen_s in (None, 0.0, POLL_S):
+        for listen_s in (None, 0.0, wait_s):
             if listen_s is not None:
                 yield Hear(channel, listen_s)
             page = yield self.ledger.results(batch_id, cursor, in_order=in_order)
@@ -499,15 +572,16 @@ class Core:
     def limits(self, connection: str) -> Steps[ConnectionLimits]:
         """What limits a connection's calls, and how much of it is used now. Raises `UnknownConnection`."""
         yield from self._known(connection)
-        pause, lanes = yield self.ledger.limits(connection)
-        return read_limits(connection, pause, lanes)
+        pause, spending, lanes = yield self.ledger.limits(connection)
+        return read_limits(connection, pause, spending, lanes)
 
     # The whole
 
     def overview(self) -> Steps[dict[str, Any]]:
         """The status of the whole, as the interface says. Beyond that, `ready`: whether jobs that may go do go, and
         `hindrances`: what keeps them from it; and of each connection: `next_probe_at` (of an open breaker) and
-        `served_by` (itself, or the fallback that stands in; None when it is paused and none does)."""
+        `served_by` (itself, or the fallback that stands in; None when it is paused and none does), and `spending`: see
+        `contract/spending.py`."""
         settings = yield from self.settings()
         names = list(settings.connections)
         overview: Overview = yield self.ledger.overview(names)
@@ -536,6 +610,7 @@ class Core:
                     "next_probe_at": _moment(facts.next_probe_ms),
                     "served_by": facts.served_by,
                     "status": states[name],
+                    "spending": read_spending(facts.spending).model_dump(mode="json"),
                 }
                 for name, facts in overview.connections.items()
             },
@@ -544,6 +619,37 @@ class Core:
 
 def _moment(ms: int | None) -> str | None:
     return None if ms is None else rfc3339(datetime.fromtimestamp(ms / 1000, UTC))
+
+
+def _check_budgets(max_cost: float | None, max_tokens: int | None) -> None:
+    """Raises `InvalidJob` for what is no budget."""
+    if max_cost is not None and not 0 < max_cost <= _MOST_USD:
+        raise InvalidJob(
+            f"max_cost is {max_cost}; expected more than 0 US dollars, and at most {_MOST_USD:,.0f}.",
+            remedy="Name what the batch may cost, or leave it out: then nothing holds it.",
+        )
+    if max_tokens is not None and (isinstance(max_tokens, float) or not 0 < max_tokens <= _MOST_TOKENS):
+        raise InvalidJob(
+            f"max_tokens is {max_tokens}; expected a whole number from 1 to {_MOST_TOKENS:,}.",
+            remedy="Name how many tokens the batch may take, or leave it out: then nothing holds it.",
+        )
+
+
+def _left_of(
+    batch: Batch, budget: BatchBudget, max_cost: float | None, max_tokens: int | None
+) -> tuple[float | None, int | None]:
+    """Budgets for what is tried again of a batch: what is left of its own, where no others are named."""
+    if max_cost is None and budget.max_cost_usd is not None:
+        max_cost = budget.max_cost_usd - (batch.cost_usd or 0) - budget.maybe_charged_usd
+    if max_tokens is None and budget.max_tokens is not None:
+        max_tokens = budget.max_tokens - batch.usage.total_tokens - budget.maybe_charged_tokens
+    for name, left in (("max_cost", max_cost), ("max_tokens", max_tokens)):
+        if left is not None and left <= 0:
+            raise BudgetUsedUp(
+                f"Nothing is left of the {name} of batch {batch.id} to try its failed jobs again with.",
+                remedy=f"Name a budget for them: chatq batch retry {batch.id} --{name.replace('_', '-')} N",
+            )
+    return max_cost, max_tokens
 
 
 def one_line(sentences: str) -> str:

@@ -11,6 +11,7 @@ import pytest
 from chatq.contract.config_file import load_settings
 from chatq.contract.config_problems import ConfigError, Problem
 from chatq.contract.key_reference import KeyReference
+from chatq.contract.section import Broken
 from chatq.contract.settings import Settings
 
 ROOT = Path(__file__).parents[2]
@@ -767,3 +768,24 @@ def test_a_problem_without_a_line_prints_without_one() -> None:
     from chatq.contract.config_problems import Place
 
     assert str(Problem(Place("config.yaml"), "", "is gone")) == "config.yaml: is gone"
+
+
+# Budgets
+
+
+def test_a_budget_needs_a_price_where_no_price_of_the_source_is_listed() -> None:
+    text = "connections:\n  main:\n    source: custom\n    url: simulator\n    budget: {per_day_usd: 5}\n"
+    told = "nobody knows what calls of this connection cost; give it a price (input_per_million, output_per_million)"
+    assert problems_of(text) == [f"5: connections.main.budget: {told}"]
+    price = "    price: {input_per_million: 1, output_per_million: 2}\n"
+    assert load(text + price).connections["main"].budget is not None
+
+
+def test_who_knows_more_than_the_file_may_add_problems_with_their_lines() -> None:
+    Path("config.yaml").write_text(one_connection("model: m", "budget: {per_day_usd: 5}"))
+    where = ("connections", "main", "budget")
+    with pytest.raises(ConfigError) as caught:
+        load_settings(environ={}, also=lambda _: [Broken(where, "too dear")])
+    assert [str(problem) for problem in caught.value.problems] == [
+        "config.yaml:5: connections.main.budget: too dear"
+    ]

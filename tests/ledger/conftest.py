@@ -17,6 +17,7 @@ _ON_BOTH = {
     for name in (
         "batches",
         "deltas",
+        "budgets",
         "enqueue",
         "fairness",
         "memory",

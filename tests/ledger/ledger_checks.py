@@ -6,15 +6,19 @@ from collections import Counter
 from typing import Any
 
 from ledger_model import Model
-from ledger_places import BEYOND_SLOTS, COUNTED, suspicion
+from ledger_places import BEYOND_SLOTS, COUNTED, DAY_MS, suspicion
 
 Stored = dict[str, Any]
 
+ACCOUNTED = (
+    "prompt_tokens", "answer_tokens", "cost", "uncosted", "held_tokens", "held_cost", "lost_tokens", "lost_cost",
+)  # fmt: skip
+"""Counters of connections and batches for their budgets."""
 CONSTANT = {"seq", "fence", "server", "leader", "rules", "settings", "totals", "clock-offset"}
 """Keys that stay when nothing is left to do; beside them `connection:ID`, one for each that is configured."""
 SINGLE = CONSTANT | {
     "lanes", "later", "dying", "workers", "batches", "room", "expiry", "ended", "hungry", "sweeps", "open-batches",
-    "paused", "parked", "diverted", "stalled",
+    "paused", "parked", "diverted", "stalled", "spent", "budgeted", "prices", "wanted-prices",
 }  # fmt: skip
 FAMILIES = {
     "job", "result", "idem", "line", "flows", "lane", "claims", "held", "stop", "worker", "batch", "connection",
@@ -34,11 +38,10 @@ def batches(stored: Stored) -> Stored:
 
 
 def leftovers(stored: Stored) -> set[str]:
-    """Keys that should not be there when everything has ended and was purged. Limits have a time to live."""
+    """Keys that should not be there when everything has ended and was purged. Limits and prices have a time to live."""
+    kept = CONSTANT | {"prices", "wanted-prices"}
     return {
-        key
-        for key in stored
-        if key not in CONSTANT and not key.startswith(("connection:", "limits:", "known:"))
+        key for key in stored if key not in kept and not key.startswith(("connection:", "limits:", "known:"))
     }
 
 
@@ -65,6 +68,7 @@ def check_consistent(stored: Stored) -> None:
         min(BEYOND_SLOTS, int(lane.get("inflight", 0))) for lane in family(stored, "lane").values()
     )
     assert set(stored.get("batches", {})) == set(batches(stored))
+    _check_reserved(stored, jobs)
     for name, batch in batches(stored).items():
         if batch["sealed"] == "0":
             assert name in stored["open-batches"], f"nobody will seal {name}"
@@ -124,6 +128,28 @@ def _check_counts(stored: Stored, jobs: Stored) -> None:
             assert int(batch[state]) == _count(waiting, "batch", name, state), f"{state} of {name}"
 
 
+def _check_reserved(stored: Stored, jobs: Stored) -> None:
+    """What is reserved of budgets is what jobs in flight hold, and none that has a budget is passed over."""
+    held: Counter[tuple[str, str, str]] = Counter()
+    for job in jobs.values():
+        if "charge" in job:
+            assert job["place"] in {"claim", "held"}
+            amounts = zip(("held_tokens", "held_cost"), map(int, job["charge"].split(":")), strict=True)
+            for name, amount in amounts:
+                held["connection", job.get("via") or job["connection"], name] += amount
+                held["batch", job.get("batch", ""), name] += amount
+    for kind, found in (("connection", family(stored, "connection")), ("batch", batches(stored))):
+        for owner, counters in found.items():
+            for name in ("held_tokens", "held_cost"):
+                assert int(counters.get(name, 0)) == held[kind, owner, name], f"{name} of {kind} {owner}"
+    going_on = {
+        name
+        for name, batch in batches(stored).items()
+        if {"max_cost", "max_tokens"} & set(batch) and "ended" not in batch
+    }
+    assert stored.get("budgeted", set()) == going_on
+
+
 def _count(jobs: list[dict[str, str]], name: str, value: str, state: str) -> int:
     return sum(job.get(name) == value and job["state"].replace("retrying", "queued") == state for job in jobs)
 
@@ -177,6 +203,17 @@ def _expected(model: Model) -> dict[str, Any]:
             )
             for name, batch in model.batches.items()
         },
+        "budgets": {
+            name: (batch.max_cost, batch.max_tokens, batch.used_up) for name, batch in model.batches.items()
+        },
+        "accounts": {owner: found for owner, account in model.accounts.items() if (found := account.counters())},
+        "today": {
+            name: spent
+            for (kind, name), account in model.accounts.items()
+            if kind == "connection" and (spent := account.days.get(model.now // DAY_MS, 0))
+        },
+        "charges": {job.id: f"{job.charge.tokens}:{job.charge.cost}" for job in alive if job.charge is not None},
+        "spent": {name: float(until) for name, until in model.spent.items()},
         "open": {name: batch.touched for name, batch in model.batches.items() if not batch.sealed},
         "sweeps": {name for name, batch in model.batches.items() if batch.sweeping},
         "backlog": len(alive),
@@ -242,6 +279,27 @@ def _found(model: Model, stored: Stored) -> dict[str, Any]:
             )
             for name, batch in batches(stored).items()
         },
+        "budgets": {
+            name: (
+                int(batch["max_cost"]) if "max_cost" in batch else None,
+                int(batch["max_tokens"]) if "max_tokens" in batch else None,
+                (batch["used_up"], int(batch["needs"])) if "used_up" in batch else None,
+            )
+            for name, batch in batches(stored).items()
+        },
+        "accounts": {
+            (kind, name): counters
+            for kind, found in (("connection", family(stored, "connection")), ("batch", batches(stored)))
+            for name, facts in found.items()
+            if (counters := {key: int(facts[key]) for key in ACCOUNTED if int(facts.get(key, 0))})
+        },
+        "today": {
+            name: int(facts["day_cost"])
+            for name, facts in family(stored, "connection").items()
+            if int(facts.get("day_cost", 0)) and int(facts["day"]) == model.now // DAY_MS
+        },
+        "charges": {id_: job["charge"] for id_, job in jobs.items() if "charge" in job},
+        "spent": stored.get("spent", {}),
         "open": stored.get("open-batches", {}),
         "sweeps": set(stored.get("sweeps", {})),
         "backlog": int(stored.get("totals", {}).get("jobs", 0)),

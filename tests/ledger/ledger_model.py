@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from ledger_budgets import Asked, Charge
 from ledger_limits import Amounts, Bucket, amounts
 from ledger_places import (
     BEGIN_RECHECK_MS,
@@ -30,7 +31,7 @@ from ledger_places import (
     suspicion,
 )
 
-from chatq.ledger.ledger import Admitted, Entry, LimitTold, TokensUsed, flow_of
+from chatq.ledger.ledger import Admitted, CallPrice, Entry, LimitTold, Spent, TokensUsed, flow_of
 
 
 @dataclass(frozen=True)
@@ -45,6 +46,7 @@ class Settlement:
     cool_ms: int = 0
     used: TokensUsed | str = ""
     told: Sequence[LimitTold] = ()
+    spent: Spent | str = ""
 
 
 class Model(Places):
@@ -124,6 +126,7 @@ class Model(Places):
         gone: list[tuple[str, str]] = []
         reason, wait, to_empty = "", RECHECK_MS, None
         passed_over: list[bool] = []
+        refused, reserves = 0, False
         limits, buckets, account = self.lane_limits(name), self.buckets(name), account_of(name)
         concurrency, day_limit = (
             self.rules.get(f"concurrency:{account}"),
@@ -132,33 +135,50 @@ class Model(Places):
         while not reason:
             choice = self.slots.keys() - self.stalled or self.slots.keys()
             workers = sorted(choice, key=lambda worker: (self.room(worker), worker), reverse=True)
-            job, worker, to_empty = self._next(lane, workers, to_empty)
+            job, worker, to_empty, aside = self._next(name, lane, workers, to_empty)
+            asked = None if job is None else self.asks(name, job)
             if job is None:
-                reason = "empty" if not lane.tags else "suspects" if workers else "no_worker"
+                reason = "empty" if not lane.tags else aside if workers else "no_worker"
             elif concurrency is not None and lane.inflight >= concurrency:
                 reason = "concurrency"
             elif lane.window is not None and lane.probes >= lane.window:
                 reason = "ramp"
-            elif len(gone) >= most and gone and self.room(gone[-1][1]) > 0:
+            elif len(gone) + refused >= most and (refused or (gone and self.room(gone[-1][1]) > 0)):
                 reason, wait = "more", 0
             elif full := self._full(lane, workers, passed_over, to_empty, is_suspect=worker is not None):
                 reason, wait = full, BEGIN_RECHECK_MS if full == "claims" else RECHECK_MS
+            elif asked is not None and (asked.refused or asked.over):
+                if len(gone) + refused >= most:
+                    reason, wait = "more", 0
+                    continue
+                refused += 1
+                if asked.refused:
+                    self._unplace(job)
+                    self._finish(job, "failed")
+                else:
+                    self._use_up(job, asked)
+                lane = self.lane(name)
             else:
                 worker = worker or workers[len(passed_over)]
                 need = self._need(job, name)
                 wait, kind = self._wait_for(buckets, need, day_limit, name)
                 if wait > 0:
                     reason = kind
-                elif len(gone) >= most:
+                elif len(gone) + refused >= most:
                     reason = "more"
                 else:
                     wait = RECHECK_MS
-                    if buckets or day_limit is not None:
+                    if buckets or day_limit is not None or asked is not None:
+                        reserves = True
                         limits.take(buckets, need, self.now)
                         job.reserved = need
                     self._let_go(job, lane, name, worker)
+                    if asked is not None:
+                        job.charge = asked.charge
+                        for account in self.accounts_of(job):
+                            account.hold(asked.charge, 1)
                     gone.append((job.id, worker))
-        if gone and (buckets or day_limit is not None):
+        if gone and reserves:
             limits.keep(buckets, self.now)
         if gone and lane.window is not None:
             self._review(name)
@@ -176,32 +196,101 @@ class Model(Places):
         return reason, wait, gone
 
     def _next(
-        self, lane: ModelLane, workers: list[str], to_empty: str | None
-    ) -> tuple[ModelJob | None, str | None, str | None]:
-        """The job that goes next, its worker, and one that is to be emptied. Workers come with most room first."""
-
-        def takes_others(name: str) -> bool:
-            return name != to_empty and not self.is_closed(name)
-
+        self, name: str, lane: ModelLane, workers: list[str], to_empty: str | None
+    ) -> tuple[ModelJob | None, str | None, str | None, str]:
+        """The job that goes next, its worker, one that is to be emptied, and why the first that stands aside does.
+        Workers come with most room first."""
+        why = ""
         for flow in sorted(lane.tags, key=lambda flow: (lane.tags[flow], flow.encode())):
             job = self.line(flow)[0]
-            weight = suspicion(job.losses)
-            if not weight:
-                return job, None, to_empty
-            if weight > SUSPECTS_PER_WORKER:
-                busy = {other.worker for other in self.at("claim", "held")}
-                worker = next((name for name in workers if name not in busy), None)
-                if worker is not None:
-                    return job, worker, to_empty
+            fits, worker, to_empty = self._worker_for(job, lane, workers, to_empty)
+            aside = "" if fits else "suspects"
+            if fits and (asked := self.asks(name, job)) is not None:
+                aside = asked.waits
+            if not aside:
+                return job, worker, to_empty, why
+            why = why or aside
+        return None, None, to_empty, why
+
+    def _worker_for(
+        self, job: ModelJob, lane: ModelLane, workers: list[str], to_empty: str | None
+    ) -> tuple[bool, str | None, str | None]:
+        """Whether a worker may take the job, which if not any will do, and one that is to be emptied."""
+        weight = suspicion(job.losses)
+        if not weight:
+            return True, None, to_empty
+        if weight > SUSPECTS_PER_WORKER:
+            busy = {other.worker for other in self.at("claim", "held")}
+            worker = next((name for name in workers if name not in busy), None)
+            if worker is None:
                 closed = next(filter(self.is_closed, workers), None)
                 to_empty = to_empty or closed or next(iter(workers), None)
-                continue
-            for worker in workers:
-                has_slot = self.room(worker) > 0 or lane.inflight < BEYOND_SLOTS
-                fits = self.suspects(worker) + weight <= SUSPECTS_PER_WORKER
-                if has_slot and fits and takes_others(worker):
-                    return job, worker, to_empty
-        return None, None, to_empty
+            return worker is not None, worker, to_empty
+        for worker in workers:
+            has_slot = self.room(worker) > 0 or lane.inflight < BEYOND_SLOTS
+            fits = self.suspects(worker) + weight <= SUSPECTS_PER_WORKER
+            if has_slot and fits and worker != to_empty and not self.is_closed(worker):
+                return True, worker, to_empty
+        return False, None, to_empty
+
+    def asks(self, name: str, job: ModelJob) -> Asked | None:
+        """What a job in line asks of its budgets; None when it has none."""
+        server = self.diverted.get(job.flow, job.connection)
+        model = job.model if server == job.connection else self.rules.get(f"model:{server}", job.model)
+        own = self.account("connection", server)
+        budgets: list[tuple[str, str, int, int, int]] = []
+        a_day = self.rules.get(f"budget:{server}")
+        if a_day is not None:
+            today = own.days.get(self.now // DAY_MS, 0)
+            budgets.append(("day", "cost", a_day, today, own.held_cost))
+        if job.batch:
+            batch, its = self.batches[job.batch], self.account("batch", job.batch)
+            if batch.max_cost is not None:
+                budgets.append(("cost", "cost", batch.max_cost, its.cost + its.lost_cost, its.held_cost))
+            if batch.max_tokens is not None:
+                taken = its.prompt_tokens + its.answer_tokens + its.lost_tokens
+                budgets.append(("tokens", "tokens", batch.max_tokens, taken, its.held_tokens))
+        if not budgets:
+            return None
+        need = self.lane_limits(name).need(job.size, job.cap, door=True)
+        cost = 0
+        if any(kind == "cost" for _, kind, *_ in budgets):
+            if (server, model) not in self.prices:
+                return Asked(waits="price")
+            price = self.prices[server, model]
+            if price is None:
+                return Asked(refused=True)
+            each = (price.input_per_million * 1000, price.output_per_million * 1000)
+            cost = math.ceil(
+                price.call * 1e9 + need["input_tokens"] * each[0] + need["output_tokens"] * each[1]
+            )
+        charge = Charge(int(need["tokens"]), cost)
+        waits = ""
+        for which, kind, limit, spent, held in budgets:
+            share = charge.cost if kind == "cost" else charge.tokens
+            if spent + share > limit:
+                refused = which == "day" and share > limit
+                return Asked(refused=refused, over=which, needs=spent + share)
+            waits = "budget" if spent + held + share > limit else waits
+        return Asked(charge, waits)
+
+    def _use_up(self, job: ModelJob, asked: Asked) -> None:
+        if asked.over == "day":
+            server = self.diverted.get(job.flow, job.connection)
+            self.spent[server] = (self.now // DAY_MS + 1) * DAY_MS
+            self._move_flows(self.all_flows())
+            return
+        batch = self.batches[job.batch]
+        batch.used_up = (asked.over, asked.needs)
+        batch.paused = self.now
+        self._move_flows(list(batch.flows))
+
+    def tell_prices(self, prices: dict[tuple[str, str], CallPrice | None]) -> None:
+        self.prices |= prices
+        for connection, model in prices:
+            lane = self.lane_of(connection, model)
+            if lane in self.asked:
+                self.asked[lane] = self.now
 
     def _full(
         self,
@@ -317,6 +406,7 @@ class Model(Places):
             if settlement.attempt:
                 job.attempts.append(settlement.attempt)
                 job.counted += counted
+        self._spend(job, settlement.spent)
         self._release(job)
         if back:
             self._wait_again(job, state, wait_ms)
@@ -490,10 +580,12 @@ class Model(Places):
         self._finish(job, "cancelled")
         return "cancelled"
 
-    def open_batch(self, name: str, keep: int) -> bool:
+    def open_batch(
+        self, name: str, keep: int, max_cost: int | None = None, max_tokens: int | None = None
+    ) -> bool:
         if name in self.batches:
             return False
-        self.batches[name] = ModelBatch(keep, 0)
+        self.batches[name] = ModelBatch(keep, 0, max_cost=max_cost, max_tokens=max_tokens)
         self._touch(self.batches[name])
         return True
 
@@ -515,7 +607,7 @@ class Model(Places):
             return "ended"
         if not batch.cancelled:
             batch.cancelled = batch.sealed = batch.sweeping = True
-            batch.paused, batch.moving, batch.swept = None, False, 0
+            batch.paused, batch.used_up, batch.moving, batch.swept = None, None, False, 0
             for flow in batch.flows:
                 self._take_flow(flow)
         return "more" if self._sweep(name, most) else "done"
@@ -552,10 +644,14 @@ class Model(Places):
             self._move_flows(list(batch.flows))
         return "paused"
 
-    def resume_batch(self, name: str) -> str:
+    def resume_batch(self, name: str, max_cost: int | None = None, max_tokens: int | None = None) -> str:
         if over := self._why_over(name):
             return over
         batch = self.batches[name]
+        allowed = {"cost": max_cost or batch.max_cost, "tokens": max_tokens or batch.max_tokens}
+        if batch.used_up is not None and (allowed[batch.used_up[0]] or 0) < batch.used_up[1]:
+            return "used_up"
+        batch.max_cost, batch.max_tokens, batch.used_up = allowed["cost"], allowed["tokens"], None
         if batch.paused is not None:
             batch.paused = None
             self._move_flows(list(batch.flows))
@@ -645,6 +741,11 @@ class Model(Places):
             self._release(job) if job.place == "claim" else self._unplace(job)
             self._finish(job, "expired")
         self._forget()
+        turned = [name for name, until in self.spent.items() if until <= self.now]
+        for name in turned:
+            del self.spent[name]
+        if turned:
+            self._move_flows(self.all_flows())
         for name, batch in self.batches.items():
             if not batch.sealed and batch.touched <= self.now:
                 self.seal(name)
@@ -661,6 +762,7 @@ class Model(Places):
                 del self.jobs[name]
             else:
                 batch = self.batches.pop(name)
+                self.accounts.pop(("batch", name), None)
                 for job_id in batch.jobs:
                     if job_id in self.jobs and self.jobs[job_id].batch == name:
                         del self.jobs[job_id]
@@ -673,6 +775,7 @@ class Model(Places):
             if rule.startswith("account:"):
                 connection = self.connection(rule.removeprefix("account:"))
                 connection.works, connection.misses = False, 0
+        self.prices, self.spent = {}, {}
         self._move_flows(self.all_flows())
         for name in list(self.asked):
             if self.lane(name).tags:

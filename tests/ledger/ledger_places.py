@@ -8,10 +8,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+from ledger_budgets import Account, Charge
 from ledger_limits import Amounts, Bucket, ModelLimits
 
 from chatq.contract.token_estimate import longest_answer, prompt_size, weight
-from chatq.ledger.ledger import Entry
+from chatq.ledger.ledger import CallPrice, Entry, Spent
 
 CLAIM_MS = 3000
 RECHECK_MS = 1000
@@ -48,6 +49,8 @@ class ModelJob:
     """What each attempt ended with: an error code, or `ok`."""
     reserved: Amounts | None = None
     """What it holds of its lane's allowances."""
+    charge: Charge | None = None
+    """What it has reserved of budgets."""
     probe: int = 0
     """The time of setting in again, of its lane, in which it was let go as one of few; 0: in none."""
     via: str = ""
@@ -144,6 +147,10 @@ class ModelBatch:
     order: list[str] = field(default_factory=list)
     flows: set[str] = field(default_factory=set)
     counts: Counter[str] = field(default_factory=Counter)
+    max_cost: int | None = None
+    max_tokens: int | None = None
+    used_up: tuple[str, int] | None = None
+    """The budget that has not enough for the next job, and what there would have to be of it."""
 
 
 @dataclass
@@ -178,6 +185,11 @@ class Places:
     """Flows that have jobs, and whose connection or batch is paused, not configured, or being moved elsewhere."""
     diverted: dict[str, str] = field(default_factory=dict)
     """Flows that a fallback serves."""
+    accounts: dict[tuple[str, str], Account] = field(default_factory=dict)
+    """By `connection` or `batch`, and name."""
+    prices: dict[tuple[str, str], CallPrice | None] = field(default_factory=dict)
+    spent: dict[str, int] = field(default_factory=dict)
+    """Connections that have spent their budget of the day, until when."""
     leader: tuple[str, int] | None = None
     run_id: str | None = None
     numbers: Iterator[int] = field(default_factory=lambda: itertools.count(1))
@@ -197,6 +209,13 @@ class Places:
     def is_closed(self, worker: str) -> bool:
         """Whether a worker takes no other job, for one that is to be apart."""
         return self.suspects(worker) > SUSPECTS_PER_WORKER or self.closed.get(worker, 0) > self.now
+
+    def account(self, kind: str, name: str) -> Account:
+        return self.accounts.setdefault((kind, name), Account())
+
+    def accounts_of(self, job: ModelJob) -> list[Account]:
+        own = [self.account("connection", job.server)]
+        return [*own, self.account("batch", job.batch)] if job.batch else own
 
     def lane(self, name: str) -> ModelLane:
         return self.lanes.setdefault(name, ModelLane())
@@ -236,12 +255,12 @@ class Places:
         paused = bool(self.connection(connection).paused)
         home = self.lane_of(connection, model)
         if not paused and not self.is_out(home):
-            return home, connection
+            return None if connection in self.spent else (home, connection)
         for name in self.rules.get(f"fallback:{connection}", "").split():
             lane = self.lane_of_fallback(name, model)
-            if not self.connection(name).paused and not self.is_out(lane):
+            if not self.connection(name).paused and not self.is_out(lane) and name not in self.spent:
                 return lane, name
-        return None if paused else (home, connection)
+        return None if paused or connection in self.spent else (home, connection)
 
     def place_now(self, flow: str) -> tuple[str, str] | None:
         """Where a flow is served now; None when it is parked or has no jobs."""
@@ -260,7 +279,7 @@ class Places:
         waiting, held = self.at("line", "later", "claim"), self.at("held")
         moments += [job.expires for job in waiting if job.expires is not None]
         moments += [job.expires for job in held if job.expires is not None and job.expires > self.now]
-        moments += [*self.leases.values(), *self.ended.values()]
+        moments += [*self.leases.values(), *self.ended.values(), *self.spent.values()]
         return moments + [batch.touched for batch in self.batches.values() if not batch.sealed]
 
     # Places
@@ -329,7 +348,16 @@ class Places:
         if was == "line" and not self.line(job.flow):
             self._take_flow(job.flow)
 
+    def _spend(self, job: ModelJob, spent: Spent | str) -> None:
+        """Ends what a job has reserved of budgets, and counts what its call took."""
+        charge, job.charge = job.charge, None
+        for account in self.accounts_of(job):
+            if charge is not None:
+                account.hold(charge, -1)
+            account.spend(spent, charge or Charge(0, 0), self.now)
+
     def _release(self, job: ModelJob) -> None:
+        self._spend(job, "")
         if job.place == "claim":
             self._refund(job, was_sent=False)
         job.place = ""
@@ -434,6 +462,7 @@ class Places:
                 self._open_flow(job.flow)
 
     def _lose(self, job: ModelJob, *, apart: bool) -> None:
+        self._spend(job, "?")
         self._release(job)
         job.attempts.append("worker_lost")
         was_alone = apart and job.losses >= ALONE

@@ -29,7 +29,7 @@ from ledger_model import Model, Settlement
 
 from chatq.contract.record import JobRecord
 from chatq.contract.states import CHANGES, FINAL, State
-from chatq.ledger.ledger import NOT_CALLED, Admitted, LimitTold, TokensUsed
+from chatq.ledger.ledger import MAYBE_CHARGED, NOT_CALLED, Admitted, CallPrice, LimitTold, Spent, TokensUsed
 from servers import RealServer
 
 EXAMPLES = int(os.environ.get("CHATQ_TEST_EXAMPLES", "0"))
@@ -53,10 +53,27 @@ TOLD = st.sampled_from(
         (LimitTold("output_tokens", 900, 880, 60, 1.4),),
     ]
 )
+SPENT = st.sampled_from([Spent(40, 9, 0.0009), Spent(7, 900, 0.002), Spent(7, 3, None), Spent(0, 0, None)])
+LOST = st.sampled_from(["", MAYBE_CHARGED])
+BUDGETS = st.sampled_from(
+    [
+        {},
+        {"max_tokens": 600},
+        {"max_tokens": 1300},
+        {"max_cost_usd": 0.0012},
+        {"max_cost_usd": 0.0025, "max_tokens": 9000},
+    ]
+)
+PRICED = st.sampled_from([*[CallPrice(0, 1, 2)] * 4, CallPrice(0.0005, 0.25, 1.5), None])
+PRICES = st.dictionaries(st.tuples(CONNECTIONS, st.sampled_from(["m", "n"])), PRICED, min_size=1)
 SETTLEMENTS = st.one_of(
-    st.builds(Settlement, st.sampled_from(["cancelled", "queued"])),
-    st.builds(Settlement, st.just("queued"), st.just("handed_back"), wait_ms=st.sampled_from([0, 2000])),
-    st.builds(Settlement, st.just("succeeded"), st.just("ok"), st.just(True), st.just("ok"), used=USED, told=TOLD),
+    st.builds(Settlement, st.sampled_from(["cancelled", "queued"]), spent=LOST),
+    st.builds(
+        Settlement, st.just("queued"), st.just("handed_back"), wait_ms=st.sampled_from([0, 2000]), spent=LOST
+    ),
+    st.builds(
+        Settlement, st.just("succeeded"), st.just("ok"), st.just(True), st.just("ok"), used=USED, told=TOLD, spent=SPENT
+    ),
     st.builds(Settlement, st.just("failed"), st.just("invalid"), st.just(True), st.just("request"), used=USED),
     st.builds(
         Settlement, st.sampled_from(["retrying", "retrying", "failed"]), st.just("rate_limited"), st.just(True),
@@ -65,7 +82,7 @@ SETTLEMENTS = st.one_of(
     ),
     st.builds(
         Settlement, st.sampled_from(["retrying", "retrying", "failed"]), st.just("server_error"), st.just(True),
-        st.just("transient"), wait_ms=st.sampled_from([0, 2000, 100_000]), used=USED,
+        st.just("transient"), wait_ms=st.sampled_from([0, 2000, 100_000]), used=USED, spent=LOST,
     ),
     st.builds(
         Settlement, st.just("failed"), st.just("refused"), st.just(True), st.sampled_from(["account", "missing"]),
@@ -81,6 +98,7 @@ RULES: list[dict[str, Any]] = [
         "requests_per_minute:alpha": 120,
         "tokens_per_minute:beta": 6000,
         "door:beta": 1,
+        "budget:alpha": 2_300_000,
         "keep_ms": 3_600_000,
         "connections": 2,
     },
@@ -92,6 +110,8 @@ RULES: list[dict[str, Any]] = [
         "requests_per_day:shared": 4,
         "tokens_per_minute:gamma": 90_000,
         "on_worker_lost:alpha": "fail",
+        "budget:alpha": 2_500_000,
+        "budget:gamma": 1_000_000,
     },
     {
         "account:alpha": "@pool",
@@ -112,6 +132,7 @@ RULES: list[dict[str, Any]] = [
         "model:gamma": "m",
         "fallback:alpha": "beta gamma",
         "fallback:beta": "gamma",
+        "budget:beta": 3_000_000,
     },
 ]
 JOBS = st.fixed_dictionaries(
@@ -153,7 +174,11 @@ class LedgerMachine(RuleBasedStateMachine):
         rules=st.sampled_from(RULES),
         jobs=st.lists(JOBS, min_size=3, max_size=6),
         more=st.lists(JOBS, min_size=1, max_size=4),
-        crowded=st.lists(CONNECTIONS, max_size=2),
+        crowded=st.lists(st.tuples(CONNECTIONS, st.sampled_from(["", "b1", "b1"])), max_size=2),
+        budgets=BUDGETS,
+        prices=st.fixed_dictionaries(
+            {(name, model): PRICED for name in ("alpha", "beta", "gamma") for model in "mn"}
+        ),
     )
     def begin_in_the_middle(
         self,
@@ -161,17 +186,21 @@ class LedgerMachine(RuleBasedStateMachine):
         rules: dict[str, Any],
         jobs: list[dict[str, Any]],
         more: list[dict[str, Any]],
-        crowded: list[str],
+        crowded: list[tuple[str, str]],
+        budgets: dict[str, Any],
+        prices: dict[tuple[str, str], CallPrice | None],
     ) -> None:
         """Workers, jobs and a batch, some of it under way."""
         self.publish(rules)
+        self.tell_prices(prices)
         self.renew("w1", slots)
         self.renew("w2", 1)
-        self.open_batch("b1", 60)
+        self.open_batch("b1", 60, **budgets)
         self.enqueue(jobs, "", PLENTY)
         self.enqueue(more, "b1", PLENTY)
-        for connection in crowded:
-            self.enqueue([{"connection": connection}] * 10, "", PLENTY)
+        for connection, batch in crowded:
+            self.enqueue([{"connection": connection}] * 10, batch, PLENTY)
+            self.start(self.model.lane_of(connection, "m"), 4)
         self.start(self.model.lane_of(jobs[0]["connection"], jobs[0].get("model", "m")), 2)
 
     # Callers
@@ -205,12 +234,13 @@ class LedgerMachine(RuleBasedStateMachine):
             assert (done.refused or done.jobs) == expected
         self.compare()
 
-    @rule(batch=BATCHES, what=st.sampled_from(["pause", "resume", "resume"]))
-    def pause_or_resume_a_batch(self, batch: str, what: str) -> None:
+    @rule(batch=BATCHES, what=st.sampled_from(["pause", "resume", "resume"]), budgets=BUDGETS)
+    def pause_or_resume_a_batch(self, batch: str, what: str, budgets: dict[str, Any]) -> None:
         if what == "pause":
             assert self.driver.run(self.ledger.pause_batch(batch)) == self.model.pause_batch(batch)
         else:
-            assert self.driver.run(self.ledger.resume_batch(batch)) == self.model.resume_batch(batch)
+            expected = self.model.resume_batch(batch, **in_billionths(budgets))
+            assert self.driver.run(self.ledger.resume_batch(batch, **budgets)) == expected
         self.compare()
 
     @rule(batch=BATCHES, connection=CONNECTIONS, model=st.sampled_from(["m", "n"]), most=CHUNKS)
@@ -219,20 +249,24 @@ class LedgerMachine(RuleBasedStateMachine):
         assert self.driver.run(self.ledger.move_batch(batch, connection, model, most)) == expected
         self.compare()
 
-    @rule(batch=BATCHES, what=st.sampled_from(["open", "seal", "cancel", "cancel"]), most=CHUNKS)
-    def ask_about_a_batch(self, batch: str, what: str, most: int) -> None:
+    @rule(
+        batch=BATCHES,
+        what=st.sampled_from(["open", "seal", "cancel", "cancel"]),
+        most=CHUNKS,
+        budgets=BUDGETS,
+    )
+    def ask_about_a_batch(self, batch: str, what: str, most: int, budgets: dict[str, Any]) -> None:
         if what == "open":
-            self.open_batch(batch, 60 if most == 1 else 90_000)
+            self.open_batch(batch, 60 if most == 1 else 90_000, **budgets)
         elif what == "seal":
             assert self.driver.run(self.ledger.seal(batch)) == self.model.seal(batch)
         else:
             self.cancel_batch(batch, most)
         self.compare()
 
-    def open_batch(self, batch: str, keep: int) -> None:
-        assert self.driver.run(self.ledger.open_batch(batch, {}, keep)) == self.model.open_batch(
-            batch, keep * 1000
-        )
+    def open_batch(self, batch: str, keep: int, **budgets: Any) -> None:
+        opened = self.driver.run(self.ledger.open_batch(batch, {}, keep, **budgets))
+        assert opened == self.model.open_batch(batch, keep * 1000, **in_billionths(budgets))
 
     def cancel_batch(self, batch: str, most: int) -> None:
         known = self.model.batches.get(batch)
@@ -294,6 +328,11 @@ class LedgerMachine(RuleBasedStateMachine):
         before = self.model.lane(lane)
         waits = self.model.line(min(before.tags))[0] if before.tags and not before.out else None
         told = self.driver.run(self.ledger.why(waits.id)) if waits else None
+        asked = self.model.asks(lane, waits) if waits else None
+        if asked is not None and told is not None:
+            # Other flows may go where its own has to wait for a budget; what is refused, or paused, is due until it is.
+            assert asked.waits in {"", told["reason"]} or told["reason"] not in {"due", "line"}
+            told = None
         reason, wait_ms, expected = self.model.admit(lane, most)
         assert told is None or told["reason"] in ({"due", "line"} if expected else {reason})
         admission = self.driver.run(self.ledger.admit(lane, most))
@@ -355,6 +394,7 @@ class LedgerMachine(RuleBasedStateMachine):
             cool_s=settlement.cool_ms / 1000,
             used=settlement.used,
             told=settlement.told,
+            spent=settlement.spent,
             pause=b'"code":"refused","message":"No."',
         )
         settled = self.driver.run(call)
@@ -371,6 +411,12 @@ class LedgerMachine(RuleBasedStateMachine):
             self.note(settled.admitted, expected)
             assert settled.state == job.state
             assert settled.paused == bool(self.model.connection(server).paused)
+        self.compare()
+
+    @rule(prices=PRICES)
+    def tell_prices(self, prices: dict[tuple[str, str], CallPrice | None]) -> None:
+        self.driver.run(self.ledger.tell_prices(prices))
+        self.model.tell_prices(prices)
         self.compare()
 
     # Operators
@@ -494,7 +540,10 @@ class LedgerMachine(RuleBasedStateMachine):
             for connection in ("alpha", "beta", "gamma"):
                 self.resume(connection)
             for batch in ("b1", "b2"):
-                self.pause_or_resume_a_batch(batch, "resume")
+                self.pause_or_resume_a_batch(batch, "resume", {"max_cost_usd": 9.0, "max_tokens": 1_000_000})
+            self.tell_prices(
+                {(name, model): CallPrice(0, 1, 2) for name in ("alpha", "beta", "gamma") for model in "mn"}
+            )
         self.renew("w1", 1000)
         for _ in range(50):
             if not self.model.at("line", "later", "claim", "held"):
@@ -531,6 +580,12 @@ class LedgerMachine(RuleBasedStateMachine):
     def is_held(self, item: Admitted) -> bool:
         job = self.model.jobs.get(item.job_id)
         return job is not None and job.place == "held" and job.token == item.token
+
+
+def in_billionths(budgets: dict[str, Any]) -> dict[str, int]:
+    """The budgets of a batch as the model takes them."""
+    names = {"max_cost_usd": ("max_cost", 1e9), "max_tokens": ("max_tokens", 1)}
+    return {names[name][0]: round(most * names[name][1]) for name, most in budgets.items()}
 
 
 def profile(examples: int) -> settings:

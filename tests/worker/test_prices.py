@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import genai_prices
 import pytest
 
+from chatq.contract.config_file import load_settings
+from chatq.contract.config_problems import ConfigError
 from chatq.contract.connection import PUBLISHED, Connection
-from chatq_worker.prices import PROVIDERS, cost_usd
+from chatq.contract.sources import LISTED
+from chatq.ledger.ledger import CallPrice
+from chatq_worker.failures import CallFailed
+from chatq_worker.prices import PROVIDERS, call_price, charged_by_failure, cost_usd, unpriced_budgets
 from chatq_worker.providers import ADAPTERS, Usage
 
 USAGE = Usage(prompt_tokens=2000, completion_tokens=500, total_tokens=2500)
@@ -67,6 +73,73 @@ def test_counts_that_contradict_each_other_cost_no_answer() -> None:
 def test_the_table_has_every_provider_by_the_name_we_ask_for() -> None:
     from genai_prices.data import providers
 
-    assert set(PROVIDERS) < set(ADAPTERS)
+    assert set(PROVIDERS) == set(LISTED) < set(ADAPTERS)
     assert set(PROVIDERS.values()) <= {provider.id for provider in providers}
     assert genai_prices.__name__  # it is the library itself, not a stand-in
+
+
+# -- What budgets reserve by
+
+
+def about(*dollars: float) -> Any:
+    """A price, without the last digits of floating point."""
+    return CallPrice(*(pytest.approx(amount) for amount in dollars))  # type: ignore[arg-type]
+
+
+def test_a_call_costs_what_the_connection_s_price_says() -> None:
+    assert call_price(connection("custom", price=PRICE), "whatever") == CallPrice(0, 0.25, 2)
+
+
+def test_else_what_the_table_says_with_its_fee_for_each_request() -> None:
+    assert call_price(connection("openai"), "gpt-5-mini") == about(0, 0.25, 2)
+    # $1 in and out for a million, and $12 for a thousand requests of the largest context
+    assert call_price(connection("perplexity"), "sonar") == about(0.012, 1, 1)
+
+
+def test_of_a_price_with_tiers_the_dearest_is_reserved() -> None:
+    # $3 and $15 up to 200,000 tokens, $6 and $22.50 beyond
+    assert call_price(connection("claude"), "claude-sonnet-4-5") == about(0, 6, 22.5)
+
+
+@pytest.mark.parametrize(("source", "model"), [("openai", "no-such-model"), ("custom", "gpt-5-mini")])
+def test_what_nobody_knows_has_no_price(source: str, model: str) -> None:
+    assert call_price(connection(source), model) is None
+
+
+def test_a_budget_whose_default_model_has_no_price_is_refused_with_its_line(tmp_path: Path) -> None:
+    config = tmp_path / "config.yaml"
+    config.write_text(
+        "connections:\n"
+        "  known: {source: openai, model: gpt-5-mini, budget: {per_day_usd: 5}}\n"
+        "  any: {source: openai, budget: {per_day_usd: 5}}\n"
+        "  priced: {source: openai, model: mine, budget: {per_day_usd: 5},\n"
+        "           price: {input_per_million: 1, output_per_million: 1}}\n"
+        "  unknown:\n"
+        "    source: openai\n"
+        "    model: mine\n"
+        "    budget: {per_day_usd: 5}\n"
+    )
+    with pytest.raises(ConfigError) as caught:
+        load_settings(config, environ={}, also=unpriced_budgets)
+    [problem] = caught.value.problems
+    assert (problem.line, problem.key) == (9, "connections.unknown.budget")
+    assert problem.message == (
+        "nobody knows what mine costs; give the connection a price (input_per_million, output_per_million)"
+    )
+
+
+@pytest.mark.parametrize(
+    ("failure", "charged"),
+    [
+        (CallFailed("timeout", "silence"), "?"),
+        (CallFailed("bad_answer", "cut off", http_status=200), "?"),
+        (CallFailed("server_error", "the gateway waits no longer", http_status=504), "?"),
+        (CallFailed("server_error", "no", http_status=500), ""),
+        (CallFailed("rate_limited", "no", http_status=429), ""),
+        (CallFailed("connect_error", "nobody there", sent=False), ""),
+    ],
+)
+def test_a_failed_call_may_have_been_charged_unless_it_was_refused_or_not_sent(
+    failure: CallFailed, charged: str
+) -> None:
+    assert charged_by_failure(failure) == charged

@@ -88,3 +88,8 @@ def test_nothing_of_headers_and_bodies_is_in_the_digest() -> None:
     alike: dict[str, Any] = {"source": "custom", "url": "http://one/v1", "model": "m"}
     secret = {**alike, "include_headers": {"x-token": "s3cret"}, "include_body": {"token": "s3cret"}}
     assert digest_of(settings(a=alike)) == digest_of(settings(a=secret))
+
+
+def test_a_budget_is_published_in_billionths_of_a_dollar() -> None:
+    found = rules(settings(a={"budget": {"per_day_usd": 2.5}}, b={}))
+    assert (found["budget:a"], "budget:b" in found) == (2_500_000_000, False)

@@ -30,6 +30,11 @@ def main() -> int:
     arguments = parser.parse_args()
     follow_parent()
     try:
+        if arguments.command == "worker":
+            from chatq_worker.main import run_worker
+            from chatq_worker.prices import unpriced_budgets
+
+            return run_worker(load_settings(arguments.config, also=unpriced_budgets), slots=arguments.slots)
         settings = load_settings(arguments.config)
         if arguments.command == "flower":
             from chatq_worker.flower import run_flower
@@ -40,15 +45,11 @@ def main() -> int:
 
             check_health(settings)
             return 0
-        if arguments.command == "render":
-            from chatq_worker.render import run_render
+        from chatq_worker.render import run_render
 
-            return run_render(
-                settings, connection=arguments.connection, file=arguments.file, as_json=arguments.json
-            )
-        from chatq_worker.main import run_worker
-
-        return run_worker(settings, slots=arguments.slots)
+        return run_render(
+            settings, connection=arguments.connection, file=arguments.file, as_json=arguments.json
+        )
     except ChatQueueError as error:
         print(f"chatq {arguments.command}: {error}", file=sys.stderr)  # noqa: T201
         return 2 if error.code == "config" or isinstance(error, InvalidJob) else 1

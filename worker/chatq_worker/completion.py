@@ -25,7 +25,16 @@ from chatq.contract.job import unknown_fields
 from chatq.contract.live_settings import LiveSettings
 from chatq.contract.settings import Settings
 from chatq.contract.states import State
-from chatq.ledger.ledger import NOT_CALLED, Admitted, Begun, Ledger, LimitTold, Spent, TokensUsed
+from chatq.ledger.ledger import (
+    MAYBE_CHARGED,
+    NOT_CALLED,
+    Admitted,
+    Begun,
+    Ledger,
+    LimitTold,
+    Spent,
+    TokensUsed,
+)
 from chatq.ledger.server import AsyncServer
 from chatq_worker.api_keys import read_key
 from chatq_worker.failures import CallFailed
@@ -33,7 +42,7 @@ from chatq_worker.limit_report import told_by, used_by_failure, used_by_success
 from chatq_worker.mode_remedy import helpful_mode
 from chatq_worker.model_remedy import nearest_of_last_check
 from chatq_worker.preparation import prepare
-from chatq_worker.prices import cost_usd
+from chatq_worker.prices import charged_by_failure, cost_usd
 from chatq_worker.provider_client import ProviderClient
 from chatq_worker.providers import ADAPTERS, Chat, Completion, Overheard, Request
 from chatq_worker.recent_settlements import RecentSettlements
@@ -269,6 +278,7 @@ class Completer:
             ending=ending,
             error_code=failure.code,
             used=used_by_failure(attempt.source, attempt.chat.model if attempt.chat else "", failure),
+            spent=charged_by_failure(failure),
             pause={
                 "code": failure.code,
                 "message": f"{failure.message} {provider_message or ''}".rstrip(),
@@ -310,6 +320,7 @@ class Completer:
                 error_code=error["code"],
                 maybe_charged=attempt.sent,
                 used="" if attempt.sent else NOT_CALLED,
+                spent=MAYBE_CHARGED if attempt.sent else "",
                 reason=f"{error['code']}: {error['message']}",
             )
         return await self._settle(
@@ -319,6 +330,7 @@ class Completer:
             error_code="handed_back",
             maybe_charged=attempt.sent,
             used="" if attempt.sent else NOT_CALLED,
+            spent=MAYBE_CHARGED if attempt.sent else "",
             reason="handed back: the worker stops",
         )
 
@@ -341,7 +353,7 @@ class Completer:
         maybe_charged: bool = False,
         used: TokensUsed | str = "",
         pause: Mapping[str, str] | None = None,
-        spent: Spent | None = None,
+        spent: Spent | str = "",
         reason: str = "",
     ) -> Outcome:
         facts = {
@@ -380,7 +392,7 @@ class Completer:
             state,
             f" ({reason})" if reason else "",
         )
-        usage = None if spent is None else (spent.prompt, spent.answer)
+        usage = (spent.prompt, spent.answer) if isinstance(spent, Spent) else None
         return Outcome(state, tuple(settled.admitted), usage, reason, settled.paused)
 
 

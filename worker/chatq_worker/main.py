@@ -22,6 +22,7 @@ from chatq.ledger.server import AsyncServer, Server
 from chatq_worker import logs
 from chatq_worker.app import make_app
 from chatq_worker.control import node_name
+from chatq_worker.prices import unpriced_budgets
 from chatq_worker.service import WorkerService, new_worker_id
 
 SIMULATOR_VARIABLE: Final = "CHATQ_INTERNAL_SIMULATOR_URL"
@@ -57,7 +58,10 @@ def run_worker(settings: Settings, *, slots: int | None = None) -> int:
     app = make_app(prefix=settings.redis.key_prefix, broker_url=broker_url(settings.redis), worker=worker_id)
     app.loop_service = WorkerService(
         worker=worker_id,
-        settings=LiveSettings(settings, lambda path: with_simulator(load_settings(path), os.environ)),
+        settings=LiveSettings(
+            settings,
+            lambda path: with_simulator(load_settings(path, also=unpriced_budgets), os.environ),
+        ),
         app=app,
         server=AsyncServer(locate),
         slots=slots,

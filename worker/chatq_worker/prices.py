@@ -9,11 +9,15 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from functools import lru_cache
 from typing import Any, Final, NamedTuple
 
 from chatq.contract.connection import Connection
+from chatq.contract.section import Broken
+from chatq.contract.settings import Settings
+from chatq.ledger.ledger import MAYBE_CHARGED, CallPrice
+from chatq_worker.failures import CallFailed
 from chatq_worker.providers import Usage
 
 logger = logging.getLogger(__name__)
@@ -29,6 +33,10 @@ PROVIDERS: Final = {
 }
 """What the library calls our sources; the others are not in it."""
 
+_GAVE_UP: Final = frozenset({408, 504, 524})
+"""Statuses with which a gateway says that it waits no longer: the provider may go on."""
+_MANY_TOKENS: Final = 10_000_000
+"""More than any tier of a price begins at."""
 _LOOKED_UP_EACH_S: Final = 60.0
 """Some prices go by the hour of the day."""
 
@@ -65,6 +73,49 @@ def cost_usd(
         if listed is not None:
             return _by_table(listed, usage)
     return None
+
+
+def call_price(connection: Connection, model: str) -> CallPrice | None:
+    """What calls of a model cost; None: nobody knows. Budgets reserve by it, so where the table has tiers it is the
+    dearest, and cached input costs as much as other."""
+    price = connection.price
+    if price is not None:
+        return CallPrice(0.0, price.input_per_million, price.output_per_million)
+    if not uses_table(connection):
+        return None
+    listed = _listed(PROVIDERS[connection.source], model, int(time.time() / _LOOKED_UP_EACH_S))
+    if listed is None:
+        return None
+    nothing, prompt, both = (
+        _by_table(listed, Usage(tokens_in, tokens_out, tokens_in + tokens_out))
+        for tokens_in, tokens_out in ((0, 0), (_MANY_TOKENS, 0), (_MANY_TOKENS, _MANY_TOKENS))
+    )
+    if nothing is None or prompt is None or both is None:
+        return None
+    millions = _MANY_TOKENS / 1_000_000
+    return CallPrice(nothing, (prompt - nothing) / millions, (both - prompt) / millions)
+
+
+def unpriced_budgets(settings: Settings) -> Iterator[Broken]:
+    """Budgets whose connection has a default model of which nobody knows what it costs."""
+    for name, connection in settings.connections.items():
+        if (
+            connection.budget is not None
+            and connection.model is not None
+            and call_price(connection, connection.model) is None
+        ):
+            yield Broken(
+                ("connections", name, "budget"),
+                f"nobody knows what {connection.model} costs; give the connection a price "
+                "(input_per_million, output_per_million)",
+            )
+
+
+def charged_by_failure(failure: CallFailed) -> str:
+    """Whether a call that failed may have been charged: not one that was refused."""
+    status = failure.http_status
+    unknown = status is None or status < 400 or status in _GAVE_UP
+    return MAYBE_CHARGED if failure.sent and unknown else ""
 
 
 class _Listed(NamedTuple):

@@ -9,6 +9,7 @@ import orjson
 
 from chatq.contract.connection import Connection
 from chatq.contract.settings import Settings
+from chatq.ledger.ledger import billionths
 from chatq_worker.api_keys import read_key
 from chatq_worker.failures import CallFailed
 from chatq_worker.providers.charging import Charge, Refill, charging_of
@@ -89,6 +90,8 @@ def rules(settings: Settings) -> dict[str, str | int]:
         result[f"on_worker_lost:{name}"] = connection.retry.on_worker_lost
         if connection.model is not None:
             result[f"model:{name}"] = connection.model
+        if connection.budget is not None:
+            result[f"budget:{name}"] = billionths(connection.budget.per_day_usd)
         if connection.fallback:
             result[f"fallback:{name}"] = " ".join(connection.fallback)
         if charging.answer is not Charge.USED:

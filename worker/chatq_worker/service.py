@@ -28,7 +28,7 @@ from chatq_worker.hearing import Hearing
 from chatq_worker.lease import Lease
 from chatq_worker.paused_connections import PausedConnections
 from chatq_worker.pool import CoroutinePool
-from chatq_worker.prices import load_table, uses_table
+from chatq_worker.prices import call_price, load_table, uses_table
 from chatq_worker.provider_client import HttpProviderClient
 from chatq_worker.published import digest_of, published, rules
 from chatq_worker.publisher import make_publisher
@@ -175,7 +175,7 @@ class WorkerService:
         self._published = digest
 
     async def _watch_settings(self) -> None:
-        """Take up what changes in config.yaml, until cancelled; the leading worker publishes it."""
+        """Take up what changes in config.yaml, until cancelled; the leading worker publishes it, and prices."""
         while True:
             await asyncio.sleep(LOOK_S)
             change = await asyncio.to_thread(self._settings.look)
@@ -183,13 +183,25 @@ class WorkerService:
                 self._digest = digest_of(self._settings.current)
             if not self._clock.leads:
                 continue
-            if self._published != self._digest:
-                try:
+            try:
+                if self._published != self._digest:
                     await self._publish_settings()
-                except ServerError as error:
-                    logger.warning("the settings were not published: %s", error.message)
+                await self._tell_prices()
+            except ServerError as error:
+                logger.warning("settings or prices were not published: %s", error.message)
             for name in change.connections if change is not None else ():
                 self._paused.confirm(name, mended=True)
+
+    async def _tell_prices(self) -> None:
+        """Tell the ledger the prices that budgets ask for."""
+        wanted = await self._server.run(self._ledger.wanted_prices())
+        connections = self._settings.current.connections
+        known = [(name, model) for name, model in wanted if name in connections]
+        if known:
+            prices = await asyncio.to_thread(
+                lambda: {(name, model): call_price(connections[name], model) for name, model in known}
+            )
+            await self._server.run(self._ledger.tell_prices(prices))
 
     async def _settle_again(self) -> None:
         self._publisher.publish(await self._completer.settle_again())

@@ -100,6 +100,7 @@ def _parser() -> argparse.ArgumentParser:
         )
         added.add_argument("--prompts", action="store_true", help="each line is a prompt, as it stands")
         added.add_argument("--skip-bad", action="store_true", help="go on without lines that are bad")
+        _budgets(added)
     results = action("results", "its results so far, as lines of the output format")
     results.set_defaults(module="batch_files", function="results")
     results.add_argument("--follow", action="store_true", help="go on until it has ended")
@@ -108,11 +109,12 @@ def _parser() -> argparse.ArgumentParser:
     action("status", "its jobs by state")
     action("cancel", "cancel what is not final of it")
     action("pause", "begin no more of its jobs; what runs goes on")
-    action("resume", "go on with it")
+    _budgets(action("resume", "go on with it"))
     move = action("move", "move what is not final of it to another connection")
     move.add_argument("connection", metavar="CONNECTION")
     move.add_argument("--model", metavar="MODEL", help="default: that connection's")
     again = action("retry", "try its failed jobs again, as a new batch")
+    _budgets(again)
     every = command("retry", "batches", "try failed jobs that are in no batch again, as new jobs")
     every.add_argument("--failed", action="store_true", required=True, help="all that failed")
     for retry in (again, every):
@@ -170,6 +172,32 @@ def _common(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
     quiet = {} if parser.argument_default is None else {"default": parser.argument_default}
     parser.add_argument("--json", action="store_true", help="machine-readable output", **quiet)
     return parser
+
+
+def _budgets(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--max-cost", type=_dollars, metavar="USD", help="what it may cost; then it is paused"
+    )
+    parser.add_argument(
+        "--max-tokens", type=_tokens, metavar="N", help="the tokens that it may take; then it is paused"
+    )
+
+
+def _dollars(text: str) -> float:
+    try:
+        amount = float(text.removeprefix("$"))
+    except ValueError:
+        amount = 0.0
+    if not 0 < amount <= 1e9:
+        raise argparse.ArgumentTypeError(f"expected US dollars, more than 0, got {text!r}")
+    return amount
+
+
+def _tokens(text: str) -> int:
+    digits = text.replace("_", "").replace(",", "")
+    if not digits.isdecimal() or not 1 <= int(digits) <= 10**12:
+        raise argparse.ArgumentTypeError(f"expected a whole number from 1, got {text!r}")
+    return int(digits)
 
 
 def _count(text: str) -> int:

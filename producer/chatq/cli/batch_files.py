@@ -34,7 +34,14 @@ def run(arguments: argparse.Namespace) -> int:
             )
         progress = BatchProgress(source.path, queue)
         work = BatchRun(
-            queue, source, arguments.output, progress, in_order=arguments.ordered, skip_bad=arguments.skip_bad
+            queue,
+            source,
+            arguments.output,
+            progress,
+            in_order=arguments.ordered,
+            skip_bad=arguments.skip_bad,
+            max_cost=arguments.max_cost,
+            max_tokens=arguments.max_tokens,
         )
         try:
             batch = work.run()
@@ -57,7 +64,12 @@ def submit(arguments: argparse.Namespace) -> int:
     with ChatQueue(arguments.config) as queue:
         source = _source(queue, arguments)
         _validate(source, skip_bad=arguments.skip_bad)
-        batch = queue.enqueue_batch(source.jobs(), metadata={"input": source.path.name})
+        batch = queue.enqueue_batch(
+            source.jobs(),
+            metadata={"input": source.path.name},
+            max_cost=arguments.max_cost,
+            max_tokens=arguments.max_tokens,
+        )
     print(batch.model_dump_json() if arguments.json else batch.id)
     return 0
 

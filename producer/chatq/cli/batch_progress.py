@@ -1,6 +1,7 @@
 """The progress of a batch on one line of a terminal: how much is done, how fast, how long it will take, what limits it.
 
-In a pipe only bad lines are told; whoever wants numbers there asks `chatq batch status --json`.
+In a pipe only bad lines are told, and a budget that is used up; whoever wants numbers there asks
+`chatq batch status --json`.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from typing import Final
 
 from chatq.batch_input import BadLine
 from chatq.client import ChatQueue
+from chatq.contract.budget_words import used_up
 from chatq.contract.connection_limits import ConnectionLimits
 from chatq.contract.duration import format_duration
 from chatq.contract.errors import ServerError
@@ -35,6 +37,7 @@ class BatchProgress:
         self._shown_at = 0.0
         self._before = self._done = 0
         self._held = ""
+        self._told: tuple[str, str] | None = None
         self._connections: set[str] = set()
         self._is_shown = False
 
@@ -58,17 +61,27 @@ class BatchProgress:
 
     def waited(self) -> None:
         now = time.monotonic()
-        if not self._on_terminal or self._batch is None:
+        if self._batch is None:
             return
         if now - self._asked_at >= _ASKED_EACH_S:
             self._asked_at = now
             try:
                 self._batch = self._queue.batch(self._batch.id)
-                self._held = "" if _final(self._batch) > self._done else self._what_holds()
+                self._tell_used_up(self._batch)
+                if self._on_terminal:
+                    self._held = "" if _final(self._batch) > self._done else self._what_holds()
             except ServerError as error:
                 self._held = error.message
             self._done = _final(self._batch)
         self._show(self._line(self._batch, now - self._since))
+
+    def _tell_used_up(self, batch: Batch) -> None:
+        """Say once, each time it happens, that the batch waits for a larger budget."""
+        told = used_up(batch)
+        if told is not None and told != self._told:
+            self.end()
+            print(f"Batch {batch.id} is paused: {told[0]}.\n{told[1]}", file=sys.stderr, flush=True)
+        self._told = told
 
     def end(self) -> None:
         """Leave the line to others."""
@@ -100,11 +113,16 @@ class BatchProgress:
     def _what_holds(self) -> str:
         """Why nothing ends, where that can be seen."""
         if self._batch is not None and self._batch.paused_at is not None:
+            if used_up(self._batch) is not None:
+                return "paused: its budget is used up"
             return f"paused: chatq batch resume {self._batch.id}"
         if not self._queue.overview()["workers"]:
             return "no worker is alive"
         for name in sorted(self._connections):
-            if held := _held_by(self._queue.limits(name)):
+            limits = self._queue.limits(name)
+            if limits.spending.goes_on_at is not None:
+                return f"{name}: its budget of the day is used up until {rfc3339(limits.spending.goes_on_at)}"
+            if held := _held_by(limits):
                 return f"{name}: {held}"
         return ""
 

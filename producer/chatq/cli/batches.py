@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 from chatq.cli.table import print_table
 from chatq.client import ChatQueue
+from chatq.contract.budget_words import amount, used_up
 from chatq.contract.record import Batch, rfc3339
 
 _MOST_LISTED = 100
@@ -26,10 +27,16 @@ _ACTIONS: dict[str, Callable[[ChatQueue, argparse.Namespace], Batch]] = {
     "status": lambda queue, arguments: queue.batch(arguments.batch),
     "cancel": lambda queue, arguments: queue.cancel_batch(arguments.batch),
     "pause": lambda queue, arguments: queue.pause_batch(arguments.batch),
-    "resume": lambda queue, arguments: queue.resume_batch(arguments.batch),
+    "resume": lambda queue, arguments: queue.resume_batch(
+        arguments.batch, max_cost=arguments.max_cost, max_tokens=arguments.max_tokens
+    ),
     "move": lambda queue, arguments: queue.move_batch(arguments.batch, arguments.connection, arguments.model),
     "retry": lambda queue, arguments: queue.retry_batch(
-        arguments.batch, code=arguments.code, connection=arguments.connection
+        arguments.batch,
+        code=arguments.code,
+        connection=arguments.connection,
+        max_cost=arguments.max_cost,
+        max_tokens=arguments.max_tokens,
     ),
 }
 
@@ -69,6 +76,8 @@ def _print(batch: Batch, *, as_json: bool) -> None:
         return
     counts = ", ".join(f"{count} {state}" for state, count in batch.counts.model_dump().items())
     print(f"{batch.id}: {_condition(batch)}; {counts}; {spent(batch)}")
+    if (told := used_up(batch)) is not None:
+        print(f"  It is paused: {told[0]}.\n  {told[1]}")
 
 
 def spent(batch: Batch) -> str:
@@ -76,6 +85,16 @@ def spent(batch: Batch) -> str:
     cost = "cost unknown" if batch.cost_usd is None else f"${batch.cost_usd:,.4f}"
     if batch.cost_usd is not None and batch.uncosted:
         cost += f" and the unknown cost of {batch.uncosted:,} answers"
+    budget = batch.budget
+    if budget is not None:
+        if budget.maybe_charged_usd:
+            cost += f" and perhaps ${budget.maybe_charged_usd:,.4f} of calls whose answers were lost"
+        allowed = [
+            amount(name, most)
+            for name, most in (("max_cost", budget.max_cost_usd), ("max_tokens", budget.max_tokens))
+            if most is not None
+        ]
+        cost += f" of at most {' and '.join(allowed)}"
     return f"{batch.usage.total_tokens:,} tokens, {cost}"
 
 
@@ -85,5 +104,5 @@ def _condition(batch: Batch) -> str:
     if batch.cancel_requested:
         return "being cancelled"
     if batch.paused_at is not None:
-        return "paused"
+        return "paused" if used_up(batch) is None else f"paused: {batch.budget.used_up} is used up"  # type: ignore[union-attr]
     return "running" if batch.sealed else "open"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from chatq.cli.table import print_table
 from chatq.contract.connection_limits import Allowance, ConnectionLimits, LaneLimits
 from chatq.contract.record import rfc3339
+from chatq.contract.spending import told_spending
 from chatq.contract.why import KINDS, pause_remedy, reads
 
 
@@ -14,6 +15,15 @@ def print_limits(limits: ConnectionLimits) -> None:
     if limits.paused is not None:
         print(f"{name} is paused since {rfc3339(limits.paused.since)}: {limits.paused.message}")
         print(f"  {pause_remedy(name, limits.paused)}")
+    spending = limits.spending
+    today, in_all = told_spending(spending)
+    print(f"{name}: cost today {today}; in all {in_all}")
+    if spending.goes_on_at is not None:
+        print(f"  its budget of the day is used up; calls go on at {rfc3339(spending.goes_on_at)}")
+    elif spending.reserved_usd:
+        print(f"  calls in flight have reserved ${spending.reserved_usd:,.4f}")
+    if spending.maybe_charged_usd:
+        print(f"  calls whose answers were lost may have cost ${spending.maybe_charged_usd:,.4f} more")
     for lane in limits.lanes:
         print(f"{name}, {lane.model or 'all models'} (lane {lane.lane})")
         if lane.allowances:

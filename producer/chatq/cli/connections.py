@@ -13,6 +13,7 @@ from chatq.cli.table import print_table
 from chatq.client import ChatQueue
 from chatq.contract.record import rfc3339
 from chatq.contract.sources import KEY_PAGES
+from chatq.contract.spending import ConnectionSpending, told_spending
 from chatq.contract.status import StatusOutcome, StatusState
 
 _FINE: Final = frozenset({StatusState.OK, StatusState.NO_MODEL_LIST, StatusState.BYPASSED})
@@ -49,6 +50,7 @@ def _named(arguments: argparse.Namespace) -> bool:
 def _list(queue: ChatQueue, arguments: argparse.Namespace) -> int:
     """Each connection with its source, model, key and last status."""
     settings, keys = queue.settings(), queue.key_facts()
+    overview = queue.overview()["connections"]
     rows = []
     for name in _names(queue, arguments):
         status = queue.status(name)  # the error for a connection that is none
@@ -56,11 +58,22 @@ def _list(queue: ChatQueue, arguments: argparse.Namespace) -> int:
         rows.append(
             (name, connection.source, connection.model or "", keys.get(name, "unknown"), str(status.state))
         )
+    spending = [overview[row[0]]["spending"] for row in rows]
     if arguments.json:
         heads = ("connection", "source", "model", "key", "status")
-        print(json.dumps([dict(zip(heads, row, strict=True)) for row in rows]))
+        told = [
+            {**dict(zip(heads, row, strict=True)), "spending": spent}
+            for row, spent in zip(rows, spending, strict=True)
+        ]
+        print(json.dumps(told))
         return 0
-    print_table(("CONNECTION", "SOURCE", "MODEL", "KEY", "STATUS"), rows)
+    print_table(
+        ("CONNECTION", "SOURCE", "MODEL", "KEY", "STATUS", "COST TODAY", "COST"),
+        [
+            (*row, *told_spending(ConnectionSpending(**spent)))
+            for row, spent in zip(rows, spending, strict=True)
+        ],
+    )
     missing = {source for _, source, _, key, _ in rows if key == "missing"}
     for source in sorted(missing):
         print(f"keys for {source}: {KEY_PAGES[source]}", file=sys.stderr)

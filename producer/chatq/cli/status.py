@@ -8,6 +8,7 @@ from typing import Any
 
 from chatq.cli.table import print_table
 from chatq.client import ChatQueue
+from chatq.contract.spending import ConnectionSpending, told_spending
 from chatq.contract.why import ConnectionPause, pause_remedy
 
 
@@ -30,10 +31,17 @@ def status(arguments: argparse.Namespace) -> int:
     for problem in overview["config_problems"]:
         print(f"The workers go on with older settings: {problem}")
     rows = [
-        (name, facts["source"], str(facts["waiting"]), str(facts["running"]), _condition(name, facts))
+        (
+            name,
+            facts["source"],
+            str(facts["waiting"]),
+            str(facts["running"]),
+            *told_spending(ConnectionSpending(**facts["spending"])),
+            _condition(name, facts),
+        )
         for name, facts in overview["connections"].items()
     ]
-    print_table(("CONNECTION", "SOURCE", "WAITING", "RUNNING", "CONDITION"), rows)
+    print_table(("CONNECTION", "SOURCE", "WAITING", "RUNNING", "COST TODAY", "COST", "CONDITION"), rows)
     for name, facts in overview["connections"].items():
         if facts["paused"] is not None:
             pause = ConnectionPause(**facts["paused"])
@@ -52,4 +60,6 @@ def _condition(name: str, facts: dict[str, Any]) -> str:
         return f"failing; next try at {facts['next_probe_at']}{stands_in}"
     if facts["cooling_until"]:
         return f"cooling until {facts['cooling_until']}{stands_in}"
+    if facts["spending"]["goes_on_at"]:
+        return f"its budget of the day is used up; goes on at {facts['spending']['goes_on_at']}"
     return "failing; being tried" if facts["breaker"] == "half_open" else "ready"

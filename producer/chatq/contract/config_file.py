@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ from chatq.contract.config_environment import CONFIG, HTTP_TOKENS, apply_environ
 from chatq.contract.config_keys import dotted_keys, keys_of
 from chatq.contract.config_problems import ConfigError, Place, Problem, nearest
 from chatq.contract.config_yaml import LARGEST_BYTES, Node, read_yaml, truths_elsewhere
-from chatq.contract.section import RELATION, Section
+from chatq.contract.section import RELATION, Broken, Section
 from chatq.contract.settings import Settings
 from chatq.contract.shown import shown, shown_key
 
@@ -33,10 +33,16 @@ _NEVER_SHOWN = {"api_key", "url", "broker_url", "include_headers", "include_body
 _CREDENTIAL_HEADERS = {"authorization", "proxy-authorization", "x-api-key", "api-key", "cookie"}
 
 
-def load_settings(path: Path | None = None, *, environ: Mapping[str, str] = os.environ) -> Settings:
+def load_settings(
+    path: Path | None = None,
+    *,
+    environ: Mapping[str, str] = os.environ,
+    also: Callable[[Settings], Iterable[Broken]] = lambda _settings: (),
+) -> Settings:
     """Read, complete from `environ`, and check everything.
 
-    `path`: the file that the command line names. Corrections that were made are in `Settings.notices`.
+    `path`: the file that the command line names. `also(settings)`: what else does not hold, for one who knows more than
+    the file says. Corrections that were made are in `Settings.notices`.
     Raises `ConfigError` with every problem: no file, not readable, not YAML, unknown or repeated keys, wrong
     types, relations that do not hold, unknown `CHATQ_` variables.
     """
@@ -63,6 +69,10 @@ def load_settings(path: Path | None = None, *, environ: Mapping[str, str] = os.e
         # Looking for the nearest key takes its time; beyond the first hundred nobody reads it.
         told = enumerate(error.errors(include_url=False))
         problems += [_told(detail, root, suggest=number < 100) for number, detail in told]
+    else:
+        problems += [
+            Problem(root.place_of(where), _dotted(where), message) for where, message in also(settings)
+        ]
     if problems:
         # `from None`, and not inside the handler: the cause holds the values, keys perhaps among them.
         raise ConfigError(problems)

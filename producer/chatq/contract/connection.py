@@ -17,6 +17,7 @@ from chatq.contract.addresses import base_url
 from chatq.contract.duration import PositiveDuration, format_duration, parse_duration
 from chatq.contract.key_reference import Reference
 from chatq.contract.section import Broken, Count, Flag, Money, Section, Text, peek
+from chatq.contract.sources import LISTED
 
 Source = Literal[
     "openai",
@@ -204,6 +205,12 @@ def _of_source(source: str, given: Mapping[str, Any], *, published: bool) -> Ite
                 yield Broken(
                     (key,), f"only a connection with source: custom may have it; this one has {source}"
                 )
+    if peek(given, "budget") is not None and peek(given, "price") is None and source not in LISTED:
+        yield Broken(
+            ("budget",),
+            "nobody knows what calls of this connection cost; give it a price "
+            "(input_per_million, output_per_million)",
+        )
     if source != "perplexity" and peek(given, "api") is not None:
         yield Broken(("api",), f"only source: perplexity has two APIs to choose from; this one has {source}")
 

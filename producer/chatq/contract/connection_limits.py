@@ -9,6 +9,7 @@ import orjson
 from pydantic import BaseModel, ConfigDict
 
 from chatq.contract.record import Moment
+from chatq.contract.spending import ConnectionSpending, read_spending
 from chatq.contract.why import KINDS, ConnectionPause
 
 
@@ -72,14 +73,18 @@ class ConnectionLimits(BaseModel):
 
     connection: str
     paused: ConnectionPause | None = None
+    spending: ConnectionSpending
     lanes: list[LaneLimits]
 
 
-def read_limits(connection: str, pause: bytes, lanes: Sequence[Mapping[str, str]]) -> ConnectionLimits:
+def read_limits(
+    connection: str, pause: bytes, spending: Mapping[str, str], lanes: Sequence[Mapping[str, str]]
+) -> ConnectionLimits:
     """What the ledger found (`limits.lua`), typed."""
     return ConnectionLimits(
         connection=connection,
         paused=ConnectionPause(**orjson.loads(pause)) if pause else None,
+        spending=read_spending(spending),
         lanes=[_lane(facts) for facts in lanes],
     )
 

@@ -4,12 +4,14 @@
     ├── ConfigError                     the settings are wrong; lists every problem at once
     ├── InvalidJob                      the job itself is wrong; nothing was enqueued
     │   ├── UnknownConnection
+    │   ├── UnknownPrice                a budget in dollars counts it, and nobody knows what it costs
     │   └── JobTooLarge
     ├── JobConflict                     the id or idempotency key belongs to another job
     ├── BacklogFull                     try again after .retry_after_s
     ├── UnknownJob
     ├── UnknownBatch
     ├── BatchOver                       nothing of it can be paused or moved any more
+    ├── BudgetUsedUp                    the batch can go on with a larger budget only
     ├── JobNotFinal                     only a final job's data can be deleted
     ├── JobFailed                       its text was asked for, and it ended without; .record says why
     ├── BatchInterrupted                the caller's iterable raised; .batch_id was cancelled
@@ -66,6 +68,12 @@ class UnknownConnection(InvalidJob):
     code = "unknown_connection"
 
 
+class UnknownPrice(InvalidJob):
+    """A job of a batch that has a budget in dollars, and nobody knows what its model costs."""
+
+    code = "unknown_price"
+
+
 class JobTooLarge(InvalidJob):
     """The job, as JSON, has more bytes than `bounds.job_bytes`."""
 
@@ -105,6 +113,12 @@ class BatchOver(ChatQueueError):
     """The batch has ended, or was cancelled: nothing of it can be paused, resumed or moved."""
 
     code = "batch_over"
+
+
+class BudgetUsedUp(ChatQueueError):
+    """A budget of the batch has not enough for its next job."""
+
+    code = "budget_used_up"
 
 
 class JobNotFinal(ChatQueueError):

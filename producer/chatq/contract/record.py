@@ -7,7 +7,7 @@ Unknown keys are kept, so that an older caller can read a newer record.
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import (
     BaseModel,
@@ -159,6 +159,24 @@ class BatchUsage(_Record):
     total_tokens: int = 0
 
 
+class BatchBudget(_Record):
+    """What a batch may take, and what of it is not yet, or not surely, in its `usage` and `cost_usd`."""
+
+    max_cost_usd: float | None = None
+    max_tokens: int | None = None
+    """Of prompts and answers together."""
+    reserved_usd: float = 0.0
+    reserved_tokens: int = 0
+    """Of calls under way."""
+    maybe_charged_usd: float = 0.0
+    maybe_charged_tokens: int = 0
+    """Reserved for calls that may have been charged, and nobody knows how much: they count as spent."""
+    used_up: Literal["max_cost", "max_tokens"] | None = None
+    """The budget that had not enough for the next job: the batch is paused for it."""
+    needs: float | None = None
+    """How much of that budget there would have to be, at the least, in dollars or tokens."""
+
+
 class Batch(_Record):
     """Jobs that were enqueued together."""
 
@@ -174,6 +192,8 @@ class Batch(_Record):
     """Of the answers so far whose cost is known; None: of none."""
     uncosted: int = 0
     """Answers whose cost nobody knows."""
+    budget: BatchBudget | None = None
+    """None: it has none."""
     created_at: Moment
     ended_at: Moment | None
     retry_of: str | None = None

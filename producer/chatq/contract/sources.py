@@ -1,4 +1,4 @@
-"""Where each source's keys are made. Shown to people, never called."""
+"""What is known of each source beside how it is spoken to: where its keys are made, whether its prices are listed."""
 
 from __future__ import annotations
 
@@ -17,3 +17,6 @@ KEY_PAGES: Final[dict[str, str]] = {
     "custom": "your server's own configuration",
 }
 """For each source, the page on which a key is made, as text."""
+
+LISTED: Final = frozenset({"openai", "claude", "mistralai", "deepseek", "cohere", "perplexity", "fireworks"})
+"""Sources of which the price library has models; what others cost is known only by the connection's `price`."""

@@ -14,6 +14,7 @@ from typing import Any, Final
 import orjson
 from pydantic import BaseModel, ConfigDict, Field
 
+from chatq.contract.budget_words import amount, raise_it
 from chatq.contract.record import JobRecord, Moment, rfc3339
 from chatq.contract.states import State
 
@@ -58,7 +59,8 @@ class Why(BaseModel):
     - `final`, `running`, `starting` (a worker has it, and begins in a moment), `stalled` (it was given to a worker that
       comes to none of its messages), `cancelled` (with its batch);
     - `paused`, `batch_paused`, `batch_moving` (to another connection), `removed` (its connection, from the workers'
-      settings);
+      settings), `budget` (of its connection or batch: it is used up, or calls in flight have reserved the rest),
+      `price` (its budget needs it, and it is just being looked up);
     - `not_before`, `retry` (it waits until a moment: its own, or that of its next try);
     - `cooling` (the provider said when to come back), `breaker` (it failed too often in a row), `ramp` (after a breaker
       or a pause, calls set in one by one);
@@ -86,6 +88,9 @@ class Why(BaseModel):
     """The number of the limit that is the reason; a minute's, but for `requests_day` and `concurrency`."""
     limit_from: str | None = None
     """`set` (by config.yaml), `learned` (from answers), or `found` (by trying)."""
+    budget: str | None = None
+    """The budget that is the reason, with `limit` in dollars or tokens: `per_day_usd` (of its connection), `max_cost`
+    or `max_tokens` (of its batch)."""
     in_flight: int | None = None
     """Calls of its lane in flight."""
     ahead: Ahead | None = None
@@ -119,6 +124,8 @@ _NO_ESTIMATE: Final = {
     "paused": "nobody knows when the connection is resumed",
     "batch_paused": "nobody knows when the batch is resumed",
     "batch_moving": "its batch is being moved to another connection",
+    "budget": "it depends on what calls cost",
+    "price": "it depends on when the price is known",
     "removed": "nobody knows whether the connection comes back",
     "breaker": "nobody knows when the provider is back",
     "ramp": "it depends on how long the calls in flight take",
@@ -141,6 +148,11 @@ def explained(job_id: str, facts: Mapping[str, Any]) -> Why:
     def number(name: str) -> int:
         return int(facts.get(name, 0))
 
+    budget = facts.get("budget")
+
+    def in_units(amount: float) -> float:
+        return amount / 1e9 if budget in {"per_day_usd", "max_cost"} else amount
+
     ahead = None
     if "own_jobs" in facts:
         names = ("own_jobs", "own_tokens", "other_jobs", "other_tokens")
@@ -156,8 +168,9 @@ def explained(job_id: str, facts: Mapping[str, Any]) -> Why:
         worker=facts.get("worker"),
         since=moment("since"),
         attempts=number("made"),
-        limit=None if "limit" not in facts else float(facts["limit"]),
+        limit=None if "limit" not in facts else in_units(float(facts["limit"])),
         limit_from=facts.get("limit_from"),
+        budget=budget,
         in_flight=None if "inflight" not in facts else number("inflight"),
         ahead=ahead,
         served_by=facts.get("server"),
@@ -170,7 +183,10 @@ def explained(job_id: str, facts: Mapping[str, Any]) -> Why:
         no_estimate=_NO_ESTIMATE.get(facts.get("no_estimate", "")),
     )
     said = [_reason(why, stopping="stopping" in facts), *_around(why)]
-    return why.model_copy(update={"message": "\n".join(said), "remedy": _remedy(why)})
+    remedy = _remedy(why)
+    if budget is not None and "needs" in facts:
+        remedy = raise_it(str(why.batch), budget, in_units(float(facts["needs"])))
+    return why.model_copy(update={"message": "\n".join(said), "remedy": remedy})
 
 
 def _final(record: JobRecord) -> Why:
@@ -205,6 +221,8 @@ def _reason(why: Why, *, stopping: bool) -> str:
             f"The limit of {reads(why.limit)} {KINDS[why.reason]} ({source}) is reached; "
             f"the next may go at {until}."
         )
+    if why.budget is not None:
+        return _of_budget(why, amount(why.budget, why.limit or 0), until)
     limit = math.ceil(why.limit or 0)
     sentences = {
         "running": f"It runs on worker {why.worker} since {'' if why.since is None else rfc3339(why.since)}, "
@@ -218,6 +236,7 @@ def _reason(why: Why, *, stopping: bool) -> str:
         "removed": f"The workers' settings have no connection {why.connection} any more.",
         "not_before": f"It may not start before {until}.",
         "retry": f"It is tried again at {until}; calls so far: {why.attempts}.",
+        "price": "Its budget needs the price of its model, which is just being looked up.",
         "cooling": f"The provider asked to wait: nothing is called before {until}.",
         "breaker": f"The provider failed too often in a row; the next call that tries it goes at {until}.",
         "ramp": f"Calls set in one by one after a pause or failures: {limit} may be in flight now.",
@@ -231,6 +250,22 @@ def _reason(why: Why, *, stopping: bool) -> str:
         "due": "Nothing stands in its way: it goes in a moment.",
     }
     return sentences.get(why.reason, f"It waits: {why.reason}.")
+
+
+def _of_budget(why: Why, limit: str, until: str) -> str:
+    if why.reason == "batch_paused":
+        return (
+            f"Batch {why.batch} is paused: its {why.budget} of {limit} has not enough left for its next job."
+        )
+    if until:
+        return (
+            f"The budget of connection {why.connection}, {limit} a day, is used up; calls go on at {until}."
+        )
+    whose = f"connection {why.connection}" if why.budget == "per_day_usd" else f"batch {why.batch}"
+    return (
+        f"The {why.budget} of {whose}, {limit}, has nothing left for it beside what calls in flight may take: it goes "
+        "when they end for less."
+    )
 
 
 def _around(why: Why) -> list[str]:

@@ -37,7 +37,7 @@ class Call(Generic[T]):
         return sum(len(part) for part in self.arguments if not isinstance(part, int))
 
 
-_SHARED: Final = ("prelude", "limits", "lanes", "health", "jobs", "admission")
+_SHARED: Final = ("prelude", "limits", "lanes", "health", "budgets", "jobs", "admission")
 """The parts that all scripts share, each using those before it."""
 
 

@@ -128,10 +128,28 @@ class Spent:
     cost_usd: float | None
 
     def __str__(self) -> str:
-        cost = "-" if self.cost_usd is None else round(self.cost_usd * 1e9)
+        cost = "-" if self.cost_usd is None else billionths(self.cost_usd)
         return f"{self.prompt}:{self.answer}:{cost}"
 
 
+@dataclass(frozen=True, slots=True)
+class CallPrice:
+    """US dollars: for each call, and for a million tokens of prompts and of answers. Budgets reserve by it."""
+
+    call: float
+    input_per_million: float
+    output_per_million: float
+
+    def __str__(self) -> str:
+        # In billionths of a dollar, for a call and for a token.
+        parts = (self.call * 1e9, self.input_per_million * 1e3, self.output_per_million * 1e3)
+        return ":".join(f"{part:.6f}" for part in parts)
+
+
+UNKNOWN_PRICE: Final = "-"
+"""What `Ledger.price` gives when nobody knows it."""
+MAYBE_CHARGED: Final = "?"
+"""In place of `Spent`: the call may have been charged, and nobody knows how much."""
 NOT_CALLED: Final = "-"
 """In place of `TokensUsed`: no call was made, so what was reserved is given back."""
 
@@ -199,7 +217,8 @@ class WorkerFacts:
 @dataclass(frozen=True, slots=True)
 class ConnectionFacts:
     """What goes on at a connection. `pause`: why it is paused, JSON. `served_by`: itself, or the fallback that stands
-    in; None when it is paused and none does. Moments in ms."""
+    in; None when it is paused and none does. Moments in ms. `spending`: names and values, see `spending_of` in
+    `budgets.lua`."""
 
     queued: int
     running: int
@@ -208,6 +227,7 @@ class ConnectionFacts:
     breaker: str
     next_probe_ms: int | None
     served_by: str | None
+    spending: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -319,14 +339,27 @@ class Ledger:
         return self._call("delete", job_id, decode=_text)
 
     def open_batch(
-        self, batch_id: str, metadata: Mapping[str, str], keep_s: float, *, retry_of: str = ""
+        self,
+        batch_id: str,
+        metadata: Mapping[str, str],
+        keep_s: float,
+        *,
+        retry_of: str = "",
+        max_cost_usd: float | None = None,
+        max_tokens: int | None = None,
     ) -> Call[bool]:
         """Make an empty batch. False when there is such a batch already.
 
-        `retry_of`: the batch whose failed jobs it is to try again.
+        `retry_of`: the batch whose failed jobs it is to try again. `max_cost_usd`, `max_tokens`: its budgets.
         """
         return self._call(
-            "open_batch", batch_id, orjson.dumps(metadata), int(keep_s * 1000), retry_of, decode=bool
+            "open_batch",
+            batch_id,
+            orjson.dumps(metadata),
+            int(keep_s * 1000),
+            retry_of,
+            *_budgets(max_cost_usd, max_tokens),
+            decode=bool,
         )
 
     def seal(self, batch_id: str) -> Call[bool]:
@@ -345,9 +378,20 @@ class Ledger:
         """'unknown', 'ended', 'cancelled' (nothing was done), or 'paused'."""
         return self._call("pause_batch", batch_id, decode=_text)
 
-    def resume_batch(self, batch_id: str) -> Call[str]:
-        """'unknown', 'ended', 'cancelled' (nothing was done), or 'resumed'."""
-        return self._call("resume_batch", batch_id, decode=_text)
+    def resume_batch(
+        self, batch_id: str, *, max_cost_usd: float | None = None, max_tokens: int | None = None
+    ) -> Call[str]:
+        """'unknown', 'ended', 'cancelled', 'used_up' (a budget is; nothing was done), or 'resumed'.
+
+        `max_cost_usd`, `max_tokens`: other budgets for it.
+        """
+        return self._call("resume_batch", batch_id, *_budgets(max_cost_usd, max_tokens), decode=_text)
+
+    def price(self, connection: str, model: str) -> Call[str | None]:
+        """What calls cost, as `tell_prices` takes it; empty: not told yet; None: no worker is alive that could."""
+        return self._call(
+            "price", connection, model, decode=lambda reply: None if reply is None else _text(reply)
+        )
 
     def move_batch(self, batch_id: str, connection: str, model: str, most: int = AT_ONCE) -> Call[str]:
         """'unknown', 'ended', 'cancelled' (nothing was done), 'more' (call again, or leave the rest to the workers'
@@ -423,10 +467,13 @@ class Ledger:
         """Live workers, and what waits and runs on these connections."""
         return self._call("overview", *connections, decode=lambda reply: _overview(reply, connections))
 
-    def limits(self, connection: str) -> Call[tuple[bytes, list[dict[str, str]]]]:
-        """Why the connection is paused (JSON, or empty), and for each of its lanes what limits it: see `limits.lua`."""
+    def limits(self, connection: str) -> Call[tuple[bytes, dict[str, str], list[dict[str, str]]]]:
+        """Why the connection is paused (JSON, or empty), what it has spent, and what limits each of its lanes: see
+        `limits.lua`."""
         return self._call(
-            "limits", connection, decode=lambda reply: (reply[0], [_named(facts) for facts in reply[1:]])
+            "limits",
+            connection,
+            decode=lambda reply: (reply[0], _named(reply[1]), [_named(facts) for facts in reply[2:]]),
         )
 
     # Questions to the workers
@@ -486,7 +533,7 @@ class Ledger:
         used: TokensUsed | str = "",
         told: Iterable[LimitTold] = (),
         pause: bytes = b"",
-        spent: Spent | None = None,
+        spent: Spent | str = "",
     ) -> Call[Settled]:
         """End the hold on a job.
 
@@ -496,7 +543,7 @@ class Ledger:
         if anything was told of the answer: the job is failed then rather than put back. `wait_s`:
         seconds before a job that goes back may go again, else at once. `cool_s`: seconds in which nothing of the lane
         is called. `used`: empty when not known. `pause`: why the connection pauses, where `outcome` has it pause: JSON
-        members `code`, `message` and `remedy`. `spent`: of a success.
+        members `code`, `message` and `remedy`. `spent`: what the call cost; empty: nothing.
         """
         return self._call(
             "settle",
@@ -513,7 +560,7 @@ class Ledger:
             "".join(map(_told, told)),
             pause,
             secrets.token_hex(6),
-            "" if spent is None else str(spent),
+            str(spent),
             decode=lambda reply: Settled(_text(reply[0]), reply[1:2] == [b"1"], _admitted(reply[2:])),
         )
 
@@ -582,6 +629,30 @@ class Ledger:
         for name, value in rules.items():
             flat += (name, value)
         return self._call("publish", digest, settings, *flat, decode=bool)
+
+    def wanted_prices(self, most: int = 100) -> Call[list[tuple[str, str]]]:
+        """The connections and models whose price is to be told. Each is named once; what is not told is asked again."""
+        return self._call(
+            "wanted_prices",
+            most,
+            decode=lambda reply: [(_text(reply[i]), _text(reply[i + 1])) for i in range(0, len(reply), 2)],
+        )
+
+    def tell_prices(self, prices: Mapping[tuple[str, str], CallPrice | None]) -> Call[int]:
+        """Tell what calls cost, by connection and model; None: nobody knows."""
+        flat: list[str] = []
+        for (connection, model), price in prices.items():
+            flat += (connection, model, UNKNOWN_PRICE if price is None else str(price))
+        return self._call("tell_prices", *flat, decode=int)
+
+
+def billionths(usd: float) -> int:
+    """Dollars as the ledger counts them."""
+    return round(usd * 1e9)
+
+
+def _budgets(max_cost_usd: float | None, max_tokens: int | None) -> tuple[str | int, str | int]:
+    return "" if max_cost_usd is None else billionths(max_cost_usd), "" if max_tokens is None else max_tokens
 
 
 def _ms(seconds: float | None) -> str:
@@ -666,6 +737,7 @@ def _overview(reply: Any, connections: Sequence[str]) -> Overview:
             breaker=_text(next(rest)),
             next_probe_ms=int(next(rest) or 0) or None,
             served_by=_text(next(rest)) or None,
+            spending=_named(next(rest)),
         )
         for name in connections
     }

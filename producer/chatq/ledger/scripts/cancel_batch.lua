@@ -10,7 +10,7 @@ if call('EXISTS', k) == 0 then return 'unknown' end
 if call('HEXISTS', k, 'ended') == 1 then return 'ended' end
 if call('HEXISTS', k, 'cancel') == 0 then
   call('HSET', k, 'cancel', '1', 'sealed', '1', 'swept', '0')
-  call('HDEL', k, 'paused', 'moving')
+  call('HDEL', k, 'paused', 'moving', 'used_up', 'needs')
   call('ZREM', OPEN, ARGV[1])
   call('ZADD', SWEEPS, int(now), ARGV[1])
   for _, flow in ipairs(call('SMEMBERS', k .. ':flows')) do close_flow(flow) end

@@ -1,7 +1,7 @@
 -- Reads what limits a connection's calls, and how much of it is used now. Changes nothing.
 --
 -- ARGV[1]  connection
--- Returns {why it is paused (JSON, or empty), then a flat list of names and values for each lane of its account: that of its
+-- Returns {why it is paused (JSON, or empty), what it has spent (see `spending_of`), then a flat list of names and values for each lane of its account: that of its
 -- default model, those of which limits are kept, and those that have something to do}: lane, model (empty: all models count
 -- together), inflight, and where it applies:
 --   concurrency, cool (ms until which the provider asked to wait), breaker ('closed', 'open', 'half_open'), probe (ms of the
@@ -67,7 +67,7 @@ local function facts_of(name)
   return facts
 end
 
-local reply, told = {call('HGET', PAUSED, ARGV[1]) or ''}, {}
+local reply, told = {call('HGET', PAUSED, ARGV[1]) or '', spending_of(ARGV[1])}, {}
 local function tell_lane(lane)
   if not told[lane] then reply[#reply + 1] = facts_of(lane) end
   told[lane] = true

@@ -6,7 +6,7 @@
 -- none of its messages although jobs were given to it,
 -- then for each connection: queued, running, why it is paused (JSON, or empty), ms until which its provider asked to wait
 -- (or empty), breaker ('closed', 'open', 'half_open': the time for a probe has come), ms of the next probe of an open one (or
--- empty), the connection that serves its jobs (empty: none, it is paused)}.
+-- empty), the connection that serves its jobs (empty: none, it is paused), and what it has spent: see `spending_of`}.
 -- A connection has a lane for each model: what is told is the worst of those that its account uses now.
 -- Atomic, so that the numbers are of one moment.
 
@@ -44,5 +44,6 @@ for _, connection in ipairs(ARGV) do
     worst.breaker, moment_or_none(worst.probe), server_of(connection, '', lane) or ''}) do
     reply[#reply + 1] = value
   end
+  reply[#reply + 1] = spending_of(connection)
 end
 return reply

@@ -4,7 +4,7 @@
 -- Rules, by account: `concurrency:`, `requests_per_minute:`, `tokens_per_minute:`, `requests_per_day:`, `tells_limits:`
 -- (its source's answers tell limits), `sliding:` (its limits are for any 60 s). By connection: `account:` (a name, or @scope), `model:` (its default), `fallback:`
 -- (connections, with spaces between), `door:` (its source counts the longest answer at the door), `on_worker_lost:`.
--- And `keep_ms`, and `connections`, their number.
+-- `budget:` (billionths of a dollar a UTC day). And `keep_ms`, and `connections`, their number.
 -- Returns 1 when they were new, 0 when the same were published already.
 -- Atomic, because flows whose lane is another by the new rules move there in the same moment; those of a connection that
 -- is gone are parked until it is back.
@@ -21,7 +21,10 @@ for i = 3, #ARGV, 2 do
   local connection = string.match(ARGV[i], '^account:(.*)')
   if connection then call('HDEL', key('connection', connection), 'works', 'misses') end
   if string.find(ARGV[i], '^fallback:') then call('HSET', RULES, 'fallbacks', '1') end
+  if string.find(ARGV[i], '^budget:') then call('HSET', RULES, 'budgets', '1') end
 end
+-- Prices and budgets may be others; whoever has spent all of one is found anew.
+call('DEL', PRICES, SPENT)
 call('HSET', settings, 'digest', ARGV[1], 'settings', ARGV[2])
 call('HINCRBY', settings, 'version', 1)
 for i, flow in ipairs(flows) do

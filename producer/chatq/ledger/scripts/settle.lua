@@ -11,8 +11,7 @@
 -- ARGV[10] tokens it used, ARGV[11] what its answer tells of limits: see `settle_limits`
 -- ARGV[12] why the connection pauses, if it does: JSON members code, message and remedy
 -- ARGV[13] random part of the next token
--- ARGV[14] what a success used and cost, 'PROMPT:ANSWER:COST' in tokens and billionths of a dollar ('-': nobody knows), for
---          the sums of its batch and of the connection that answered
+-- ARGV[14] what the call used and cost, for the sums and budgets of its batch and of the connection that made it: see `spend`
 -- Returns {'stale'} when the token is not the job's any more: nothing was changed;
 -- {'again'} when this very settlement was made before (its reply was lost, or the server forgot and remembered);
 -- else {state, '1' when its connection is paused now, then the jobs that may go now: id, connection, token, worker}.
@@ -55,17 +54,12 @@ if not unbegun then
   end
   if ARGV[4] ~= '' then add_attempt(job, ARGV[4], counts) end
 end
+spend(job, ARGV[14])
 release(job)
 if state == 'queued' or state == 'retrying' then
   wait_again(job, state, due, ARGV[6])
 else
   finish(job, state, ARGV[6])
-  local prompt, answer, cost = string.match(ARGV[14], '^(%d+):(%d+):(%S+)$')
-  for _, k in ipairs(prompt and {key('connection', server), job.batch and key('batch', job.batch) or nil} or {}) do
-    call('HINCRBY', k, 'prompt_tokens', prompt)
-    call('HINCRBY', k, 'answer_tokens', answer)
-    call('HINCRBY', k, cost == '-' and 'uncosted' or 'cost', cost == '-' and '1' or cost)
-  end
 end
 
 -- One slot is free: lanes that lack only a slot take turns at it, else this lane goes on.

@@ -127,6 +127,11 @@ for _, entry in ipairs(call('ZRANGEBYSCORE', ENDED, '-inf', int(now), 'LIMIT', 0
   left = left - math.max(1, deleted)
 end
 
+-- Connections whose budget of the day is there again.
+local spent = due(SPENT)
+for _, connection in ipairs(spent) do call('ZREM', SPENT, connection) end
+if #spent > 0 then move_flows(all_flows()) end
+
 -- Batches whose producer never sealed them.
 for _, batch in ipairs(due(OPEN)) do
   call('ZREM', OPEN, batch)
@@ -155,7 +160,7 @@ local reply = {'1', '0', int(#dead)}
 for _, worker in ipairs(dead) do reply[#reply + 1] = worker end
 for _, lane in ipairs(call('ZRANGEBYSCORE', LANES, '-inf', int(now), 'LIMIT', 0, 1000)) do reply[#reply + 1] = lane end
 
-for _, set in ipairs({LATER, EXPIRY, WORKERS, ENDED, OPEN}) do sooner(set) end
+for _, set in ipairs({LATER, EXPIRY, WORKERS, ENDED, OPEN, SPENT}) do sooner(set) end
 -- Lanes that are due now are in this reply. Not more often than this, because many lanes may wait.
 local lane = call('ZRANGEBYSCORE', LANES, '(' .. int(now), '+inf', 'WITHSCORES', 'LIMIT', 0, 1)
 if lane[1] then wait = math.min(wait, math.max(LANES_RECHECK_MS, tonumber(lane[2]) - now)) end

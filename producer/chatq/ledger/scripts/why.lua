@@ -5,13 +5,15 @@
 --   connection, model, state, made (attempts), workers (alive), reason:
 --     'running', 'starting' (given to a worker), 'stalled' (given to one that comes to none of its messages),
 --     'cancelled' (the sweep of its batch has not come by),
---     'paused', 'batch_paused', 'batch_moving', 'removed' (its connection, from the settings),
+--     'paused', 'batch_paused', 'batch_moving', 'removed' (its connection, from the settings), 'budget' (spent, or reserved by
+--     calls under way), 'price' (not told yet),
 --     'not_before', 'retry', 'due' (it goes at the next admission), 'line' (others go first), or
 --     what stands in the way of its lane's next job: see `in_the_way`
 -- and where it applies:
 --   worker, since (ms: begun), stopping ('1'), until (ms: when the reason ends), expires (ms), batch
 --   pause (JSON: why its own connection is paused), server (the fallback that stands in)
 --   limit, limit_from ('set', 'learned', 'found'), inflight
+--   budget ('per_day_usd', 'max_cost', 'max_tokens'), its limit and what it needs (in billionths of a dollar, or tokens)
 --   own_jobs, own_tokens, other_jobs, other_tokens   what goes before it: of its flow, of the lane's other flows
 --   starts (ms: when it will start), took (ms: what calls take, where that decides too), else no_estimate: why that
 --   cannot be said
@@ -102,7 +104,7 @@ end
 local TIMED = {cooling = true, breaker = true, requests = true, tokens = true, input_tokens = true, output_tokens = true,
   requests_day = true}
 -- These end when somebody does something, or nobody knows when.
-local NOBODY_KNOWS = {ramp = true, no_worker = true, suspects = true, version = true}
+local NOBODY_KNOWS = {ramp = true, no_worker = true, suspects = true, version = true, budget = true, price = true}
 
 -- How many calls of a lane may be in flight at once, if other lanes' calls go on as they are.
 local function width_of(lane)
@@ -122,9 +124,13 @@ local function tell_place(name, server, earliest)
   local jobs = ahead.own_jobs + ahead.other_jobs
   if not earliest then
     -- Others of its lane may go while its own flow stands aside.
-    local _, aside = worker_for(lane, job.flow)
-    if reason ~= 'no_worker' and (aside == 'version' or (aside and not reason)) then
-      reason = aside
+    local why, budget = aside(lane, job.flow)
+    if reason ~= 'no_worker' and (why == 'version' or why == 'budget' or why == 'price' or (why and not reason)) then
+      reason = why
+      if budget then
+        tell('budget', budget.name)
+        tell('limit', budget.limit)
+      end
     elseif not reason then
       reason = next_job.id == job.id and 'due' or 'line'
     end
@@ -165,10 +171,21 @@ local function tell_waiting()
   local later = job.place == 'later' and tonumber(call('ZSCORE', LATER, job.id))
   local lane, server = (later and lane_for or lane_now)(job.flow)
   if not lane then
-    local b = job.batch and call('HMGET', key('batch', job.batch), 'paused', 'moving') or {}
-    local reason = b[1] and 'batch_paused' or b[2] and 'batch_moving' or is_configured(job.connection) and 'paused'
-      or 'removed'
+    local b = job.batch and call('HMGET', key('batch', job.batch), 'paused', 'moving', 'used_up', 'needs', 'max_cost',
+      'max_tokens') or {}
+    local goes_on = call('ZSCORE', SPENT, job.connection)
+    local reason = b[1] and 'batch_paused' or b[2] and 'batch_moving' or not is_configured(job.connection) and 'removed'
+      or call('HEXISTS', PAUSED, job.connection) == 0 and goes_on and 'budget' or 'paused'
     tell('reason', reason)
+    if reason == 'budget' then
+      tell('until', goes_on)
+      tell('budget', 'per_day_usd')
+      tell('limit', call('HGET', RULES, 'budget:' .. job.connection) or nil)
+    elseif b[3] then
+      tell('budget', b[3] == 'cost' and 'max_cost' or 'max_tokens')
+      tell('limit', b[3] == 'cost' and b[5] or b[6])
+      tell('needs', b[4])
+    end
     return tell('no_estimate', reason)
   end
   if server == job.connection then server = nil end

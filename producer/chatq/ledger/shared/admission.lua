@@ -4,13 +4,18 @@
 -- The share of a flow's turns: one step of priority is WEIGHT_STEP more.
 local function weight_of(flow) return WEIGHT_STEP ^ (tonumber(string.sub(flow, 1, 1)) - 5) end
 
--- Fails the first job of a flow, which asks for more than its lane may ever have.
-local function finish_too_large(flow, id, need, limit)
+-- Fails a job in line that can never go. `refusal`: as `error_fragment` takes it.
+local function refuse(id, refusal)
   local job = load(id)
   unplace(job)
-  finish(job, 'failed', error_fragment('request_too_large', 'The job needs about ' .. int(need)
-    .. ' tokens at once; its limit is ' .. int(limit) .. ' tokens a minute.',
-    'Shorten the prompt or lower max_tokens, or raise tokens_per_minute if the provider allows more.'))
+  finish(job, 'failed', error_fragment(unpack(refusal)))
+end
+
+-- Why a job that asks for more than its lane may ever have is refused.
+local function too_large(need, limit)
+  return {'request_too_large', 'The job needs about ' .. int(need) .. ' tokens at once; its limit is ' .. int(limit)
+    .. ' tokens a minute.',
+    'Shorten the prompt or lower max_tokens, or raise tokens_per_minute if the provider allows more.'}
 end
 
 -- What the first job of a line asks of the lane's allowances. Second, when it is more than a minute's: how much it asks,
@@ -33,16 +38,17 @@ end
 -- A lane as admission finds it, limits included. `workers`: the sorted set of those to choose from, by room. `admit` counts
 -- on in it as jobs go: `taken` and `refused`, up to `most`; `room`: what the worker that got the last job has left;
 -- `behind`: workers that have more room than the next, and have not begun what they were given, or (`closed` of them) are
--- closed; `aside`: flows that wait for a worker that may take them, and `aside_why` the first; `empty`: the worker that one
--- of them waits for to have to itself.
+-- closed; `aside`: flows that wait for a worker that may take them, or for a budget, and `aside_why` the first; `empty`: the
+-- worker that one of them waits for to have to itself; `wants`: the price that another waits for; `reserves`: whether what went
+-- is reserved.
 local function read_lane(name, most)
   local state = call('HMGET', key('lane', name), 'clock', 'inflight', 'cool', 'why', 'window', 'probes', 'ramp', 'out')
   local limits = read_limits(name)
   return {name = name, flows = key('flows', name), clock = tonumber(state[1] or '0'), inflight = tonumber(state[2] or '0'),
-    workers = call('EXISTS', ROOM) == 1 and ROOM or STALLED, cool = tonumber(state[3] or '0'), why = state[4] or nil, window = tonumber(state[5] or nil),
-    probes = tonumber(state[6] or '0'), ramp = state[7] or nil, out = state[8] or nil, limits = limits,
-    limited = are_limited(limits), diverted = call('EXISTS', DIVERTED) == 1, doors = {}, most = most, taken = 0,
-    refused = 0, room = 0, behind = 0, closed = 0, aside = 0}
+    workers = call('EXISTS', ROOM) == 1 and ROOM or STALLED, cool = tonumber(state[3] or '0'), why = state[4] or nil,
+    window = tonumber(state[5] or nil), probes = tonumber(state[6] or '0'), ramp = state[7] or nil, out = state[8] or nil,
+    limits = limits, limited = are_limited(limits), budgeted = limits.budgeted or call('EXISTS', BUDGETED) == 1,
+    diverted = call('EXISTS', DIVERTED) == 1, doors = {}, most = most, taken = 0, refused = 0, room = 0, behind = 0, closed = 0, aside = 0}
 end
 
 -- What a job asks of the lane's allowances, as `need_within`. `facts`: its cost, connection, size and cap.
@@ -90,14 +96,30 @@ local function worker_for(lane, flow)
   return nil, not knows and 'version' or weight > 0 and 'suspects' or 'slots'
 end
 
--- The first flow whose first job may go to some worker, with its tag, and the worker if not any will do. A flow that must
--- wait for one stands aside.
+local function server_in(lane, flow) return lane.diverted and call('HGET', DIVERTED, flow) or nil end
+
+-- Whether the first job of a flow may go while others of its lane do: nil, or why not, and the budget that it waits for. Then
+-- its worker if not any will do, and its charge.
+local function aside(lane, flow)
+  local worker, why = worker_for(lane, flow)
+  if worker == nil then return why end
+  if not lane.budgeted then return nil, nil, worker end
+  local charge = charge_of(lane.limits, flow, server_in(lane, flow))
+  if charge and charge.waits then
+    lane.wants = lane.wants or charge.wants
+    return charge.waits, charge.by
+  end
+  return nil, nil, worker, charge
+end
+
+-- The first flow whose first job may go to some worker, with its tag, the worker if not any will do, and the charge of its
+-- budgets. A flow that must wait for one stands aside.
 local function next_flow(lane)
   while true do
     local first = call('ZRANGE', lane.flows, lane.aside, lane.aside, 'WITHSCORES')
     if not first[1] then return first end
-    local worker, why = worker_for(lane, first[1])
-    if worker ~= nil then return first, worker end
+    local why, _, worker, charge = aside(lane, first[1])
+    if not why then return first, worker, charge end
     lane.aside, lane.aside_why = lane.aside + 1, lane.aside_why or why
   end
 end
@@ -109,11 +131,11 @@ local function worker_in_turn(lane)
 end
 
 -- What stands in the way of a lane's next job: why, and the ms until a try is worth it. nil when nothing does; third then
--- the job: {flow, tag, line, id, facts, server, worker, suspicion, reserved, too_large, limit}.
+-- the job: {flow, tag, line, id, facts, server, worker, suspicion, reserved, charge, refusal}.
 -- The one place that says so: for `admit`, which lets jobs go, and for those who ask why one does not. It writes nothing.
 local function in_the_way(lane)
   if lane.cool > now then return lane.why == 'breaker' and 'breaker' or 'cooling', lane.cool - now end
-  local first, worker = next_flow(lane)
+  local first, worker, charge = next_flow(lane)
   if not first[1] then
     return lane.aside == 0 and 'empty' or call('EXISTS', lane.workers) == 1 and lane.aside_why or 'no_worker', RECHECK_MS
   end
@@ -138,11 +160,14 @@ local function in_the_way(lane)
   local line = key(LINES, flow)
   local id = call('ZRANGE', line, 0, 0)[1]
   local facts = call('HMGET', key('job', id), 'cost', 'connection', 'size', 'cap', 'losses', 'astray')
-  local server = lane.diverted and call('HGET', DIVERTED, flow) or nil
-  local reserved, too_large, limit = nil, nil, nil
-  if lane.limited then
-    reserved, too_large, limit = need_in_lane(lane, facts, server)
-    if not too_large then
+  local server = server_in(lane, flow)
+  local reserved, refusal = nil, charge and charge.refusal
+  if (lane.limited or charge) and not (refusal or charge and charge.over) then
+    local large, limit
+    reserved, large, limit = need_in_lane(lane, facts, server)
+    if large then
+      refusal = too_large(large, limit)
+    else
       local wait, kind = wait_for(lane.limits, reserved)
       if wait > 0 then return kind, math.ceil(wait) end
     end
@@ -150,7 +175,17 @@ local function in_the_way(lane)
   -- Asked only now, so that a lane that took its turn and lacks a slot for the next is known to lack it.
   if enough then return 'more', 0 end
   return nil, RECHECK_MS, {flow = flow, tag = tonumber(first[2]), line = line, id = id, facts = facts, server = server,
-    worker = worker or facts[6] and worker_in_turn(lane) or roomy[1], suspicion = suspicion(facts[5]), reserved = reserved, too_large = too_large, limit = limit}
+    worker = worker or facts[6] and worker_in_turn(lane) or roomy[1], suspicion = suspicion(facts[5]), reserved = reserved,
+    charge = charge, refusal = refusal}
+end
+
+-- Writes down what went of a lane so far.
+local function keep_lane(lane)
+  if lane.taken == 0 then return end
+  local k = key('lane', lane.name)
+  call('HSET', k, 'clock', int(lane.clock), 'inflight', int(lane.inflight))
+  if lane.reserves then save_limits(lane.limits) end
+  if lane.window then call('HSET', k, 'probes', int(lane.probes)) end
 end
 
 -- Admits up to `max` jobs of a lane. Each gets a worker, a claim and a token, and what it asks of the lane's allowances.
@@ -158,7 +193,6 @@ end
 -- try is worth it.
 -- Start-time fair queueing: the flow with the lowest tag goes first, and is charged cost/weight.
 local function admit(name, max, nonce, admitted)
-  local k = key('lane', name)
   local lane = read_lane(name, max)
   if lane.out and lane.cool <= now then
     review(name)
@@ -168,9 +202,11 @@ local function admit(name, max, nonce, admitted)
   while true do
     reason, wait, job = in_the_way(lane)
     if reason then break end
-    if job.too_large then
-      finish_too_large(job.flow, job.id, job.too_large, job.limit)
-      lane.refused = lane.refused + 1
+    if job.refusal or job.charge and job.charge.over then
+      -- Its flow may have been the last that keeps the lane.
+      keep_lane(lane)
+      if job.refusal then refuse(job.id, job.refusal) else use_up(job.charge) end
+      lane.refused, lane.aside, lane.aside_why = lane.refused + 1, 0, nil
     else
       call('ZREM', job.line, job.id)
       lane.clock = math.max(lane.clock, job.tag)
@@ -184,10 +220,12 @@ local function admit(name, max, nonce, admitted)
       local fields = {'place', 'claim', 'token', token, 'worker', job.worker, 'lane', name}
       local function set(field, value) fields[#fields + 1], fields[#fields + 2] = field, value end
       if job.server then set('via', job.server) end
-      if lane.limited then
+      if job.reserved then
+        lane.reserves = true
         take(lane.limits, job.reserved)
         set('reserved', int(job.reserved.input_tokens) .. ':' .. int(job.reserved.tokens - job.reserved.input_tokens))
       end
+      if job.charge then set('charge', reserve(job.charge)) end
       if lane.window then
         set('probe', lane.ramp)
         lane.probes = lane.probes + 1
@@ -202,13 +240,11 @@ local function admit(name, max, nonce, admitted)
         job.worker
     end
   end
-  if lane.taken > 0 then
-    call('HSET', k, 'clock', int(lane.clock), 'inflight', int(lane.inflight))
-    if lane.limited then save_limits(lane.limits) end
-    if lane.window then
-      call('HSET', k, 'probes', int(lane.probes))
-      review(name)
-    end
+  keep_lane(lane)
+  if lane.taken > 0 and lane.window then review(name) end
+  if lane.wants then
+    call('SADD', WANTED_PRICES, lane.wants)
+    call('PEXPIRE', WANTED_PRICES, PRICES_KEPT_MS)
   end
   if lane.empty then call('HSET', key('worker', lane.empty), 'closed', int(now + CLOSED_MS)) end
   if reason == 'empty' then

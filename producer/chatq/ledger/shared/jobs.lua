@@ -7,25 +7,37 @@ local function batch_maybe_ended(batch)
   local b = call('HMGET', k, 'sealed', 'queued', 'running', 'ended', 'keep')
   if b[1] == '1' and tonumber(b[2]) == 0 and tonumber(b[3]) == 0 and not b[4] then
     call('HSET', k, 'ended', int(now))
+    call('SREM', BUDGETED, batch)
     call('ZADD', ENDED, int(now + tonumber(b[5])), 'batch:' .. batch)
     call('PUBLISH', key('batch-done', batch), 'ended')
   end
 end
 
+-- Billionths of a dollar as dollars, JSON.
+local function dollars(billionths) return billionths and string.format('%.9f', tonumber(billionths) / 1e9) or 'null' end
+
 -- A batch as callers read it, JSON; nil when it is unknown.
 local function batch_record(batch)
   local b = call('HMGET', key('batch', batch), 'sealed', 'cancel', 'paused', 'created', 'ended', 'metadata', 'total',
     'queued', 'running', 'succeeded', 'failed', 'cancelled', 'expired', 'retry_of', 'prompt_tokens', 'answer_tokens',
-    'cost', 'uncosted')
+    'cost', 'uncosted', 'max_cost', 'max_tokens', 'held_cost', 'held_tokens', 'lost_cost', 'lost_tokens', 'used_up', 'needs')
   if not b[1] then return nil end
   local prompt, answer = b[15] or '0', b[16] or '0'
+  local budget = 'null'
+  if b[19] or b[20] then
+    local used_up = b[25] and (b[25] == 'cost' and '"max_cost"' or '"max_tokens"')
+    budget = table.concat({'{"max_cost_usd":', dollars(b[19]), ',"max_tokens":', b[20] or 'null', ',"reserved_usd":',
+      dollars(b[21] or 0), ',"reserved_tokens":', b[22] or '0', ',"maybe_charged_usd":', dollars(b[23] or 0),
+      ',"maybe_charged_tokens":', b[24] or '0', ',"used_up":', used_up or 'null', ',"needs":',
+      not used_up and 'null' or b[25] == 'cost' and dollars(b[26]) or b[26], '}'})
+  end
   return table.concat({'{"id":"', batch, '","sealed":', b[1] == '1' and 'true' or 'false', ',"cancel_requested":',
     b[2] and 'true' or 'false', ',"paused_at":', moment(b[3]), ',"created_at":', moment(b[4]), ',"ended_at":',
     moment(b[5]), ',"counts":{"total":', b[7], ',"queued":', b[8], ',"running":', b[9], ',"succeeded":', b[10],
     ',"failed":', b[11], ',"cancelled":', b[12], ',"expired":', b[13], '}',
     ',"usage":{"prompt_tokens":', prompt, ',"completion_tokens":', answer, ',"total_tokens":',
-    int(tonumber(prompt) + tonumber(answer)), '},"cost_usd":', b[17] and string.format('%.9f', tonumber(b[17]) / 1e9)
-    or 'null', ',"uncosted":', b[18] or '0', b[14] and ',"retry_of":"' .. b[14] .. '"' or '', ',"metadata":', b[6], '}'})
+    int(tonumber(prompt) + tonumber(answer)), '},"cost_usd":', dollars(b[17]), ',"uncosted":', b[18] or '0',
+    ',"budget":', budget, b[14] and ',"retry_of":"' .. b[14] .. '"' or '', ',"metadata":', b[6], '}'})
 end
 
 -- Whether a batch can still be acted on: nil, or why not: 'unknown', 'ended' or 'cancelled'.
@@ -72,8 +84,8 @@ local function suspect(worker, weight)
   if weight ~= 0 then call('HINCRBY', key('worker', worker), 'suspects', weight) end
 end
 
--- Takes a job from its worker: slot, claim or hold, and the lane's count; what a claim had reserved is given back.
--- Starts with a write that frees.
+-- Takes a job from its worker: slot, claim or hold, and the lane's count; what a claim had reserved is given back, of the
+-- budgets what is reserved still. Starts with a write that frees.
 local function release(job)
   if job.place == 'claim' then
     call('ZREM', key('claims', job.worker), job.id)
@@ -82,6 +94,7 @@ local function release(job)
     call('ZREM', key('held', job.worker), job.id)
     if job.cancel then call('SREM', key('stop', job.worker), job.id) end
   end
+  spend(job, '')
   if not call('ZADD', ROOM, 'XX', 'INCR', 1, job.worker) then call('ZADD', STALLED, 'XX', 'INCR', 1, job.worker) end
   suspect(job.worker, -suspicion(job.losses))
   if job.probe and job.probe == call('HGET', key('lane', job.lane), 'ramp') then
@@ -97,7 +110,7 @@ local function finish(job, state, ending)
   local was = job.state == 'running' and 'running' or 'queued'
   if state == 'failed' then
     -- It keeps its request and the rest, so that it can be put back.
-    call('HDEL', k, 'place', 'worker', 'lane', 'begun', 'reserved', 'probe', 'via')
+    call('HDEL', k, 'place', 'worker', 'lane', 'begun', 'reserved', 'charge', 'probe', 'via')
     call('HSET', k, 'state', state, 'place', 'end', 'finished', int(now))
   else
     -- Only what later calls ask for. The hash is made anew, because one that ever held a long value keeps its large
@@ -206,6 +219,7 @@ local function forget_batch(batch, most)
   if #ids < most then
     call('DEL', k, k .. ':flows', k .. ':ended')
     call('ZREM', BATCHES, batch)
+    call('SREM', BUDGETED, batch)
   end
   return #ids
 end
@@ -286,7 +300,7 @@ end
 -- part of the answer fails instead, with `ending`: another answer would not go on from it.
 local function wait_again(job, state, due, ending)
   local k = key('job', job.id)
-  call('HDEL', k, 'token', 'worker', 'lane', 'begun', 'reserved', 'probe', 'via')
+  call('HDEL', k, 'token', 'worker', 'lane', 'begun', 'reserved', 'charge', 'probe', 'via')
   job.token = nil
   if is_cancelled(job) then return finish_cancelled(job) end
   if job.told then return finish(job, 'failed', ending) end
@@ -303,6 +317,7 @@ local function lose(job, apart)
   local policy = call('HGET', RULES, 'on_worker_lost:' .. job.connection)
   local before = tonumber(job.losses or '0')
   local losses = before + 1
+  spend(job, '?')
   release(job)
   add_attempt(job, '"http_status":null,"error_code":"worker_lost","maybe_charged":true', false)
   call('HSET', key('job', job.id), 'losses', int(losses))

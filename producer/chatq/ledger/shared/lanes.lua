@@ -3,10 +3,10 @@
 --
 -- A flow that has jobs in line is in one of three places: among the flows of its own lane; among those of a fallback's
 -- lane, while its own connection is out of action (then `diverted` names the connection that serves it); or in `parked`,
--- while its connection or batch is paused and nobody stands in, its batch is being moved to another connection, or its
--- connection was taken out of the settings.
+-- while its connection or batch is paused and nobody stands in, its connection has spent its budget of the day (`spent`: until
+-- when), its batch is being moved to another connection, or its connection was taken out of the settings.
 
-local PAUSED, PARKED, DIVERTED = P .. ':paused', P .. ':parked', P .. ':diverted'
+local PAUSED, PARKED, DIVERTED, SPENT = P .. ':paused', P .. ':parked', P .. ':diverted', P .. ':spent'
 local LONG_COOL_MS = 60000      -- a lane that cools for longer is out of action
 
 local function lane_of(connection, model)
@@ -74,7 +74,8 @@ local function server_of(connection, model, lane)
   local paused = call('HEXISTS', PAUSED, connection) == 1
   if not paused and not is_out(lane) then return connection end
   for name in string.gmatch(call('HGET', RULES, 'fallback:' .. connection) or '', '%S+') do
-    if call('HEXISTS', PAUSED, name) == 0 and not is_out(lane_of_fallback(name, model)) then return name end
+    if call('HEXISTS', PAUSED, name) == 0 and not call('ZSCORE', SPENT, name)
+      and not is_out(lane_of_fallback(name, model)) then return name end
   end
   return not paused and connection or nil
 end
@@ -93,7 +94,7 @@ local function lane_for(flow)
   if not is_configured(connection) then return nil end
   local lane = lane_of(connection, model)
   local server = server_of(connection, model, lane)
-  if not server then return nil end
+  if not server or call('ZSCORE', SPENT, server) then return nil end
   if server ~= connection then lane = lane_of_fallback(server, model) end
   return lane, server, connection
 end

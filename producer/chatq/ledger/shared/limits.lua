@@ -62,16 +62,18 @@ local function found_rate(s, unheard)
   return math.min(ceiling + (ceiling - rate) * x * x * x, FASTEST_A_MINUTE)
 end
 
--- What the lane may ask: {state = the hash, concurrency, day_limit, buckets = {{kind, limit, interval, burst, full, sent}}}.
+-- What the lane may ask: {state = the hash, concurrency, day_limit, buckets = {{kind, limit, interval, burst, full, sent}}};
+-- and whether any connection has a budget: `budgeted`.
 -- What the settings state holds; else what answers told; else, for requests, what trying found.
 local function read_limits(lane)
   local account, s = account_of(lane), {}
   local flat = call('HGETALL', key('limits', lane))
   for i = 1, #flat, 2 do s[flat[i]] = flat[i + 1] end
   local stated = call('HMGET', RULES, 'concurrency:' .. account, 'requests_per_minute:' .. account,
-    'tokens_per_minute:' .. account, 'requests_per_day:' .. account, 'tells_limits:' .. account, 'sliding:' .. account)
+    'tokens_per_minute:' .. account, 'requests_per_day:' .. account, 'tells_limits:' .. account, 'sliding:' .. account, 'budgets')
   local limits = {state = s, lane = lane, concurrency = tonumber(stated[1] or nil),
-    day_limit = tonumber(stated[4] or s['day.limit'] or nil), buckets = {}, unheard = stated[5] and not s.heard}
+    day_limit = tonumber(stated[4] or s['day.limit'] or nil), buckets = {}, unheard = stated[5] and not s.heard,
+    budgeted = stated[7] ~= false}
   if tonumber(s.day or '0') ~= math.floor(now / DAY_MS) then
     s.day, s['day.used'], limits.first = int(math.floor(now / DAY_MS)), '0', true
   end

@@ -1,4 +1,4 @@
--- Shared by every script: this file, then limits, lanes, jobs and admission are concatenated before it when it is
+-- Shared by every script: this file, then the others of this folder (in the order of `ledger/call.py`) are concatenated before it when it is
 -- loaded (`ledger/call.py`).
 --
 -- KEYS[1]  the key prefix. All other keys are built from it (Redis Cluster is refused at connect).
@@ -80,8 +80,8 @@ local function moment(ms) return ms and rfc3339(tonumber(ms)) or 'null' end
 -- The fields of a job's hash that scripts work with; `request` is read only by begin.
 local FIELDS = {'state', 'place', 'token', 'worker', 'lane', 'flow', 'seq', 'cost', 'connection', 'created', 'started',
   'begun', 'finished', 'attempts', 'made', 'counted', 'losses', 'batch', 'custom', 'metadata', 'cancel', 'expires',
-  'bytes', 'ending', 'idem', 'size', 'cap', 'reserved', 'probe', 'via', 'blocked', 'streak', 'limited', 'refused', 'moved', 'retry_of',
-  'told'}
+  'bytes', 'ending', 'idem', 'size', 'cap', 'reserved', 'charge', 'probe', 'via', 'blocked', 'streak', 'limited', 'refused',
+  'moved', 'retry_of', 'told'}
 
 local function load(id)
   local values = call('HMGET', key('job', id), unpack(FIELDS))
