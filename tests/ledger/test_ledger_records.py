@@ -175,3 +175,9 @@ def test_the_keys_of_the_contract_are_the_keys_that_are_written(ledger: LedgerDr
         keys.clock_offset,
     }  # fmt: skip
     assert expected <= {f"t:{name}" for name in ledger.everything()}
+
+
+def test_the_shared_parts_leave_names_for_more(client: redis.Redis) -> None:
+    """Lua 5.1 allows 200 local names at a time, and two changes that are fine by themselves can be too many."""
+    more = "".join(f"local name_{number} = {number}\n" for number in range(15))
+    assert client.eval(f"{shared()}{more}return name_14", 1, "chatq") == 14

@@ -70,8 +70,10 @@ def serve(settings: Settings, *, host: str | None = None, port: int | None = Non
 
 
 def _spare_garbage_collector() -> None:
-    """Have it look seldom, and not at what was there at the start. With Python's own thresholds a third of the time went
-    there while a thousand clients waited, each with tasks that stay."""
+    """Have it look seldom, and not at what was there at the start.
+
+    With Python's own thresholds a third of the time went there while a thousand clients waited, whose tasks stay.
+    """
     gc.collect()
     gc.freeze()
     gc.set_threshold(_YOUNG_OBJECTS, 10, 10)

@@ -15,6 +15,10 @@
 -- resumed, proven (the moments of the last resume, and of the last one that a check's proof brought), paused_at,
 -- paused_ms (of pauses that are over).
 
+-- What other parts use; all else is this part's own.
+local server_for, condition_of, blocked_ms, pause, resume, note_outcome
+do
+
 local BREAK_AFTER = 5                                -- failures in a row
 local FIRST_PROBE_MS, LAST_PROBE_MS = 1000, 30000    -- between probes, twice as long after each that failed
 local REMEMBERED_MS = 120000
@@ -22,7 +26,7 @@ local MISSES = 5
 local FULL_WINDOW = 1024
 
 -- The connection that makes a job's call: its own, or the fallback that stands in.
-local function server_for(job) return job.via or job.connection end
+function server_for(job) return job.via or job.connection end
 
 local function cool_down(lane, until_, why)
   local k = key('lane', lane)
@@ -35,7 +39,7 @@ end
 
 -- How a lane is: {cool = the ms until which its provider asked to wait, breaker = 'closed' | 'open' | 'half_open' (the time
 -- for a probe has come), probe = the ms of an open one's next probe}; 0: none.
-local function condition_of(lane)
+function condition_of(lane)
   local state = call('HMGET', key('lane', lane), 'cool', 'why', 'opened')
   local cool = tonumber(state[1] or '0')
   local cools = cool > now
@@ -54,7 +58,7 @@ end
 
 -- How long the lane of a job's own connection has cooled down so far, and the connection or the batch was paused: of the time since
 -- its first call, the job is not charged with what came on top meanwhile.
-local function blocked_ms(job)
+function blocked_ms(job)
   local _, connection, model = flow_parts(job.flow)
   local paused = call('HMGET', key('connection', connection), 'paused_ms', 'paused_at')
   local blocked = call('HGET', key('lane', lane_of(connection, model)), 'blocked')
@@ -64,7 +68,7 @@ local function blocked_ms(job)
 end
 
 -- Pauses a connection. `reason`: JSON members code, message and remedy. An operator's pause stays an operator's.
-local function pause(connection, reason, by_operator)
+function pause(connection, reason, by_operator)
   local k = key('connection', connection)
   if call('HEXISTS', PAUSED, connection) == 0 then
     call('HSET', k, 'paused_at', int(now))
@@ -79,7 +83,7 @@ local function pause(connection, reason, by_operator)
 end
 
 -- Ends a pause; the calls of the connection then set in one by one. `proof`: a check showed that the cause is gone.
-local function resume(connection, proof)
+function resume(connection, proof)
   local k = key('connection', connection)
   if call('HEXISTS', PAUSED, connection) == 0 then return false end
   if proof and call('HGET', k, 'paused_by') == 'operator' then return false end
@@ -186,7 +190,7 @@ end
 -- What a call that ended tells. `outcome`: 'ok', 'limited', 'transient', 'account', 'missing', 'request', 'astray' (its worker could
 -- not run it), or empty when it tells nothing. Returns whether the attempt is the job's own: if not, the job waits again as if it had not been tried;
 -- then, whether it goes behind the others of its flow.
-local function note_outcome(job, outcome, cool_ms, reason)
+function note_outcome(job, outcome, cool_ms, reason)
   if outcome == '' or outcome == 'astray' then return true end
   local lane = job.lane
   local values = call('HMGET', key('lane', lane), 'oks', 'fails', 'failed', 'opened', 'tries', 'window', 'inflight',
@@ -206,4 +210,6 @@ local function note_outcome(job, outcome, cool_ms, reason)
   if outcome == 'limited' then return note_limited(job, lane, state, cool_ms) end
   if outcome == 'account' then return note_refused(job, reason) end
   return note_missing(job, reason)
+end
+
 end

@@ -1,5 +1,6 @@
--- Shared by every script: this file, then the others of this folder (in the order of `ledger/call.py`) are concatenated before it when it is
--- loaded (`ledger/call.py`).
+-- Shared by every script: this file, then the others of this folder (in the order of `ledger/call.py`) are concatenated
+-- before it when it is loaded. Lua 5.1 allows 200 local names at a time, so a part that has many of its own keeps them in a
+-- block, and declares in front of it what others use.
 --
 -- KEYS[1]  the key prefix. All other keys are built from it (Redis Cluster is refused at connect).
 -- Times are milliseconds since 1970, from Redis; durations are milliseconds; tokens and costs are whole numbers.
