@@ -67,8 +67,9 @@ def test_a_failure_after_the_head_was_sent_is_an_event(
 
     async def ask() -> list[bytes]:
         async with served(installed) as (url, session):
-            request = chat("job:late-failure [sim: no such]", stream=True)
+            request = chat("job:late-failure [sim: server_error 500]", model="once", stream=True)
             async with session.post(f"{url}/v1/chat/completions", json=request) as answer:
+                assert answer.status == 200
                 await answer.content.readline()
                 installed.release_answers()
                 return [line async for line in answer.content if line.startswith(b"data: ")]
@@ -77,7 +78,7 @@ def test_a_failure_after_the_head_was_sent_is_an_event(
         (line,) = asyncio.run(ask())
     finally:
         installed.release_answers()
-    assert json.loads(line.removeprefix(b"data: "))["error"]["code"] == "invalid_request"
+    assert json.loads(line.removeprefix(b"data: "))["error"]["code"] == "server_error"
 
 
 def text_of(lines: list[bytes]) -> str:
