@@ -79,7 +79,7 @@ $(FOREIGN)/node/.npm-installed: $(addprefix $(OPENAI_NODE)/,package.json package
 	@touch $@
 
 .PHONY: test-all
-test-all: $(DEV) $(addprefix $(FOREIGN)/,litellm/.installed sdks/.installed schemathesis/.installed node/.npm-installed) ## run the tests with programs that are not ours: a LiteLLM proxy, the official SDKs, schemathesis
+test-all: $(DEV) $(addprefix $(FOREIGN)/,litellm/.installed sdks/.installed schemathesis/.installed node/.npm-installed) ## run the tests with programs that are not ours: a LiteLLM proxy, the official SDKs and clients, schemathesis
 	@$(PYTEST) tests_foreign
 
 EXAMPLES := 100000
