@@ -41,10 +41,23 @@ def schemathesis_command() -> Path:
 
 
 @pytest.fixture(scope="session")
+def node_command() -> Path:
+    """Node.js."""
+    return _program("node", "bin", "node")
+
+
+@pytest.fixture(scope="session")
+def node_modules() -> Path:
+    """The folder with OpenAI's client for Node."""
+    return _program("node", "node_modules")
+
+
+@pytest.fixture(scope="session")
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation]:
     """A worker, a server, a simulator. Job names must be unique to their test."""
+    demo = {"source": "custom", "url": "simulator", "model": "demo"}
     with Installation(
-        tmp_path_factory.mktemp("served"), http={"port": 0}, bounds={"job_bytes": "256KiB"}
+        tmp_path_factory.mktemp("served"), http={"port": 0}, connections={"demo": demo}
     ) as made:
         made.start_worker()
         yield made
@@ -77,9 +90,8 @@ def openai_python(front: FrontProcess, sdk_python: Path) -> Iterator[ForeignClie
 
 
 @pytest.fixture(scope="session")
-def openai_node(front: FrontProcess) -> Iterator[ForeignClient]:
+def openai_node(front: FrontProcess, node_command: Path, node_modules: Path) -> Iterator[ForeignClient]:
     """OpenAI's official client for Node."""
-    command = [str(_program("node", "bin", "node")), str(HERE / "openai_node" / "scenes.cjs")]
-    modules = str(_program("node", "node_modules"))
-    with ForeignClient(command, front.url, environ={"NODE_PATH": modules}) as client:
+    command = [str(node_command), str(HERE / "openai_node" / "scenes.cjs")]
+    with ForeignClient(command, front.url, environ={"NODE_PATH": str(node_modules)}) as client:
         yield client
