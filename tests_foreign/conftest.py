@@ -1,12 +1,19 @@
-"""Fixtures: the environments of the programs that are not ours. `make test-all` makes them."""
+"""Fixtures: the environments of the programs that are not ours, which `make test-all` makes; fronts for clients."""
 
 from __future__ import annotations
 
+import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-ENVIRONMENTS = Path(__file__).parent.parent / ".venv" / "foreign"
+from foreign_client import ForeignClient
+from front_process import FrontProcess
+from installation import Installation
+
+HERE = Path(__file__).parent
+ENVIRONMENTS = HERE.parent / ".venv" / "foreign"
 
 
 def _program(*parts: str) -> Path:
@@ -25,3 +32,66 @@ def sdk_python() -> Path:
 def litellm_command() -> Path:
     """The command `litellm` of the environment with the proxy."""
     return _program("litellm", "bin", "litellm")
+
+
+@pytest.fixture(scope="session")
+def schemathesis_command() -> Path:
+    """The command `st` of the environment with schemathesis."""
+    return _program("schemathesis", "bin", "st")
+
+
+@pytest.fixture(scope="session")
+def node_command() -> Path:
+    """Node.js."""
+    return _program("node", "bin", "node")
+
+
+@pytest.fixture(scope="session")
+def node_modules() -> Path:
+    """The folder with OpenAI's client for Node."""
+    return _program("node", "node_modules")
+
+
+@pytest.fixture(scope="session")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation]:
+    """A worker, a server, a simulator. Job names must be unique to their test."""
+    demo = {"source": "custom", "url": "simulator", "model": "demo"}
+    with Installation(
+        tmp_path_factory.mktemp("served"), http={"port": 0}, connections={"demo": demo}
+    ) as made:
+        made.start_worker()
+        yield made
+
+
+@pytest.fixture(scope="session")
+def front(served: Installation) -> Iterator[FrontProcess]:
+    """A front without tokens."""
+    with FrontProcess(served) as process:
+        yield process
+
+
+@pytest.fixture(scope="session")
+def guarded(served: Installation) -> Iterator[FrontProcess]:
+    """A front with the tokens of two tenants."""
+    tokens = served.folder / "tokens.yaml"
+    tokens.write_text(
+        json.dumps([{"token": f"{tenant}-token-1", "tenant": tenant} for tenant in ("acme", "globex")])
+    )
+    tokens.chmod(0o600)
+    with FrontProcess(served, environ={"CHATQ_HTTP__TOKENS_FILE": str(tokens)}) as process:
+        yield process
+
+
+@pytest.fixture(scope="session")
+def openai_python(front: FrontProcess, sdk_python: Path) -> Iterator[ForeignClient]:
+    """OpenAI's official client for Python."""
+    with ForeignClient([str(sdk_python), str(HERE / "openai_python")], front.url) as client:
+        yield client
+
+
+@pytest.fixture(scope="session")
+def openai_node(front: FrontProcess, node_command: Path, node_modules: Path) -> Iterator[ForeignClient]:
+    """OpenAI's official client for Node."""
+    command = [str(node_command), str(HERE / "openai_node" / "scenes.cjs")]
+    with ForeignClient(command, front.url, environ={"NODE_PATH": str(node_modules)}) as client:
+        yield client

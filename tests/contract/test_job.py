@@ -51,6 +51,16 @@ def test_prompt_and_messages_together_are_refused() -> None:
     assert "exactly one of prompt" in refused(messages=[{"role": "user", "content": "x"}])
 
 
+def test_the_json_schema_says_that_a_job_has_either_a_prompt_or_messages() -> None:
+    one, other = Job.model_json_schema()["oneOf"]
+    assert (one["required"], other["required"]) == (["prompt"], ["messages"])
+
+
+def test_the_json_schema_says_that_a_job_expires_later_than_at_once() -> None:
+    seconds, _ = Job.model_json_schema()["properties"]["expires_in"]["anyOf"]
+    assert seconds == {"type": "number", "exclusiveMinimum": 0}
+
+
 def test_a_wrong_role_is_named_with_its_place_and_the_roles_there_are() -> None:
     with pytest.raises(InvalidJob) as caught:
         Job.parse({"connection": "demo", "messages": [{"role": "usr", "content": "secret words"}]})

@@ -56,6 +56,7 @@ def test_a_request_that_can_never_run_is_told_so(front: FrontProcess) -> None:
     assert error_of(front.client.post("/v1/chat/completions", json={"model": "sim"})) == (400, "invalid_job")
     assert error_of(front.client.post("/v1/chat/completions", json={"messages": []})) == (400, "invalid_job")
     assert error_of(front.ask("x", stream="yes")) == (400, "invalid_job")
+    assert error_of(front.ask("x", stream=0)) == (400, "invalid_job")
     assert error_of(front.ask("x", stream_options={})) == (400, "invalid_job")
     assert error_of(front.ask("x", chatq={"connection": "once"})) == (400, "invalid_job")
 

@@ -18,6 +18,39 @@ def test_what_is_uploaded_is_there_to_the_byte(front: FrontProcess) -> None:
     assert (part.status_code, part.content) == (206, content[10:20])
 
 
+@pytest.mark.parametrize(
+    ("asked", "status", "content"),
+    [
+        ("bytes=2-", 206, b"cdef"),
+        ("bytes=-2", 206, b"ef"),
+        ("bytes=4-99", 206, b"ef"),
+        ("bytes=-99", 206, b"abcdef"),
+        ("bytes=5-2", 200, b"abcdef"),
+        ("bytes=0-1,3-4", 200, b"abcdef"),
+        ("bytes=x", 200, b"abcdef"),
+        ("lines=1-2", 200, b"abcdef"),
+        ("", 200, b"abcdef"),
+    ],
+)
+def test_one_range_of_bytes_is_answered_and_any_other_ignored(
+    front: FrontProcess, asked: str, status: int, content: bytes
+) -> None:
+    file_id = front.upload(b"abcdef").json()["id"]
+    answer = front.client.get(f"/v1/files/{file_id}/content", headers={"range": asked})
+    assert (answer.status_code, answer.content) == (status, content)
+    assert answer.headers["content-type"] == "application/octet-stream"
+
+
+@pytest.mark.parametrize(
+    ("content", "asked"), [(b"abcdef", "bytes=6-"), (b"abcdef", "bytes=-0"), (b"", "bytes=-1")]
+)
+def test_a_range_that_a_file_has_not_is_told_so(front: FrontProcess, content: bytes, asked: str) -> None:
+    file_id = front.upload(content).json()["id"]
+    answer = front.client.get(f"/v1/files/{file_id}/content", headers={"range": asked})
+    assert error_of(answer) == (416, "invalid_request")
+    assert answer.headers["content-range"] == f"bytes */{len(content)}"
+
+
 def test_files_are_listed_in_pages_the_newest_first(front: FrontProcess) -> None:
     made = [front.upload(b"x").json()["id"] for _ in range(3)]
     first = front.client.get("/v1/files", params={"limit": 2}).json()

@@ -18,6 +18,7 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    JsonValue,
     StringConstraints,
     ValidationError,
     field_validator,
@@ -89,13 +90,20 @@ def _duration(value: object) -> object:
     return parse_duration(value) if isinstance(value, str) else value
 
 
+_PROMPT_OR_MESSAGES: Final[list[JsonValue]] = [
+    {"required": ["prompt"], "properties": {"prompt": {"type": "string", "pattern": r"\S"}}},
+    {"required": ["messages"], "properties": {"messages": {"type": "array"}}},
+]
+"""As `Job._prompt_or_messages` has it, for the JSON schema."""
+
+
 class Job(BaseModel):
     """One job as a caller states it. Unknown keys are refused, with the nearest known one named.
 
     `prompt` is shorthand for one user message; exactly one of `prompt` and `messages` is given.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, json_schema_extra={"oneOf": _PROMPT_OR_MESSAGES})
 
     connection: Annotated[str, StringConstraints(pattern=f"^{CONNECTION_ID.pattern}$")]
     prompt: str | None = None
@@ -115,7 +123,7 @@ class Job(BaseModel):
     """Inside a batch: the caller's name for the job, unique in it."""
     not_before: float | datetime | None = None
     """Seconds from the moment of enqueueing, or a moment."""
-    expires_in: Annotated[float, BeforeValidator(_duration), Field(gt=0, allow_inf_nan=False)] | None = None
+    expires_in: Annotated[float, Field(gt=0, allow_inf_nan=False), BeforeValidator(_duration)] | None = None
     """Seconds from the moment of enqueueing. Not started by then: `expired`."""
     metadata: dict[str, str] = Field(default_factory=dict)
     stream: bool = False

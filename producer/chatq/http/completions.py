@@ -67,7 +67,7 @@ async def create_chat_completion(
 
 def _stream_options(body: dict[str, Any]) -> tuple[bool, Mapping[str, Any]]:
     stream, options = body.pop("stream", None), body.pop("stream_options", None)
-    if stream not in (None, False, True):
+    if stream is not None and not isinstance(stream, bool):
         raise InvalidJob("stream: expected true or false.", remedy="Correct the request.")
     if options is not None and not isinstance(options, dict):
         raise InvalidJob("stream_options: expected an object.", remedy="Correct the request.")

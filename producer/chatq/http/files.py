@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from typing import Annotated, Final, Literal
 
-from fastapi import APIRouter, Path, Query, Request
+from fastapi import APIRouter, Header, Path, Query, Request
 from starlette.responses import FileResponse, Response
 
-from chatq.http.errors import BadRequest, json_response
+from chatq.http.errors import BadRequest, error_body, json_response
 from chatq.http.front import TheCaller, TheFront, body_of
 from chatq.http.shapes import UPLOAD_BODY, FileDeleted, FileList, FileShape
 from chatq.http.upload import Upload
@@ -17,6 +18,11 @@ _PURPOSE: Final = "batch"
 _MOST: Final = 10_000
 SHORTEST_LIFE_S: Final = 3_600
 LONGEST_LIFE_S: Final = 2_592_000
+
+_RANGE: Final = re.compile(
+    r"bytes=(?:(?P<first>\d{1,18})-(?P<last>\d{0,18})|-(?P<suffix>\d{1,18}))", re.ASCII
+)
+"""One range. Any other, and several of them, may be ignored. Source: RFC 9110, section 14.2."""
 
 FileId = Annotated[str, Path(max_length=128)]
 
@@ -88,16 +94,45 @@ async def delete_file(front: TheFront, caller: TheCaller, file_id: FileId) -> Re
     "/v1/files/{file_id}/content",
     responses={
         200: {"content": {"application/octet-stream": {}}},
-        206: {"description": "The part that the Range header asks for."},
+        206: {
+            "description": "The part that the Range header asks for.",
+            "content": {"application/octet-stream": {}},
+        },
     },
     response_class=FileResponse,
 )
-async def file_content(front: TheFront, caller: TheCaller, file_id: FileId) -> Response:
-    """The bytes of a file."""
+async def file_content(
+    request: Request,
+    front: TheFront,
+    caller: TheCaller,
+    file_id: FileId,
+    part: Annotated[str | None, Header(alias="range", examples=["bytes=0-99"])] = None,
+) -> Response:
+    """The bytes of a file, or one range of them."""
     stored = await asyncio.to_thread(front.files.get, file_id, caller)
+    if part is not None:
+        asked = _RANGE.fullmatch(part.strip())
+        if asked is None or _is_backwards(asked):
+            # Starlette would refuse it, in words that are no JSON, or send several parts.
+            request.scope["headers"] = [one for one in request.scope["headers"] if one[0] != b"range"]
+        elif _is_beyond(asked, stored.bytes):
+            body = error_body(
+                416, "invalid_request", "The file has no such part.", f"It has {stored.bytes:,} bytes."
+            )
+            return json_response(body, 416, {"content-range": f"bytes */{stored.bytes}"})
     return FileResponse(
         front.files.path(file_id), media_type="application/octet-stream", filename=stored.filename
     )
+
+
+def _is_backwards(asked: re.Match[str]) -> bool:
+    return bool(asked["last"]) and int(asked["last"]) < int(asked["first"])
+
+
+def _is_beyond(asked: re.Match[str], length: int) -> bool:
+    if asked["suffix"]:
+        return length == 0 or int(asked["suffix"]) == 0
+    return int(asked["first"]) >= length
 
 
 def page_shape(data: list[dict[str, object]], more: bool) -> dict[str, object]:
