@@ -22,7 +22,7 @@ SINGLE = CONSTANT | {
 }  # fmt: skip
 FAMILIES = {
     "job", "result", "idem", "line", "flows", "lane", "claims", "held", "stop", "worker", "batch", "connection",
-    "limits", "known",
+    "limits", "known", "deltas",
 }  # fmt: skip
 
 
@@ -171,6 +171,7 @@ def _expected(model: Model) -> dict[str, Any]:
     alive = model.at("line", "later", "claim", "held")
     return {
         "jobs": {job.id: (job.state, job.place, job.batch) for job in model.jobs.values()},
+        "deltas": {job.id: job.told for job in model.jobs.values() if job.told},
         "facts": {job.id: (job.counted, job.losses, job.cancel) for job in alive},
         "goals": {job.id: (job.connection, job.model, job.flow) for job in alive},
         "holders": {job.id: (job.worker, job.token, job.lane) for job in model.at("claim", "held")},
@@ -224,6 +225,7 @@ def _found(model: Model, stored: Stored) -> dict[str, Any]:
     jobs = family(stored, "job")
     return {
         "jobs": {id_: (job["state"], job["place"], job.get("batch", "")) for id_, job in jobs.items()},
+        "deltas": {id_: len(deltas) for id_, deltas in family(stored, "deltas").items()},
         "facts": {
             id_: (int(job.get("counted", 0)), int(job.get("losses", 0)), "cancel" in job)
             for id_, job in jobs.items()

@@ -60,6 +60,8 @@ class ModelJob:
     moved: int = 0
     """The last move of its batch that it followed."""
     refused: int | None = None
+    told: int = 0
+    """Deltas of its answer that its caller was told."""
 
     @property
     def size(self) -> int:
@@ -428,6 +430,8 @@ class Places:
         job.reserved, job.probe = None, 0
         if self._is_cancelled(job):
             return self._finish(job, "cancelled")
+        if job.told:
+            return self._finish(job, "failed")
         self._count(job, state)
         self._follow(job)
         if job.expires is not None and job.expires <= self.now:
@@ -469,7 +473,7 @@ class Places:
         job.losses += 1
         if self._is_cancelled(job):
             self._finish(job, "cancelled")
-        elif self.rules.get(f"on_worker_lost:{job.connection}") == "fail" or was_alone:
+        elif job.told or self.rules.get(f"on_worker_lost:{job.connection}") == "fail" or was_alone:
             self._finish(job, "failed")
         else:
             if job.losses == SUSPECT:

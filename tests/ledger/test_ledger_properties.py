@@ -371,6 +371,20 @@ class LedgerMachine(RuleBasedStateMachine):
         self.compare()
 
     @precondition(lambda self: self.tokens)
+    @rule(pick=PICK, count=st.integers(1, 3), again=st.booleans())
+    def tell(self, pick: int, count: int, again: bool) -> None:
+        """A worker tells its job's caller more of the answer; the reply may be lost, and it is told again."""
+        item = self.token(pick)
+        job = self.model.jobs.get(item.job_id)
+        mine = job is not None and job.place == "held" and job.token == item.token
+        told_before = job.told if job is not None else 0
+        call = self.ledger.tell(item.job_id, item.token, told_before, [b"[]"] * count)
+        assert [self.driver.run(call) for _ in range(1 + again)] == [mine] * (1 + again)
+        if job is not None and mine:
+            job.told += count
+        self.compare()
+
+    @precondition(lambda self: self.tokens)
     @rule(pick=PICK, settlement=SETTLEMENTS)
     def settle_some(self, pick: int, settlement: Settlement) -> None:
         self.settle(self.token(pick), settlement)

@@ -14,8 +14,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from provider_testing import CLOCK, KEY, WEATHER, answer, chat, connection, exchanges, openai_answer
 from stream_writing import events_of
+from test_streamed_answers import claude_events, fireworks_events
 
 from chatq.contract.connection import Connection
+from chatq_worker.failures import CallFailed
 from chatq_worker.providers import ADAPTERS, BrokenStream, Completion, Delta, Overheard, Request
 from chatq_worker.providers.event_stream import EventParser
 from chatq_worker.providers.think_block import ThinkBlock, split_thinking
@@ -384,6 +386,52 @@ def test_a_text_in_pieces_is_parted_as_the_whole_is(parts: tuple[str, list[str]]
     told = [*map(block.feed, pieces), block.end()]
     reasoning, rest = split_thinking(text)
     assert ("".join(part for part, _ in told), "".join(part for _, part in told)) == (reasoning or "", rest)
+
+
+odd = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers(-1, 2)
+    | st.sampled_from(["", "x", "<think>", "text", "thinking"]),
+    lambda inner: (
+        st.lists(inner, max_size=2) | st.dictionaries(st.sampled_from(["type", "text", "thinking"]), inner)
+    ),
+    max_leaves=4,
+)
+odd_calls = st.fixed_dictionaries(
+    {},
+    optional={
+        "index": st.integers(0, 1) | odd,
+        "id": odd,
+        "function": st.fixed_dictionaries({}, optional={"name": odd, "arguments": odd}) | odd,
+    },
+)
+odd_chunks = st.fixed_dictionaries(
+    {},
+    optional={
+        **dict.fromkeys(("content", "reasoning", "reasoning_content", "refusal"), odd),
+        "tool_calls": st.lists(odd_calls, max_size=2) | odd,
+    },
+).map(lambda delta: {"choices": [{"delta": delta}]})
+
+
+@pytest.mark.fuzz
+@given(
+    st.tuples(st.just("claude"), st.lists(claude_events, max_size=6))
+    | st.tuples(
+        st.sampled_from([*THINKS_ALOUD, "mistralai"]), st.lists(odd_chunks | fireworks_events, max_size=6)
+    )
+)
+def test_whatever_a_stream_says_its_deltas_are_ones_or_it_is_broken(stream: tuple[str, list[Any]]) -> None:
+    source, events = stream
+    end = b'data: {"type": "message_stop"}\n\n' if source == "claude" else b"data: [DONE]\n\n"
+    try:
+        deltas, _ = heard(
+            source, b"".join(b"data: " + orjson.dumps(event) + b"\n\n" for event in events) + end
+        )
+    except (BrokenStream, CallFailed):
+        return
+    put_together(deltas)
 
 
 # Servers that write chunks in ways of their own
