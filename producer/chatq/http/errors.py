@@ -14,6 +14,7 @@ from starlette.responses import Response
 from chatq.contract.errors import (
     BacklogFull,
     BatchOver,
+    BudgetUsedUp,
     ChatQueueError,
     ConnectionPaused,
     InvalidJob,
@@ -80,6 +81,7 @@ _STATUS: Final[tuple[tuple[type[ChatQueueError], int], ...]] = (
     (UnknownBatch, 404),
     (NotFound, 404),
     (BatchOver, 409),
+    (BudgetUsedUp, 409),
     (JobNotFinal, 409),
     (WaitTimeout, 504),
     (NoWorker, 503),

@@ -5,6 +5,7 @@
 -- Returns 1.
 -- Atomic, because the lanes that wait for the price are asked in the same moment.
 
+local MOST_PRICES = 1000      -- callers may name any model
 if call('HLEN', PRICES) >= MOST_PRICES then call('DEL', PRICES) end
 for i = 1, #ARGV, 3 do
   call('HSET', PRICES, ARGV[i] .. SEPARATOR .. ARGV[i + 1], ARGV[i + 2])

@@ -11,13 +11,6 @@ local function refuse(id, refusal)
   finish(job, 'failed', error_fragment(unpack(refusal)))
 end
 
--- Why a job that asks for more than its lane may ever have is refused.
-local function too_large(need, limit)
-  return {'request_too_large', 'The job needs about ' .. int(need) .. ' tokens at once; its limit is ' .. int(limit)
-    .. ' tokens a minute.',
-    'Shorten the prompt or lower max_tokens, or raise tokens_per_minute if the provider allows more.'}
-end
-
 -- What the first job of a line asks of the lane's allowances. Second, when it is more than a minute's: how much it asks,
 -- and the limit. Sizes are estimates, so only what is certain counts there: the cap at the door, and half of the prompt.
 local function need_within(limits, facts, door)
@@ -166,7 +159,9 @@ local function in_the_way(lane)
     local large, limit
     reserved, large, limit = need_in_lane(lane, facts, server)
     if large then
-      refusal = too_large(large, limit)
+      refusal = {'request_too_large', 'The job needs about ' .. int(large) .. ' tokens at once; its limit is ' .. int(limit)
+        .. ' tokens a minute.',
+        'Shorten the prompt or lower max_tokens, or raise tokens_per_minute if the provider allows more.'}
     else
       local wait, kind = wait_for(lane.limits, reserved)
       if wait > 0 then return kind, math.ceil(wait) end

@@ -13,15 +13,13 @@ local function batch_maybe_ended(batch)
   end
 end
 
--- Billionths of a dollar as dollars, JSON.
-local function dollars(billionths) return billionths and string.format('%.9f', tonumber(billionths) / 1e9) or 'null' end
-
 -- A batch as callers read it, JSON; nil when it is unknown.
 local function batch_record(batch)
   local b = call('HMGET', key('batch', batch), 'sealed', 'cancel', 'paused', 'created', 'ended', 'metadata', 'total',
     'queued', 'running', 'succeeded', 'failed', 'cancelled', 'expired', 'retry_of', 'prompt_tokens', 'answer_tokens',
     'cost', 'uncosted', 'max_cost', 'max_tokens', 'held_cost', 'held_tokens', 'lost_cost', 'lost_tokens', 'used_up', 'needs')
   if not b[1] then return nil end
+  local function dollars(billionths) return billionths and string.format('%.9f', tonumber(billionths) / 1e9) or 'null' end
   local prompt, answer = b[15] or '0', b[16] or '0'
   local budget = 'null'
   if b[19] or b[20] then
