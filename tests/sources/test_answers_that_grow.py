@@ -73,7 +73,7 @@ def test_what_was_told_of_an_answer_is_the_answer(
     sources: SourceInstallation, name: str, thinks: bool
 ) -> None:
     params = {"reasoning_effort": "low"} if thinks else {}
-    job = sources.queue.enqueue(name, "job:piece Say hi", params=params, stream=True)
+    job = sources.queue.enqueue(name, "job:told Say hi", params=params, stream=True)
     deltas, record = told(sources, job.id)
 
     assert record.state == "succeeded", record.error
@@ -81,7 +81,7 @@ def test_what_was_told_of_an_answer_is_the_answer(
         assert deltas == []
         return
     assert said(put_together(deltas)) == said(message_of(record))
-    assert asked(sources, "piece")[-1]["stream"] is True
+    assert asked(sources, "told")[-1]["stream"] is True
 
 
 @pytest.mark.parametrize("name", GROWING)
