@@ -102,7 +102,12 @@ def test_more_than_may_wait_are_sent_away(installed: Installation) -> None:
     with FrontProcess(installed, environ={"CHATQ_HTTP__WAITING": "1"}) as front:
         made = front.client.post("/v1/jobs", json=job).json()["id"]
         path = f"/v1/jobs/{made}"
-        waits = threading.Thread(target=lambda: front.client.get(path, params={"wait": 20}))
+
+        def wait_once_there_is_room() -> None:
+            while front.client.get(path, params={"wait": 20}).status_code == 503:
+                pass
+
+        waits = threading.Thread(target=wait_once_there_is_room)
         waits.start()
         refused = until(
             lambda: (answer := front.client.get(path, params={"wait": 0.01})).status_code == 503 and answer,

@@ -65,7 +65,8 @@ def application(settings: Settings, access: Access) -> tuple[ASGIApp, Front]:
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
-        keeper.start()
+        if front.batches.to_do():
+            keeper.start()
         watching = asyncio.create_task(front.watch_settings(), name="chatq-settings")
         try:
             yield

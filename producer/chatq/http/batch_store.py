@@ -192,5 +192,12 @@ class BatchStore:
             found.append(record)
         return found, False
 
+    def to_do(self) -> bool:
+        """Whether any is to be run, or its end to be told."""
+        records = map(self.load, self.ids())
+        return any(
+            record is not None and (record.status not in ENDED or record.to_tell) for record in records
+        )
+
     def ids(self) -> list[str]:
         return sorted(path.name for path in self._folder.iterdir() if _ID.fullmatch(path.name))

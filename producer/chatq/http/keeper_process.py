@@ -18,7 +18,7 @@ _END_S: Final = 10.0
 
 
 class KeeperProcess:
-    """A child. What it was told before it died it finds by itself."""
+    """A child, from when there is something to do on. What it was told before it died it finds by itself."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
@@ -26,10 +26,13 @@ class KeeperProcess:
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
-        self._task = asyncio.create_task(self._run(), name="chatq-batch-keeper")
+        """Have it look for what there is to do."""
+        if self._task is None:
+            self._task = asyncio.create_task(self._run(), name="chatq-batch-keeper")
 
     def tell(self, batch_id: str) -> None:
         """There is something to do about a batch."""
+        self.start()
         if self._process is not None and self._process.stdin is not None:
             with contextlib.suppress(ConnectionError, RuntimeError):
                 self._process.stdin.write(f"{batch_id}\n".encode())
