@@ -147,7 +147,9 @@ def test_a_connection_waits_for_its_budget_and_goes_on_when_it_is_raised(running
     assert (running.queue.why(last).reason, running.queue.why(last).budget) == ("budget", "per_day_usd")
     assert "its budget of the day is used up; goes on at" in running.command("status").stdout
     assert "of $0.50" in running.command("connections", "list").stdout
-    assert "its budget of the day is used up" in running.command("connections", "limits", "daily").stdout
+    assert (
+        "daily has used up its budget of the day" in running.command("connections", "limits", "daily").stdout
+    )
     assert running.run("priced", "job:beside").state == "succeeded"
     config = json.loads(running.config.read_text())
     config["connections"]["daily"]["budget"]["per_day_usd"] = 20

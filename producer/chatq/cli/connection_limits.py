@@ -15,15 +15,10 @@ def print_limits(limits: ConnectionLimits) -> None:
     if limits.paused is not None:
         print(f"{name} is paused since {rfc3339(limits.paused.since)}: {limits.paused.message}")
         print(f"  {pause_remedy(name, limits.paused)}")
-    spending = limits.spending
-    today, in_all = told_spending(spending)
-    print(f"{name}: cost today {today}; in all {in_all}")
-    if spending.goes_on_at is not None:
-        print(f"  its budget of the day is used up; calls go on at {rfc3339(spending.goes_on_at)}")
-    elif spending.reserved_usd:
-        print(f"  calls in flight have reserved ${spending.reserved_usd:,.4f}")
-    if spending.maybe_charged_usd:
-        print(f"  calls whose answers were lost may have cost ${spending.maybe_charged_usd:,.4f} more")
+    if limits.spending.goes_on_at is not None:
+        print(
+            f"{name} has used up its budget of the day; calls go on at {rfc3339(limits.spending.goes_on_at)}"
+        )
     for lane in limits.lanes:
         print(f"{name}, {lane.model or 'all models'} (lane {lane.lane})")
         if lane.allowances:
@@ -33,6 +28,12 @@ def print_limits(limits: ConnectionLimits) -> None:
             print("  no limit is set or known: the workers' slots bound it")
         for line in _rest(lane):
             print(f"  {line}")
+    today, in_all = told_spending(limits.spending)
+    print(f"{name}: cost today {today}, in all {in_all}")
+    if limits.spending.reserved_usd:
+        print(f"  calls in flight have reserved ${limits.spending.reserved_usd:,.4f}")
+    if limits.spending.maybe_charged_usd:
+        print(f"  calls whose answers were lost may have cost ${limits.spending.maybe_charged_usd:,.4f} more")
 
 
 def _row(allowance: Allowance) -> tuple[str, ...]:

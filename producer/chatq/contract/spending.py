@@ -54,7 +54,7 @@ def read_spending(facts: Mapping[str, str]) -> ConnectionSpending:
 
 
 def told_spending(spending: ConnectionSpending) -> tuple[str, str]:
-    """Cost today, with the budget of the day if there is one, and in all, for people to read; `-`: nothing is known."""
+    """Cost today, with the budget of the day if there is one, and in all, for people to read; `-`: nothing."""
 
     def dollars(amount: float | None) -> str:
         return "-" if amount is None else f"${amount:,.4f}"
@@ -62,4 +62,6 @@ def told_spending(spending: ConnectionSpending) -> tuple[str, str]:
     today, cost = dollars(spending.today_usd), dollars(spending.cost_usd)
     if spending.per_day_usd is not None:
         today = f"{dollars(spending.today_usd or 0.0)} of ${spending.per_day_usd:,.2f}"
-    return today, f"{cost} and {spending.uncosted:,} of unknown cost" if spending.uncosted else cost
+    if spending.uncosted:
+        cost = "unknown" if spending.cost_usd is None else f"{cost} + {spending.uncosted:,} unknown"
+    return today, cost
