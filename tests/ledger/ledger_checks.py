@@ -21,8 +21,8 @@ SINGLE = CONSTANT | {
     "paused", "parked", "diverted", "stalled", "spent", "budgeted", "prices", "wanted-prices",
 }  # fmt: skip
 FAMILIES = {
-    "job", "request", "result", "idem", "line", "flows", "lane", "claims", "held", "stop", "worker", "batch", "connection",
-    "limits", "known", "deltas",
+    "job", "request", "result", "idem", "line", "flows", "lane", "claims", "held", "stop", "worker", "batch",
+    "connection", "limits", "known", "deltas",
 }  # fmt: skip
 
 

@@ -299,7 +299,11 @@ def test_a_final_job_is_kept_for_its_time_and_then_forgotten(ledger: LedgerDrive
     ledger.pass_s(1)
     ledger.tick()
     assert ledger.run(ledger.ledger.read([job_id])) == [None]
-    assert not [key for key in ledger.everything() if key.startswith(("idem:", "job:", "request:", "result:", "ended"))]
+    assert not [
+        key
+        for key in ledger.everything()
+        if key.startswith(("idem:", "job:", "request:", "result:", "ended"))
+    ]
 
 
 def test_a_job_whose_connection_a_worker_does_not_know_goes_to_each_worker_in_turn(

@@ -309,7 +309,7 @@ class Ledger:
                 str(cap),
                 job.due(),
                 "" if job.expires_in is None else str(int(job.expires_in * 1000)),
-                orjson.dumps(job.metadata).decode(),
+                job.metadata_json().decode(),
                 "",
             )
             arguments.append(_FIELD_SEPARATOR.join(fields).encode() + entry.request)
