@@ -2,11 +2,11 @@
 
     python bench/kill_batch.py [--lines 100000] [--slots 100]
 
-`chatq batch run` is killed while it enqueues, and again when half of the results are written, each time in the middle of a
-line; one of two workers is killed at a quarter, the server at three quarters. The same command goes on each time. Prints
-JSON: lines that are missing or doubled, jobs that were called more than once, and the seconds that it took. Exit code 1
-when a line is not there exactly once, did not succeed, or more jobs were called twice than were in flight when their worker
-or the server died.
+`chatq batch run` is killed while it enqueues, and again when half of the results are written, each time in the middle
+of a line; one of two workers is killed at a quarter, the server at three quarters. The same command goes on each time.
+Prints JSON: lines that are missing or doubled, jobs that were called more than once, and the seconds that it took.
+Exit code 1 when a line is not there exactly once, did not succeed, or more jobs were called twice than were in flight
+when their worker or the server died.
 """
 
 from __future__ import annotations

@@ -1,13 +1,12 @@
-"""A batch of a million: how fast it is enqueued and in what memory, what it takes in Redis, and what a job costs that runs
-before it.
+"""A batch of a million: how fast it is enqueued, in what memory, what it takes in Redis, what a job costs meanwhile.
 
     python bench/scale.py [--jobs 1000000] [--rounds 5]
 
-Two installations stand side by side, one with the batch, one with a hundredth of it waiting. They do a few thousand jobs in
-turns, so that whatever else the machine does meets both. Prints JSON; exit code 1 when a bar of issue 7 is missed:
+Two installations stand side by side, one with the batch, one with a hundredth of it waiting. They do a thousand jobs
+in turns, so that whatever else the machine does meets both. Prints JSON; exit code 1 when a bar of issue 7 is missed:
 
-- 20,000 jobs enqueued a second by one process. Caller and server work beside each other, so on a machine with nothing else
-  to do the slower of the two says how many; that is judged, by CPU time. `jobs_a_second` is what the clock says.
+- 20,000 jobs enqueued a second by one process. Caller and server work beside each other, so on a machine with nothing
+  else to do the slower of the two says how many; that is judged, by CPU time. `jobs_a_second` is what the clock says.
 - The caller's memory does not grow with the batch: 8 MB at most between a tenth of it and its end.
 - Redis takes less than 1 kB a waiting job beyond its prompt.
 - Overview, batch and `why` of the last job in line take less than 10 ms.
