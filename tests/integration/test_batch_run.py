@@ -263,9 +263,12 @@ def test_two_runs_into_one_output_are_refused(running: Installation, tmp_path: P
 
 
 @pytest.mark.timeout(MANY_S)
-def test_killed_again_and_again_each_line_is_there_once(install: Install, tmp_path: Path) -> None:
+def test_killed_again_and_again_each_line_is_there_once(
+    install: Install, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The command, a worker and the server die; the same command again goes on. `bench/kill_batch.py` does it with
     100,000 lines."""
+    monkeypatch.delenv("CHATQ_TEST_EXAMPLES", raising=False)  # no setting of ours
     installation = install(worker={"slots": 40, "lease": "1s"})
     installation.start_workers(2)
     count = MANY

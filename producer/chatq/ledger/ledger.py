@@ -294,7 +294,8 @@ class Ledger:
             idempotency = ""
             if job.idempotency_key:
                 idempotency = f"tenant:{job.tenant or ''}{FLOW_SEPARATOR}{job.idempotency_key}"
-            size, cap = prompt_size(job), longest_answer({**entry.params, **job.params})
+            params = {**entry.params, **job.params} if entry.params else job.params
+            size, cap = prompt_size(job), longest_answer(params)
             fields = (
                 entry.id,
                 idempotency,
