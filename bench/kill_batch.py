@@ -32,6 +32,8 @@ from chatq.ledger.locate import locator
 
 WORKERS = 2
 BATCH_S = 7200.0
+LATENCY = "[sim: latency 0..0.3]"
+"""So that calls are in flight whenever something dies."""
 
 
 class Run:
@@ -41,7 +43,7 @@ class Run:
         self._source, self.output = folder / "in.jsonl", folder / "out.jsonl"
         with self._source.open("w") as source:
             for number in range(lines):
-                line = {"custom_id": f"c{number}", "connection": "sim", "prompt": f"job:k-{number}"}
+                line = {"custom_id": f"c{number}", "connection": "sim", "prompt": f"job:k-{number} {LATENCY}"}
                 source.write(json.dumps(line) + "\n")
         self._command = [sys.executable, "-m", "chatq", "batch", "run", str(self._source)]
         self._command += ["-o", str(self.output), "--config", str(config)]

@@ -95,7 +95,7 @@ class Core:
 
     def entry(self, job: Job) -> Steps[Entry]:
         """A job made ready: held against its connection. Raises `InvalidJob`."""
-        settings = self._given or (yield from self.settings())
+        settings = yield from self.settings()
         if job.connection not in settings.connections:
             settings = yield from self.settings(fresh=True)
         checked = check(job, settings)
