@@ -69,7 +69,16 @@ class Summary:
 
     def add(self, job: CheckedJob) -> None:
         self.jobs += 1
-        self.by_connection.setdefault(job.job.connection, Estimate()).add(job)
+        if (estimate := self.by_connection.get(job.job.connection)) is None:
+            estimate = self.by_connection[job.job.connection] = Estimate()
+        estimate.add(job)
+
+
+@dataclass(frozen=True, slots=True)
+class _TooLong:
+    """In place of a line that no job can have; it was not kept."""
+
+    length: int
 
 
 class BatchInput:
@@ -94,45 +103,53 @@ class BatchInput:
         self.connection = connection
         self.prompts = prompts
         self._amend = amend
-        self._twice: dict[int, int] = {}
+        self._bad: set[int] = set()
 
     def validate(self) -> Iterator[BadLine]:
         """Every bad line, as it is found; those whose `custom_id` is another's come last. Then `summary` is complete.
 
         Raises `InvalidJob` when the file cannot be read.
         """
-        self._twice = {}
+        self._bad = set()
         found, digest = Summary(), hashlib.sha256()
         numbers, names = array("Q"), array("Q")
-        for number, read in self._lines(digest):
+        for number, line in self._lines(digest):
+            read = self._read(number, line)
             if isinstance(read, BadLine):
+                self._bad.add(number)
                 found.bad += 1
                 yield read
                 continue
             found.add(read)
             numbers.append(number)
             names.append(_hash(read.job.custom_id or ""))
+        twice: dict[int, int] = {}
         order = sorted(range(len(names)), key=names.__getitem__)
         for before, after in pairwise(order):
             if names[before] == names[after]:
-                first = self._twice.get(numbers[before], numbers[before])
-                self._twice[numbers[after]] = first
-        for number in sorted(self._twice):
+                twice[numbers[after]] = twice.get(numbers[before], numbers[before])
+        for number in sorted(twice):
+            self._bad.add(number)
             found.bad += 1
             found.jobs -= 1
-            yield _doubled(number, self._twice[number])
+            yield _doubled(number, twice[number])
         found.sha256 = digest.hexdigest()
         self.summary = found
 
     def jobs(self) -> Iterator[Job]:
         """The good lines, in order, after `validate`.
 
-        Raises `InvalidJob` at the end when the file is not any more what was validated.
+        Raises `InvalidJob`, at the end at the latest, when the file is not any more what was validated.
         """
         digest = hashlib.sha256()
-        for number, read in self._lines(digest):
-            if not isinstance(read, BadLine) and number not in self._twice:
-                yield read.job
+        for number, line in self._lines(digest):
+            if number in self._bad:
+                continue
+            try:
+                job = self._amend(self._job(number, line))
+            except ChatQueueError:
+                raise changed_meanwhile(self.path) from None
+            yield job
         if digest.hexdigest() != self.summary.sha256:
             raise changed_meanwhile(self.path)
 
@@ -154,7 +171,8 @@ class BatchInput:
                 f"The file {self.path} cannot be read: {error.strerror}.", remedy="Check the path."
             ) from None
 
-    def _lines(self, digest: hashlib._Hash) -> Iterator[tuple[int, CheckedJob | BadLine]]:
+    def _lines(self, digest: hashlib._Hash) -> Iterator[tuple[int, bytes | _TooLong]]:
+        """The lines that are not blank, without their ends, each with its number."""
         longest = _SPELLED_OUT * int(self._settings.bounds.job_bytes)
         number = 0
         with self._open() as file:
@@ -162,22 +180,26 @@ class BatchInput:
                 number += 1
                 digest.update(line)
                 if len(line) > longest:
-                    length = len(line) + _skip_rest(file, line, digest)
-                    yield number, _bad(number, None, _too_long(length, int(self._settings.bounds.job_bytes)))
+                    yield number, _TooLong(len(line) + _skip_rest(file, line, digest))
                     continue
                 if number == 1:
                     line = line.removeprefix(_BOM)
                 line = line.rstrip(b"\r\n")
                 if line.strip():
-                    yield number, self._read(number, line)
+                    yield number, line
 
-    def _read(self, number: int, line: bytes) -> CheckedJob | BadLine:
+    def _read(self, number: int, line: bytes | _TooLong) -> CheckedJob | BadLine:
         job = None
         try:
-            job = self._of_prompt(number, line) if self.prompts else read_line(line, self.connection)
+            job = self._job(number, line)
             return check(self._amend(job), self._settings)
         except ChatQueueError as error:
             return _bad(number, None if job is None else job.custom_id, error)
+
+    def _job(self, number: int, line: bytes | _TooLong) -> Job:
+        if isinstance(line, _TooLong):
+            raise _too_long(line.length, int(self._settings.bounds.job_bytes))
+        return self._of_prompt(number, line) if self.prompts else read_line(line, self.connection)
 
     def _of_prompt(self, number: int, line: bytes) -> Job:
         try:

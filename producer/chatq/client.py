@@ -10,6 +10,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
 
+from chatq.chunks import Chunk, ChunksInFlight
 from chatq.contract.connection_limits import ConnectionLimits
 from chatq.contract.errors import BatchInterrupted, ChatQueueError, UnknownPrice
 from chatq.contract.job import Job
@@ -17,7 +18,7 @@ from chatq.contract.record import Batch, JobRecord
 from chatq.contract.settings import Settings
 from chatq.contract.status import ModelList, StatusOutcome
 from chatq.contract.why import Why
-from chatq.core import CHUNK_BYTES, CHUNK_JOBS, POLL_S, Core
+from chatq.core import POLL_S, Core
 from chatq.growing_text import GrowingText
 from chatq.ledger.ledger import Entry
 from chatq.ledger.locate import locator, redis_py_url
@@ -81,20 +82,6 @@ class _Counted:
         async for job in _each(self._jobs):
             yield job
             self.count += 1
-
-
-class _Chunk:
-    """Entries that travel together: at most `CHUNK_JOBS`, and about `CHUNK_BYTES`."""
-
-    def __init__(self) -> None:
-        self.entries: list[Entry] = []
-        self._bytes = 0
-
-    def add(self, entry: Entry) -> bool:
-        """Add one; says whether the chunk is full."""
-        self.entries.append(entry)
-        self._bytes += len(entry.request)
-        return len(self.entries) >= CHUNK_JOBS or self._bytes >= CHUNK_BYTES
 
 
 class ChatQueue:
@@ -230,13 +217,18 @@ class ChatQueue:
         `UnknownPrice` when it has a `max_cost` and nobody knows what a model costs, and what the iterable raises; what
         was added before stays.
         """
-        count, chunk = 0, _Chunk()
-        for job in jobs:
-            if chunk.add(drive(self._core.entry(_as_job(job, connection)), self._server)):
-                drive(self._core.add_to_batch(batch_id, chunk.entries), self._server)
-                count, chunk = count + len(chunk.entries), _Chunk()
+
+        def send(entries: Sequence[Entry]) -> None:
+            drive(self._core.add_to_batch(batch_id, entries), self._server)
+
+        count, chunk = 0, Chunk()
+        with ChunksInFlight(send) as in_flight:
+            for job in jobs:
+                if chunk.add(drive(self._core.entry(_as_job(job, connection)), self._server)):
+                    in_flight.send(chunk.entries)
+                    count, chunk = count + len(chunk.entries), Chunk()
         if chunk.entries:
-            drive(self._core.add_to_batch(batch_id, chunk.entries), self._server)
+            send(chunk.entries)
         return count + len(chunk.entries)
 
     def seal_batch(self, batch_id: str) -> Batch:
@@ -514,11 +506,11 @@ class AsyncChatQueue:
         connection: str | None = None,
     ) -> int:
         """As `ChatQueue.add_to_batch`; the iterable may be asynchronous."""
-        count, chunk = 0, _Chunk()
+        count, chunk = 0, Chunk()
         async for job in _each(jobs):
             if chunk.add(await drive_async(self._core.entry(_as_job(job, connection)), self._server)):
                 await drive_async(self._core.add_to_batch(batch_id, chunk.entries), self._server)
-                count, chunk = count + len(chunk.entries), _Chunk()
+                count, chunk = count + len(chunk.entries), Chunk()
         if chunk.entries:
             await drive_async(self._core.add_to_batch(batch_id, chunk.entries), self._server)
         return count + len(chunk.entries)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import secrets
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -45,8 +46,6 @@ POLL_S: Final = 10.0
 """How often a wait looks at the record although nothing was announced. One who may have missed something is told so."""
 PAUSED_S: Final = 1.0
 """How often one looks who does not wait through pauses: they are not announced."""
-CHUNK_JOBS: Final = 500
-CHUNK_BYTES: Final = 1 << 20
 SETTINGS_AGE_S: Final = 5.0
 ASK_AGAIN_S: Final = 10.0
 TEST_PROMPT: Final = "Answer with the single word: ready"
@@ -675,7 +674,7 @@ def new_batch_id() -> str:
 
 def new_job_id() -> str:
     """A fresh job id."""
-    return secrets.token_hex(16)
+    return os.urandom(16).hex()
 
 
 def conflict(entry: Entry, job_id: str) -> ChatQueueError:

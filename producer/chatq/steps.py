@@ -44,12 +44,15 @@ Steps = Generator[Call[Any] | Hear | Pause, Any, T]
 
 def drive(steps: Steps[T], server: Server) -> T:
     """Run steps, blocking."""
+    try:
+        step = steps.send(None)
+    except StopIteration as stop:  # there is nothing to ask, as with most jobs of a batch
+        return stop.value  # type: ignore[no-any-return]
     with contextlib.ExitStack() as cleanup:
         ear: BlockingEar | None = None
-        answer: Any = None
+        answer: Any
         try:
             while True:
-                step = steps.send(answer)
                 if isinstance(step, Call):
                     answer = server.run(step)
                 elif isinstance(step, Pause):
@@ -62,6 +65,7 @@ def drive(steps: Steps[T], server: Server) -> T:
                             contextlib.closing(server.announcements.listen(step.channel))
                         )
                     answer = bool(step.seconds) and ear.hear(step.seconds)
+                step = steps.send(answer)
         except StopIteration as stop:
             return stop.value  # type: ignore[no-any-return]
         finally:
@@ -70,12 +74,15 @@ def drive(steps: Steps[T], server: Server) -> T:
 
 async def drive_async(steps: Steps[T], server: AsyncServer) -> T:
     """Run steps on this event loop."""
+    try:
+        step = steps.send(None)
+    except StopIteration as stop:
+        return stop.value  # type: ignore[no-any-return]
     with contextlib.ExitStack() as cleanup:
         ear: Ear | None = None
-        answer: Any = None
+        answer: Any
         try:
             while True:
-                step = steps.send(answer)
                 if isinstance(step, Call):
                     answer = await server.run(step)
                 elif isinstance(step, Pause):
@@ -88,6 +95,7 @@ async def drive_async(steps: Steps[T], server: AsyncServer) -> T:
                         cleanup.callback(server.announcements.leave, ear)
                         await ear.ready()
                     answer = bool(step.seconds) and await ear.hear(step.seconds)
+                step = steps.send(answer)
         except StopIteration as stop:
             return stop.value  # type: ignore[no-any-return]
         finally:

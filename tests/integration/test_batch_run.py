@@ -1,8 +1,12 @@
-"""`chatq batch run`: a file in, a file out, whatever happens on the way."""
+"""`chatq batch run`: a file in, a file out, whatever happens on the way.
+
+`CHATQ_TEST_EXAMPLES=1` kills everything during 5,000 lines rather than 300.
+"""
 
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -13,6 +17,9 @@ from typing import Any
 
 import pytest
 from installation import WAIT_S, Install, Installation, until
+
+MANY, MANY_S = (5000, 600) if "CHATQ_TEST_EXAMPLES" in os.environ else (300, 60)
+"""Lines of the test in which everything is killed, and its time: 5,000 take some 20 s of CPU time."""
 
 
 def write_input(path: Path, prompts: Sequence[str], connection: str = "sim") -> Path:
@@ -255,11 +262,16 @@ def test_two_runs_into_one_output_are_refused(running: Installation, tmp_path: P
     running.queue.cancel_batch(batch.id)
 
 
-def test_killed_again_and_again_each_line_is_there_once(install: Install, tmp_path: Path) -> None:
-    """The command, a worker and the server die; the same command again goes on."""
+@pytest.mark.timeout(MANY_S)
+def test_killed_again_and_again_each_line_is_there_once(
+    install: Install, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The command, a worker and the server die; the same command again goes on. `bench/kill_batch.py` does it with
+    100,000 lines."""
+    monkeypatch.delenv("CHATQ_TEST_EXAMPLES", raising=False)  # no setting of ours
     installation = install(worker={"slots": 40, "lease": "1s"})
     installation.start_workers(2)
-    count = 300
+    count = MANY
     source = write_input(tmp_path / "in.jsonl", [f"job:k-{n} [sim: latency 0..0.3]" for n in range(count)])
     output = tmp_path / "out.jsonl"
     command = [sys.executable, "-m", "chatq", "batch", "run", str(source), "-o", str(output)]
@@ -270,7 +282,7 @@ def test_killed_again_and_again_each_line_is_there_once(install: Install, tmp_pa
 
     for share in (0.1, 0.4):
         with subprocess.Popen(command, env=installation.environ, stderr=subprocess.DEVNULL) as run:
-            until(lambda share=share: written() >= share * count, "results to be written")  # type: ignore[misc]
+            until(lambda share=share: written() >= share * count, "results to be written", within_s=MANY_S)  # type: ignore[misc]
             run.kill()
         with output.open("ab") as torn:
             torn.write(b'{"id": "cut o')
@@ -280,7 +292,7 @@ def test_killed_again_and_again_each_line_is_there_once(install: Install, tmp_pa
     installation.kill_server()
     installation.restart_server()
     done = subprocess.run(
-        command, env=installation.environ, capture_output=True, text=True, timeout=WAIT_S, check=False
+        command, env=installation.environ, capture_output=True, text=True, timeout=MANY_S, check=False
     )
     assert done.returncode == 0, done.stderr
     assert Counter(names(output)) == {f"c{n}": 1 for n in range(count)}

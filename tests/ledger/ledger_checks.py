@@ -21,8 +21,8 @@ SINGLE = CONSTANT | {
     "paused", "parked", "diverted", "stalled", "spent", "budgeted", "prices", "wanted-prices",
 }  # fmt: skip
 FAMILIES = {
-    "job", "result", "idem", "line", "flows", "lane", "claims", "held", "stop", "worker", "batch", "connection",
-    "limits", "known", "deltas",
+    "job", "request", "result", "idem", "line", "flows", "lane", "claims", "held", "stop", "worker", "batch",
+    "connection", "limits", "known", "deltas",
 }  # fmt: skip
 
 
@@ -86,6 +86,8 @@ def _check_places(stored: Stored, jobs: Stored) -> None:
                 owner = jobs[id_]["flow"] if kind == "line" else jobs[id_]["worker"]
                 assert owner == name, f"{id_} of {owner} is at {name}"
     found += [(id_, "end") for id_ in family(stored, "result")]
+    runnable = {id_ for id_, job in jobs.items() if job["place"] != "end" or job["state"] == "failed"}
+    assert set(family(stored, "request")) == runnable
     named = [(id_, job["place"]) for id_, job in jobs.items()]
     assert Counter(found) == Counter(named)
 

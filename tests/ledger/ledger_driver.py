@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
@@ -91,10 +90,12 @@ class LedgerDriver:
         ids = [f"j{number}" for number in range(self.made, self.made + count)]
         self.made += count - 1
         call = self.ledger.enqueue([like], backlog_jobs=PLENTY, backlog_bytes=PLENTY, batch_id=batch)
-        about_all, about_one = call.arguments[:3], call.arguments[4:]
+        *about_all, one = call.arguments
+        assert isinstance(one, bytes)
+        about_one = one[one.index(b"\x1e") :]
         for start in range(0, count, 1000):
-            each = [(id_, *about_one) for id_ in ids[start : start + 1000]]
-            self.run(replace(call, arguments=(*about_all, *itertools.chain.from_iterable(each))))
+            each = [id_.encode() + about_one for id_ in ids[start : start + 1000]]
+            self.run(replace(call, arguments=(*about_all, *each)))
         return ids
 
     def worker(self, name: str = "w1", slots: int = 100) -> str:

@@ -83,6 +83,30 @@ def test_a_custom_id_belongs_to_its_batch(ledger: LedgerDriver) -> None:
     assert enqueue(ledger, job, batch="two") == [("new", "j3")]
 
 
+def test_a_custom_id_ends_with_the_record_of_its_job(ledger: LedgerDriver) -> None:
+    ledger.run(ledger.ledger.open_batch("b", {}, 60))
+    job = {"custom_id": "c"}
+    enqueue(ledger, job, job | {"idempotency_key": "k"}, batch="b")
+    for job_id in ("j1", "j2"):
+        ledger.run(ledger.ledger.cancel(job_id))
+    ledger.run(ledger.ledger.delete("j2"))
+    assert enqueue(ledger, job, batch="b") == [("same", "j1")]  # the other job went by its own key
+    ledger.run(ledger.ledger.delete("j1"))
+    assert enqueue(ledger, job, batch="b") == [("new", "j4")]
+
+
+def test_a_call_tells_what_is_new_and_what_is_known_in_order(ledger: LedgerDriver) -> None:
+    enqueue(ledger, {"id": "known"}, {"id": "other", "priority": 9})
+    jobs = [{"id": "first"}, {"id": "known"}, {"id": "second"}, {"id": "other"}, {"id": "first"}]
+    assert enqueue(ledger, *jobs) == [
+        ("new", "first"),
+        ("same", "known"),
+        ("new", "second"),
+        ("conflict", "other"),
+        ("same", "first"),
+    ]
+
+
 def test_no_tenant_name_reaches_the_custom_ids_of_a_batch(ledger: LedgerDriver) -> None:
     ledger.run(ledger.ledger.open_batch("b", {}, 60))
     enqueue(ledger, {"custom_id": "c"}, batch="b")

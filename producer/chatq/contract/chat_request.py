@@ -14,6 +14,7 @@ from chatq.contract.shown import shown
 
 _JOB_KEYS: Final = ("messages", "tools", "tool_choice", "response_format")
 """Of a request, what is a key of a job as well; the rest but `model` are its params."""
+_NO_PARAMS: Final = frozenset({*_JOB_KEYS, "model"})
 
 
 def chat_job(body: Mapping[str, Any], connection: str | None, keys: Mapping[str, Any]) -> Job:
@@ -24,7 +25,7 @@ def chat_job(body: Mapping[str, Any], connection: str | None, keys: Mapping[str,
     """
     named, model = _target(body.get("model"), connection)
     fields = {key: body[key] for key in _JOB_KEYS if body.get(key) is not None}
-    params = {key: value for key, value in body.items() if key not in (*_JOB_KEYS, "model")}
+    params = {key: value for key, value in body.items() if key not in _NO_PARAMS}
     return Job.parse(
         {
             "connection": named,

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+import re
+from typing import Any, Final
+
+import orjson
 
 from chatq.contract.shown import shown
 
@@ -16,10 +19,13 @@ class NotAnObject(ValueError):
         self.line = line
 
 
+_LONG_NUMBER: Final = re.compile(r"\d{19}")
+
+
 def read_object(text: str) -> dict[str, Any]:
     """The object that `text` is. Raises `NotAnObject`, whatever it is instead."""
     try:
-        found = json.loads(text)
+        found = _load(text)
     except json.JSONDecodeError as error:
         raise NotAnObject(error.msg[:1].lower() + error.msg[1:], error.lineno) from None
     except RecursionError:
@@ -30,3 +36,16 @@ def read_object(text: str) -> dict[str, Any]:
     if not isinstance(found, dict):
         raise NotAnObject(f"it is {shown(found)}")
     return found
+
+
+def _load(text: str) -> Any:
+    """As `json.loads`, several times faster where both read the same.
+
+    orjson makes a float of an integer beyond 64 bits, and refuses what Python takes: NaN, half a surrogate pair.
+    """
+    if not _LONG_NUMBER.search(text):
+        try:
+            return orjson.loads(text)
+        except ValueError:  # Python says more precisely what is wrong
+            pass
+    return json.loads(text)

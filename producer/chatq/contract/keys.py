@@ -39,6 +39,10 @@ class Keys:
         """Hash: a job while it is not final; a few of its fields until it is purged."""
         return f"{self.prefix}:job:{job_id}"
 
+    def request(self, job_id: str) -> str:
+        """String: what the worker is to send, JSON; as long as the job may be run."""
+        return f"{self.prefix}:request:{job_id}"
+
     def result(self, job_id: str) -> str:
         """String: the final record as JSON. A promise to plain readers."""
         return f"{self.prefix}:result:{job_id}"

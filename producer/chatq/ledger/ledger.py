@@ -8,6 +8,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Final, Literal
 
 import orjson
@@ -19,6 +20,7 @@ from chatq.contract.token_estimate import longest_answer, prompt_size, weight
 from chatq.ledger.call import Call
 
 FLOW_SEPARATOR = "\x1f"
+_FIELD_SEPARATOR: Final = "\x1e"
 AT_ONCE: Final = 100
 """Jobs that one call changes where there may be a million: each takes the server some 50 to 100 us, which holds up
 everybody."""
@@ -286,31 +288,34 @@ class Ledger:
     ) -> Call[Enqueued]:
         """Write jobs and give each its place; an id or idempotency key known already gives the old job."""
         arguments: list[str | bytes | int] = [batch_id, backlog_jobs, backlog_bytes]
+        ids = []
         for entry in entries:
             job = entry.job
             idempotency = ""
             if job.idempotency_key:
                 idempotency = f"tenant:{job.tenant or ''}{FLOW_SEPARATOR}{job.idempotency_key}"
-            elif batch_id and job.custom_id:
-                idempotency = f"batch:{batch_id}{FLOW_SEPARATOR}{job.custom_id}"
-            size, cap = prompt_size(job), longest_answer({**entry.params, **job.params})
-            arguments += (
+            params = {**entry.params, **job.params} if entry.params else job.params
+            size, cap = prompt_size(job), longest_answer(params)
+            fields = (
                 entry.id,
-                job.digest(),
                 idempotency,
+                orjson.dumps(job.custom_id).decode() if job.custom_id else "",
+                str(len(entry.request)),
+                job.digest(),
                 job.connection,
                 entry.model,
                 flow_of(job, entry.model, batch_id),
-                weight(size, cap),
+                str(weight(size, cap)),
+                str(size),
+                str(cap),
                 job.due(),
-                "" if job.expires_in is None else int(job.expires_in * 1000),
-                entry.request,
-                orjson.dumps(job.metadata),
-                orjson.dumps(job.custom_id) if job.custom_id else "",
-                size,
-                cap,
+                "" if job.expires_in is None else str(int(job.expires_in * 1000)),
+                job.metadata_json().decode(),
+                "",
             )
-        return self._call("enqueue", *arguments, decode=_enqueued)
+            arguments.append(_FIELD_SEPARATOR.join(fields).encode() + entry.request)
+            ids.append(entry.id)
+        return self._call("enqueue", *arguments, decode=partial(_enqueued, ids))
 
     def read(self, job_ids: Sequence[str]) -> Call[list[bytes | None]]:
         """The records of jobs as JSON; None where there is none."""
@@ -669,14 +674,16 @@ def _page(reply: Any) -> tuple[int, bool, list[bytes]] | None:
     return (int(reply[0]), reply[1] == b"1", reply[2:]) if reply else None
 
 
-def _enqueued(reply: Any) -> Enqueued:
+def _enqueued(ids: Sequence[str], reply: Any) -> Enqueued:
     status = _text(reply[0])
     if status == "full":
         return Enqueued((), "full", 0, *map(int, reply[1:]))
     if status == "no_batch":
         return Enqueued(refused="no_batch")
-    texts = [_text(part) for part in reply[2:]]
-    return Enqueued(now_ms=int(reply[1]), jobs=[(texts[i], texts[i + 1]) for i in range(0, len(texts), 2)])  # type: ignore[misc]
+    jobs: list[tuple[EnqueueStatus, str]] = [("new", job_id) for job_id in ids]
+    for place, known, job_id in zip(reply[2::3], reply[3::3], reply[4::3], strict=True):
+        jobs[int(place) - 1] = ("same" if known == b"same" else "conflict", _text(job_id))
+    return Enqueued(now_ms=int(reply[1]), jobs=jobs)
 
 
 def _retried(reply: Any) -> Retried:

@@ -26,8 +26,7 @@ if job.place == 'claim' then
   hold(job)
   wait = pace(job)
 end
-local rest = call('HMGET', key('job', job.id), 'request', 'model')
-local model = job.via and call('HGET', RULES, 'model:' .. job.via) or rest[2]
+local model = job.via and call('HGET', RULES, 'model:' .. job.via) or call('HGET', key('job', job.id), 'model')
 local blocked = math.max(0, blocked_ms(job) - tonumber(job.blocked or '0'))
-return {rest[1], server_for(job), model, job.counted or '0', int(math.max(0, now - tonumber(job.started) - blocked)),
+return {call('GET', key('request', job.id)), server_for(job), model, job.counted or '0', int(math.max(0, now - tonumber(job.started) - blocked)),
   int(wait), job.via and '1' or '0'}

@@ -1,23 +1,23 @@
 -- Writes jobs and gives each its place. All or nothing for the backlog limit; job by job for ids.
 --
 -- ARGV[1]  batch id, or empty      ARGV[2]  most jobs in the backlog      ARGV[3]  most bytes in the backlog
--- then for each job 14 arguments:
---   id, digest, idempotency scope and key (or empty), connection, model, flow, cost, due (+MS | MS | empty),
---   expires in MS (or empty), request (JSON), metadata (JSON), custom_id (JSON or empty), size of the prompt, longest
---   answer in tokens (or 0)
+-- ARGV[4..]  the jobs, at most 1,000, each one argument: its fields, with the byte 30 after each but the last (neither JSON
+--   nor a label holds it): id, idempotency scope and key (or empty), custom_id (JSON or empty), bytes of the request, digest,
+--   connection, model, flow, cost, size of the prompt, longest answer in tokens (or 0), due (+MS | MS | empty), expires in
+--   MS (or empty), metadata (JSON), request (JSON)
 -- Returns {'full', jobs, bytes, ms until a try is worth it}: nothing was written; {'no_batch'}: the batch is unknown, sealed or cancelled;
--- or {'ok', now in ms, then two for each job: 'new' | 'same' | 'conflict', id}.
+-- or {'ok', now in ms, then three for each job that is not new: its place in the call from 1, 'same' | 'conflict', id}.
 -- Atomic, because two producers may use the same id or idempotency key at the same moment.
--- Invariant: an id and an idempotency key belong to one job for as long as it has a record.
+-- Invariant: an id and an idempotency key belong to one job for as long as it has a record; in a batch a custom_id is the
+-- idempotency key of a job that has no other.
+-- A batch comes by hundreds in a call. What such a call costs is the arguments of its commands, and the strings and tables
+-- made on the way: so what can be said of many jobs at once is.
 
-local STRIDE = 14
+local NAMES = '^([^\30]*)\30([^\30]*)\30([^\30]*)\30([^\30]*)\30()'
+local REST = '^' .. string.rep('([^\30]*)\30', 10) .. '()'
+local FIRST = 3    -- arguments before those of the jobs
 local batch, most_jobs, most_bytes = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
 
-local bytes, count = 0, 0
-for i = 4, #ARGV, STRIDE do
-  count = count + 1
-  bytes = bytes + #ARGV[i + 9]
-end
 local totals = call('HMGET', TOTALS, 'jobs', 'bytes')
 local jobs_now, bytes_now = tonumber(totals[1] or '0'), tonumber(totals[2] or '0')
 
@@ -29,90 +29,112 @@ if batch ~= '' then
 end
 
 -- First what is known already; only new jobs count against the backlog.
-local known, fresh, fresh_bytes = {}, 0, 0
-local seen = {}
-for i = 4, #ARGV, STRIDE do
-  local id, idem = ARGV[i], ARGV[i + 2]
-  local old = idem ~= '' and (seen['k' .. idem] or call('GET', P .. ':idem:' .. idem)) or nil
-  if not old and (seen['i' .. id] or call('EXISTS', key('job', id)) == 1) then old = id end
-  if old then
-    known[i] = old
+local ids, keys, idems, customs, idem_keys, sizes, rests, asked = {}, {}, {}, {}, {}, {}, {}, {}
+for i = 1, #ARGV - FIRST do
+  local id, idem, custom, size, rest = string.match(ARGV[i + FIRST], NAMES)
+  local idem_key = idem ~= '' and P .. ':idem:' .. idem or batch ~= '' and custom ~= '' and name_in(batch, custom)
+  ids[i], keys[i], idems[i], customs[i], idem_keys[i], sizes[i], rests[i] = id, key('job', id), idem, custom, idem_key,
+    size, rest
+  if idem_key then asked[#asked + 1] = idem_key end
+end
+local owner = {}
+if #asked > 0 then
+  for i, id in ipairs(call('MGET', unpack(asked))) do owner[asked[i]] = id end
+end
+local some_are_there = #keys > 0 and call('EXISTS', unpack(keys)) > 0
+local known, seen, fresh, fresh_bytes = {}, {}, 0, 0
+for i, id in ipairs(ids) do
+  local idem_key = idem_keys[i]
+  if idem_key and owner[idem_key] then
+    known[i] = owner[idem_key]
+  elseif seen[id] or (some_are_there and call('EXISTS', keys[i]) == 1) then
+    known[i] = id
   else
-    fresh, fresh_bytes = fresh + 1, fresh_bytes + #ARGV[i + 9]
-    seen['i' .. id] = ARGV[i + 1]
-    if idem ~= '' then seen['k' .. idem] = id end
+    fresh, fresh_bytes = fresh + 1, fresh_bytes + tonumber(sizes[i])
+    seen[id] = true
+    if idem_key then owner[idem_key] = id end
   end
 end
 local jobs_over, bytes_over = jobs_now + fresh - most_jobs, bytes_now + fresh_bytes - most_bytes
 if fresh > 0 and (jobs_over > 0 or bytes_over > 0) then return no_room(jobs_now, bytes_now, jobs_over, bytes_over) end
 
-local reply = {'ok', int(now)}
-local last = fresh > 0 and number_in_line(fresh) or 0
-local seq = last - fresh
-local kicked = {}
-for i = 4, #ARGV, STRIDE do
-  local id, digest, idem = ARGV[i], ARGV[i + 1], ARGV[i + 2]
-  local old = known[i]
-  if old then
-    local old_digest = call('HGET', key('job', old), 'digest')
-    reply[#reply + 1] = old_digest == digest and 'same' or 'conflict'
-    reply[#reply + 1] = old
+local created = int(now)
+local reply = {'ok', created}
+local seq = fresh > 0 and number_in_line(fresh) - fresh or 0
+local strings, new, flows, lines, connections, queued = {}, {}, {}, {}, {}, {}
+local more, last = {}, 0
+local function set(name, value)
+  more[last + 1], more[last + 2] = name, value
+  last = last + 2
+end
+for i, id in ipairs(ids) do
+  if known[i] then
+    local digest, n = call('HGET', key('job', known[i]), 'digest'), #reply
+    reply[n + 1], reply[n + 2], reply[n + 3] = i,
+      digest == string.match(ARGV[i + FIRST], '[^\30]*', rests[i]) and 'same' or 'conflict', known[i]
   else
-    seq = seq + 1
-    local due = ARGV[i + 7]
+    local digest, connection, model, flow, cost, size, cap, due, expires_in, metadata, request =
+      string.match(ARGV[i + FIRST], REST, rests[i])
     local at = nil
-    if string.sub(due, 1, 1) == '+' then at = now + tonumber(due) elseif due ~= '' then at = tonumber(due) end
-    local job = {id = id, connection = ARGV[i + 3], flow = ARGV[i + 5], seq = int(seq)}
-    local fields = {'state', 'queued', 'digest', digest, 'connection', job.connection, 'model', ARGV[i + 4],
-      'flow', job.flow, 'seq', job.seq, 'cost', ARGV[i + 6], 'created', int(now), 'request', ARGV[i + 9],
-      'bytes', int(#ARGV[i + 9]), 'size', ARGV[i + 12]}
-    local function set(name, value) fields[#fields + 1] = name fields[#fields + 1] = value end
-    if idem ~= '' then
-      call('SET', P .. ':idem:' .. idem, id)
-      set('idem', idem)
-    end
-    if ARGV[i + 13] ~= '0' then set('cap', ARGV[i + 13]) end
-    if ARGV[i + 10] ~= '{}' then set('metadata', ARGV[i + 10]) end
-    if ARGV[i + 11] ~= '' then set('custom', ARGV[i + 11]) end
+    if due ~= '' then at = string.sub(due, 1, 1) == '+' and now + tonumber(due) or tonumber(due) end
+    local later = at and at > now
+    seq, last = seq + 1, 0
     if batch ~= '' then set('batch', batch) end
     if moves then set('moved', moves) end
-    if ARGV[i + 8] ~= '' then
-      local expires = int(now + tonumber(ARGV[i + 8]))
+    if idems[i] ~= '' then set('idem', idems[i]) end
+    if customs[i] ~= '' then set('custom', customs[i]) end
+    if cap ~= '0' then set('cap', cap) end
+    if metadata ~= '{}' then set('metadata', metadata) end
+    if expires_in ~= '' then
+      local expires = int(now + tonumber(expires_in))
       set('expires', expires)
       call('ZADD', EXPIRY, expires, id)
     end
-    call('HSET', key('job', id), unpack(fields))
-    if at and at > now then
-      place_later(job, at)
-    elseif kicked[job.flow] then
-      call('ZADD', key(LINES, job.flow), job.seq, id)
-      call('HSET', key('job', id), 'place', 'line')
+    call('HSET', keys[i], 'state', 'queued', 'place', later and 'later' or 'line', 'seq', seq, 'created', created,
+      'digest', digest, 'connection', connection, 'model', model, 'flow', flow, 'cost', cost, 'size', size, 'bytes', sizes[i],
+      unpack(more, 1, last))
+    local n = #strings
+    strings[n + 1], strings[n + 2] = key('request', id), string.sub(ARGV[i + FIRST], request)
+    if idem_keys[i] then strings[n + 3], strings[n + 4] = idem_keys[i], id end
+    new[#new + 1] = id
+    if not queued[connection] then
+      connections[#connections + 1], queued[connection] = connection, 0
+    end
+    queued[connection] = queued[connection] + 1
+    if not lines[flow] then
+      flows[#flows + 1], lines[flow] = flow, {}
+    end
+    if later then
+      call('ZADD', LATER, int(at), id)
     else
-      kicked[job.flow] = place_in_line(job)
+      local line = lines[flow]
+      n = #line
+      line[n + 1], line[n + 2] = seq, id
     end
-    call('HINCRBY', key('connection', job.connection), 'queued', 1)
-    if batch ~= '' then
-      call('RPUSH', key('batch', batch) .. ':jobs', id)
-      call('SADD', key('batch', batch) .. ':flows', job.flow)
-    end
-    reply[#reply + 1] = 'new'
-    reply[#reply + 1] = id
   end
 end
 if fresh > 0 then
+  call('MSET', unpack(strings))
   call('HINCRBY', TOTALS, 'jobs', fresh)
   call('HINCRBY', TOTALS, 'came', fresh)
   call('HINCRBY', TOTALS, 'bytes', int(fresh_bytes))
+  for _, connection in ipairs(connections) do call('HINCRBY', key('connection', connection), 'queued', queued[connection]) end
   if batch ~= '' then
+    call('RPUSH', key('batch', batch) .. ':jobs', unpack(new))
+    call('SADD', key('batch', batch) .. ':flows', unpack(flows))
     call('HINCRBY', key('batch', batch), 'total', fresh)
     call('HINCRBY', key('batch', batch), 'queued', fresh)
     keep_open(batch, keep)
   end
   local told = {}
-  for _, lane in pairs(kicked) do
-    if not told[lane] then
-      told[lane] = true
-      call('PUBLISH', KICK, lane)
+  for _, flow in ipairs(flows) do
+    if #lines[flow] > 0 then
+      call('ZADD', key(LINES, flow), unpack(lines[flow]))
+      local lane = open_flow(flow)
+      if lane and not told[lane] then
+        told[lane] = true
+        call('PUBLISH', KICK, lane)
+      end
     end
   end
 end

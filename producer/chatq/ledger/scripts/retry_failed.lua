@@ -30,7 +30,7 @@ else
 end
 
 local MOST_BYTES = 4194304
-local COPIED = {'digest', 'connection', 'model', 'cost', 'request', 'bytes', 'size', 'cap', 'metadata', 'custom'}
+local COPIED = {'digest', 'connection', 'model', 'cost', 'bytes', 'size', 'cap', 'metadata', 'custom'}
 local chosen, bytes, seen = {}, 0, 0
 for _, id in ipairs(ids) do
   if bytes > MOST_BYTES then break end
@@ -71,6 +71,7 @@ for _, id in ipairs(chosen) do
     call('ZADD', EXPIRY, expires, job.id)
   end
   call('HSET', key('job', job.id), unpack(fields))
+  call('SET', key('request', job.id), call('GET', key('request', id)))
   call('HSET', k, 'retried', job.id)
   place_in_line(job)
   call('HINCRBY', key('connection', connection), 'queued', 1)

@@ -112,15 +112,15 @@ local function finish(job, state, ending)
     call('HSET', k, 'state', state, 'place', 'end', 'finished', int(now))
   else
     -- Only what later calls ask for. The hash is made anew, because one that ever held a long value keeps its large
-    -- encoding: that was 1 kB more for each finished job.
+    -- encoding.
     local kept = {'state', state, 'place', 'end', 'digest', call('HGET', k, 'digest')}
-    for _, name in ipairs({'token', 'batch', 'idem'}) do
+    for _, name in ipairs({'token', 'batch', 'idem', 'custom'}) do
       if job[name] then
         kept[#kept + 1] = name
         kept[#kept + 1] = job[name]
       end
     end
-    call('DEL', k)
+    call('DEL', k, key('request', job.id))
     call('HSET', k, unpack(kept))
   end
   if job.expires then call('ZREM', EXPIRY, job.id) end
@@ -192,11 +192,18 @@ local function cancel(job)
   return 'cancelled'
 end
 
+-- The key that says which job of a batch has a custom_id (JSON).
+local function name_in(batch, custom) return P .. ':idem:batch:' .. batch .. SEPARATOR .. custom end
+
 -- Deletes all that is known of a final job.
 local function forget(id)
-  local idem = call('HGET', key('job', id), 'idem')
-  if idem then call('DEL', P .. ':idem:' .. idem) end
-  call('DEL', key('job', id), key('result', id), key('deltas', id))
+  local names = call('HMGET', key('job', id), 'idem', 'batch', 'custom')
+  if names[1] then
+    call('DEL', P .. ':idem:' .. names[1])
+  elseif names[2] and names[3] then
+    call('DEL', name_in(names[2], names[3]))
+  end
+  call('DEL', key('job', id), key('request', id), key('result', id), key('deltas', id))
 end
 
 -- Notes that something came into an open batch. Producers die, and what is never sealed would be kept for good.
