@@ -132,6 +132,36 @@ def test_the_same_command_with_a_larger_budget_goes_on_with_a_file(
     assert calls(running, "file") == [1] * 12
 
 
+def test_what_failed_is_tried_again_with_what_is_left_of_the_budget(running: Installation) -> None:
+    failing = [*jobs("left", 2), {"prompt": "[sim: no_such_thing]", **BOUNDED}]
+    batch = running.queue.enqueue_batch(failing, "priced", max_tokens=1000)
+    assert sorted(str(record.state) for record in running.follow(batch.id)) == [
+        "failed",
+        "succeeded",
+        "succeeded",
+    ]
+    used = running.queue.batch(batch.id).usage.total_tokens
+    again = running.queue.retry_batch(batch.id)
+    assert again.budget is not None
+    assert (again.budget.max_tokens, again.budget.max_cost_usd) == (1000 - used, None)
+    assert [str(record.state) for record in running.follow(again.id)] == ["failed"]
+
+
+def test_of_a_budget_that_is_gone_nothing_is_tried_again_unless_another_is_named(
+    running: Installation,
+) -> None:
+    """An answer longer than any before it goes beyond the budget, as no max_tokens was given."""
+    prompts = ["[sim: no_such_thing]", "job:gone [sim: tokens 2000]"]
+    batch = running.queue.enqueue_batch(prompts, "priced", max_tokens=700)
+    running.follow(batch.id)
+    assert running.queue.batch(batch.id).usage.total_tokens > 2000
+    with pytest.raises(BudgetUsedUp, match=f"Nothing is left of the max_tokens of batch {batch.id}"):
+        running.queue.retry_batch(batch.id)
+    again = running.queue.retry_batch(batch.id, max_tokens=5000)
+    assert again.budget is not None
+    assert (again.budget.max_tokens, again.counts.total) == (5000, 1)
+
+
 def test_a_connection_waits_for_its_budget_and_goes_on_when_it_is_raised(running: Installation) -> None:
     batch = running.queue.enqueue_batch(jobs("day", 12), "daily")
 
