@@ -9,6 +9,7 @@ sees to it that only one does.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import os
 import sys
@@ -192,6 +193,7 @@ class OneBatch:
             self,
             batch_id=record.id,
             metadata=record.metadata,
+            **self._budgets(),
         )
         try:
             batch = run.run()
@@ -208,6 +210,14 @@ class OneBatch:
             return None
         self._finish(batch)
         return None
+
+    def _budgets(self) -> dict[str, Any]:
+        """Those that it is to begin with. Once it is there they are the ledger's: they may be others by now."""
+        try:
+            self._queue.batch(self._record.id)
+        except UnknownBatch:
+            return {"max_cost": self._record.max_cost, "max_tokens": self._record.max_tokens}
+        return {}
 
     def _without_the_rest(self, run: BatchRun) -> Batch | None:
         """It was cancelled while it was enqueued: what is enqueued of it ends, the rest never begins."""
@@ -265,6 +275,11 @@ class OneBatch:
         if self._untold or not record.errors:
             more = f"{self._untold:,} more lines are bad." if self._untold else error.message
             record.errors.append({"code": error.code, "message": more, "param": None, "line": None})
+        with contextlib.suppress(UnknownBatch):  # as a rule nothing of it is enqueued
+            self._queue.cancel_batch(record.id)
+        if self._output.exists() and self._output.stat().st_size:
+            record.output_file_id, record.error_file_id = new_id("file-"), new_id("file-")
+            self._part()
         self._end("failed")
 
     def _finish(self, batch: Batch | None) -> None:

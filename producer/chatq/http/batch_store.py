@@ -52,8 +52,13 @@ class BatchRecord:
     """When it came to each state: `in_progress_at`, `finalizing_at`, `completed_at`, ..."""
     usage: dict[str, Any] | None = None
     cost_usd: float | None = None
+    max_cost: float | None = None
+    max_tokens: int | None = None
     output_life_s: int | None = None
     """Of its output and error files, seconds; None: they stay."""
+    paused_at: int | None = None
+    budget: dict[str, Any] | None = None
+    """Its budgets, and what of them is reserved or used up, as `chatq.Batch` has it."""
     webhook_url: str | None = None
     """Who is told when it has ended."""
     notice: dict[str, Any] | None = None
@@ -70,6 +75,8 @@ class BatchRecord:
         self.total = max(self.total, counts.total)
         self.completed, self.failed = counts.succeeded, counts.failed + counts.expired
         self.usage, self.cost_usd = _usage(batch), batch.cost_usd
+        self.paused_at = None if batch.paused_at is None else int(batch.paused_at.timestamp())
+        self.budget = None if batch.budget is None else batch.budget.model_dump(mode="json")
 
     @property
     def to_tell(self) -> bool:
@@ -77,7 +84,7 @@ class BatchRecord:
         return self.notice is not None and self.notice["next_at"] is not None
 
     def shape(self) -> dict[str, Any]:
-        """As OpenAI's API tells it, and `cost_usd`."""
+        """As OpenAI's API tells it; and `cost_usd`, `paused_at`, `budget`."""
         moments = {f"{name}_at": self.moments.get(f"{name}_at") for name in _MOMENTS}
         return {
             "id": self.id,
@@ -96,6 +103,8 @@ class BatchRecord:
             "metadata": self.metadata or None,
             "usage": self.usage,
             "cost_usd": self.cost_usd,
+            "paused_at": self.paused_at,
+            "budget": self.budget,
         }
 
 

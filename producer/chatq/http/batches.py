@@ -21,11 +21,14 @@ from chatq.http.batch_store import ENDED, BatchRecord
 from chatq.http.errors import BadRequest, json_response
 from chatq.http.files import LONGEST_LIFE_S, SHORTEST_LIFE_S, page_shape
 from chatq.http.front import Front, TheCaller, TheFront, read_json
-from chatq.http.shapes import BatchList, BatchRequest, BatchShape, json_body
+from chatq.http.shapes import BatchBudgets, BatchList, BatchRequest, BatchShape, json_body
 from chatq.http.webhooks import check_url
 
 _MOST: Final = 100
 _LONGEST_WINDOW_S: Final = 30 * 86_400.0
+_MOST_USD: Final = 1e6
+_MOST_TOKENS: Final = 10**12
+_BUDGETS: Final = ("max_cost", "max_tokens")
 _KEYS: Final = (
     "input_file_id",
     "endpoint",
@@ -34,6 +37,7 @@ _KEYS: Final = (
     "connection",
     "output_expires_after",
     "webhook_url",
+    *_BUDGETS,
 )
 
 BatchId = Annotated[str, Path(max_length=128)]
@@ -44,7 +48,8 @@ router = APIRouter(tags=["batches"])
 @router.post("/v1/batches", responses={200: {"model": BatchShape}}, openapi_extra=json_body(BatchRequest))
 async def create_batch(request: Request, front: TheFront, caller: TheCaller) -> Response:
     """Run a file as a batch. `completion_window`: `24h`, or any duration up to 30 days; what has not begun by then
-    expires. Beyond OpenAI's keys: `connection`, for lines that name none; `webhook_url`: who is told of its end."""
+    expires. Beyond OpenAI's keys: `connection`, for lines that name none; `max_cost` and `max_tokens`, its budgets;
+    `webhook_url`: who is told of its end."""
     body = await read_json(request)
     facts = _facts(body, front, caller)
     stored = await asyncio.to_thread(front.files.get, facts["input_file_id"], caller)
@@ -89,6 +94,29 @@ async def cancel_batch(front: TheFront, caller: TheCaller, batch_id: BatchId) ->
     return json_response((await _live(record, front)).shape())
 
 
+@router.post("/v1/batches/{batch_id}/pause", responses={200: {"model": BatchShape}})
+async def pause_batch(front: TheFront, caller: TheCaller, batch_id: BatchId) -> Response:
+    """Begin no more of a batch until it is resumed. What runs goes on."""
+    record = await asyncio.to_thread(front.batches.get, batch_id, caller)
+    await front.ask(front.core.pause_batch(batch_id))
+    return json_response((await _live(record, front)).shape())
+
+
+@router.post(
+    "/v1/batches/{batch_id}/resume",
+    responses={200: {"model": BatchShape}},
+    openapi_extra=json_body(BatchBudgets),
+)
+async def resume_batch(request: Request, front: TheFront, caller: TheCaller, batch_id: BatchId) -> Response:
+    """Go on with a paused batch. `max_cost`, `max_tokens`: its budgets from now on, larger where one is used up."""
+    record = await asyncio.to_thread(front.batches.get, batch_id, caller)
+    body = await read_json(request)
+    _must_know(body, _BUDGETS)
+    max_cost, max_tokens = _budgets(body)
+    await front.ask(front.core.resume_batch(batch_id, max_cost=max_cost, max_tokens=max_tokens))
+    return json_response((await _live(record, front)).shape())
+
+
 async def _live(record: BatchRecord, front: Front) -> BatchRecord:
     """The record with the counts of this moment."""
     if record.status not in ENDED:
@@ -99,9 +127,8 @@ async def _live(record: BatchRecord, front: Front) -> BatchRecord:
 
 def _facts(body: dict[str, Any], front: Front, caller: Caller) -> dict[str, Any]:
     """What a new batch is made of. Raises `BadRequest`."""
-    for name in body:
-        if name not in _KEYS:
-            raise _wrong(name, "unknown key.")
+    _must_know(body, _KEYS)
+    max_cost, max_tokens = _budgets(body)
     file_id, connection, metadata = body.get("input_file_id"), body.get("connection"), body.get("metadata")
     if not isinstance(file_id, str):
         raise _wrong("input_file_id", f"expected the id of a file, got {shown(file_id)}.")
@@ -119,11 +146,29 @@ def _facts(body: dict[str, Any], front: Front, caller: Caller) -> dict[str, Any]
         "connections": None if caller.connections is None else sorted(caller.connections),
         "connection": connection,
         "metadata": _metadata(metadata),
+        "max_cost": max_cost,
+        "max_tokens": max_tokens,
         "output_life_s": _output_life_s(body.get("output_expires_after")),
         "webhook_url": None
         if body.get("webhook_url") is None
         else check_url(body["webhook_url"], front.settings.http.webhooks),
     }
+
+
+def _must_know(body: dict[str, Any], keys: tuple[str, ...]) -> None:
+    for name in body:
+        if name not in keys:
+            raise _wrong(name, "unknown key.")
+
+
+def _budgets(body: dict[str, Any]) -> tuple[float | None, int | None]:
+    """`max_cost` and `max_tokens`."""
+    cost, tokens = body.get("max_cost"), body.get("max_tokens")
+    if cost is not None and (type(cost) not in (int, float) or not 0 < cost <= _MOST_USD):
+        raise _wrong("max_cost", f"expected US dollars, more than 0, got {shown(cost)}.")
+    if tokens is not None and (type(tokens) is not int or not 0 < tokens <= _MOST_TOKENS):
+        raise _wrong("max_tokens", f"expected a number of tokens, more than 0, got {shown(tokens)}.")
+    return None if cost is None else float(cost), tokens
 
 
 def _window_s(window: object) -> float:

@@ -79,9 +79,14 @@ class FileDeleted(Shape):
     deleted: bool
 
 
-class BatchRequest(BaseModel):
+class BatchBudgets(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
+    max_cost: Annotated[float, Field(gt=0, le=1e6)] | None = None
+    max_tokens: Annotated[int, Field(gt=0, le=10**12)] | None = None
+
+
+class BatchRequest(BatchBudgets):
     input_file_id: str
     endpoint: Literal["/v1/chat/completions"]
     completion_window: Annotated[str, Field(examples=["24h"])]
@@ -114,6 +119,8 @@ class BatchShape(Shape):
     metadata: dict[str, str] | None
     usage: dict[str, Any] | None
     cost_usd: float | None
+    paused_at: int | None
+    budget: dict[str, Any] | None
 
 
 class BatchList(Shape):
@@ -171,7 +178,7 @@ class Readiness(Shape):
     hindrances: list[Hindrance]
 
 
-_BODIES: Final[tuple[type[BaseModel], ...]] = (Job, ChatCompletionRequest, BatchRequest)
+_BODIES: Final[tuple[type[BaseModel], ...]] = (Job, ChatCompletionRequest, BatchRequest, BatchBudgets)
 
 UPLOAD_BODY: Final = {
     "requestBody": {

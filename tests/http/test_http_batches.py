@@ -70,6 +70,11 @@ def test_a_wrong_batch_is_refused(front: FrontProcess) -> None:
         {"metadata": {str(n): "" for n in range(17)}},
         {"connection": 1},
         {"unknown": 1},
+        {"max_cost": 0},
+        {"max_cost": "1"},
+        {"max_cost": True},
+        {"max_tokens": 1.5},
+        {"output_expires_after": {"anchor": "created_at", "seconds": 1}},
     ):
         assert error_of(front.batch(file_id, **keys)) == (400, "invalid_request")
 
@@ -165,3 +170,38 @@ def test_what_a_batch_left_on_the_disk_is_its_record(front: FrontProcess) -> Non
     assert [path.name for path in folder.iterdir()] == ["record.json"]
     assert json.loads((folder / "record.json").read_text())["status"] == "completed"
     assert folder.stat().st_mode & 0o077 == 0
+
+
+def test_a_paused_batch_begins_nothing_until_it_is_resumed(front: FrontProcess) -> None:
+    front.installation.hold_answers()
+    try:
+        lines = batch_lines(*(f"job:p{n} hi" for n in range(3)))
+        made = front.batch(front.upload(lines).json()["id"]).json()["id"]
+        until(lambda: front.client.get(f"/v1/batches/{made}").json()["request_counts"]["total"] == 3, "it")
+        until(lambda: front.client.post(f"/v1/batches/{made}/pause").status_code == 200, "it to be enqueued")
+        assert front.client.get(f"/v1/batches/{made}").json()["paused_at"] is not None
+        resumed = front.client.post(f"/v1/batches/{made}/resume", json={})
+        assert resumed.json()["paused_at"] is None
+    finally:
+        front.installation.release_answers()
+    assert front.ended(made)["request_counts"]["completed"] == 3
+    assert error_of(front.client.post(f"/v1/batches/{made}/pause")) == (409, "batch_over")
+
+
+def test_a_batch_whose_budget_is_used_up_waits_for_a_larger(front: FrontProcess) -> None:
+    lines = batch_lines(*(f"job:u{n} hi" for n in range(5)))
+    made = front.batch(front.upload(lines).json()["id"], max_tokens=1).json()["id"]
+    until(lambda: front.client.get(f"/v1/batches/{made}").json()["paused_at"], "it to be paused")
+    assert front.client.get(f"/v1/batches/{made}").json()["budget"]["used_up"] == "max_tokens"
+    assert error_of(front.client.post(f"/v1/batches/{made}/resume", json={})) == (409, "budget_used_up")
+    wrong = front.client.post(f"/v1/batches/{made}/resume", json={"max_tokens": -1})
+    assert error_of(wrong) == (400, "invalid_request")
+    assert front.client.post(f"/v1/batches/{made}/resume", json={"max_tokens": 10**6}).status_code == 200
+    assert front.ended(made)["request_counts"]["completed"] == 5
+
+
+def test_a_budget_in_dollars_needs_a_price(front: FrontProcess) -> None:
+    made = front.batch(front.upload(batch_lines("job:unpriced hi")).json()["id"], max_cost=1.0).json()["id"]
+    batch = front.ended(made)
+    assert (batch["status"], batch["errors"]["data"][0]["code"]) == ("failed", "unknown_price")
+    assert "unpriced" not in front.installation.calls()
