@@ -10,6 +10,7 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 PASSWORD = "canary-redis-5d1f0c77ab"
+TOKEN = "canary-token-41c7aa90"
 LOGIN = "operator:canary-flower-93e2"
 
 

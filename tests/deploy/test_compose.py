@@ -47,9 +47,9 @@ def test_a_full_server_refuses_new_jobs_rather_than_forget_old_ones(compose: dic
     assert options["maxmemory"] == "2gb"
 
 
-@pytest.mark.parametrize("name", ["REDIS_PASSWORD", "FLOWER_BASIC_AUTH"])
+@pytest.mark.parametrize("name", ["REDIS_PASSWORD", "FLOWER_BASIC_AUTH", "CHATQ_HTTP_TOKENS"])
 def test_nothing_starts_without_a_password(name: str) -> None:
-    others = {"REDIS_PASSWORD": "a", "FLOWER_BASIC_AUTH": "b:c", name: ""}
+    others = {"REDIS_PASSWORD": "a", "FLOWER_BASIC_AUTH": "b:c", "CHATQ_HTTP_TOKENS": "d", name: ""}
     with pytest.raises(MissingVariable, match=f"^set {name}"):
         read_compose(others)
 
@@ -57,7 +57,7 @@ def test_nothing_starts_without_a_password(name: str) -> None:
 def test_the_example_of_env_names_every_variable_and_sets_no_password() -> None:
     text = (ROOT / "deploy/example.env").read_text("utf-8")
     assert set(re.findall(r"^#?([A-Z_]+)=", text, re.MULTILINE)) == variables()
-    assert re.findall(r"^[A-Z_]+=(.*)$", text, re.MULTILINE) == ["", ""]
+    assert re.findall(r"^[A-Z_]+=(.*)$", text, re.MULTILINE) == ["", "", ""]
 
 
 def test_providers_keys_reach_the_workers_only(compose: dict[str, Any]) -> None:
@@ -66,6 +66,11 @@ def test_providers_keys_reach_the_workers_only(compose: dict[str, Any]) -> None:
     assert {name for name, service in services.items() if "env_file" in service} == {"worker"}
     assert set(services["redis"]["environment"]) == {"REDISCLI_AUTH"}
     assert set(services["flower"]["environment"]) == {"CHATQ_REDIS_URL", "FLOWER_BASIC_AUTH"}
+    assert set(services["front"]["environment"]) == {
+        "CHATQ_REDIS_URL",
+        "CHATQ_HTTP_TOKENS",
+        "CHATQ_HTTP__FOLDER",
+    }
 
 
 def test_the_files_with_keys_and_passwords_are_not_committed() -> None:
@@ -82,28 +87,31 @@ def test_two_workers_run(compose: dict[str, Any]) -> None:
     assert compose["services"]["worker"]["deploy"]["replicas"] == 2
 
 
-@pytest.mark.parametrize("service", ["worker", "flower"])
-def test_our_containers_can_change_nothing(compose: dict[str, Any], service: str) -> None:
+@pytest.mark.parametrize("service", ["worker", "flower", "front"])
+def test_our_containers_can_change_nothing_but_the_files_of_the_front(
+    compose: dict[str, Any], service: str
+) -> None:
     ours = compose["services"][service]
-    assert ours["volumes"] == ["./config.yaml:/etc/chatq/config.yaml:ro"]
+    own = ["front-data:/var/lib/chatq"] if service == "front" else []
+    assert ours["volumes"] == ["./config.yaml:/etc/chatq/config.yaml:ro", *own]
     assert ours["read_only"] is True
     assert ours["cap_drop"] == ["ALL"]
     assert ours["security_opt"] == ["no-new-privileges:true"]
 
 
-def test_only_flower_is_published_and_only_to_this_machine(compose: dict[str, Any]) -> None:
+def test_flower_and_the_front_are_published_and_only_to_this_machine(compose: dict[str, Any]) -> None:
     published = {
         name: service["ports"] for name, service in compose["services"].items() if "ports" in service
     }
-    assert published == {"flower": ["127.0.0.1:5555:5555"]}
+    assert published == {"flower": ["127.0.0.1:5555:5555"], "front": ["127.0.0.1:8400:8400"]}
 
 
-@pytest.mark.parametrize("service", ["redis", "worker", "flower"])
+@pytest.mark.parametrize("service", ["redis", "worker", "flower", "front"])
 def test_every_service_is_checked_and_started_again(compose: dict[str, Any], service: str) -> None:
     assert compose["services"][service]["healthcheck"]["test"]
     assert compose["services"][service]["restart"] == "unless-stopped"
 
 
-@pytest.mark.parametrize("service", ["worker", "flower"])
+@pytest.mark.parametrize("service", ["worker", "flower", "front"])
 def test_ours_wait_for_a_healthy_server(compose: dict[str, Any], service: str) -> None:
     assert compose["services"][service]["depends_on"] == {"redis": {"condition": "service_healthy"}}

@@ -18,7 +18,7 @@ from typing import Any
 
 import pytest
 import redis
-from compose_server import LOGIN, PASSWORD, ComposeServer
+from compose_server import LOGIN, PASSWORD, TOKEN, ComposeServer
 
 from chatq_sandbox.process import SimulatorProcess
 from forked import ForkedSimulator
@@ -159,3 +159,36 @@ def test_flower_is_behind_its_login_and_reports_its_health_without_it(
         finally:
             flower.terminate()
         assert flower.wait(WAIT_S) == 0
+
+
+def test_the_front_answers_who_has_a_token_and_reports_its_health_without(
+    compose: dict[str, Any], server: ComposeServer, config: Path, tmp_path: Path
+) -> None:
+    service = compose["services"]["front"]
+    environ = environ_of(compose, "front", server, config)
+    environ["CHATQ_HTTP__FOLDER"] = str(tmp_path / "front")
+    with subprocess.Popen(
+        ["chatq", *service["command"], "--port", "0"],
+        env=environ,
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    ) as front:
+        try:
+            assert front.stdout is not None
+            port = front.stdout.readline().strip().removesuffix("/v1").rpartition(":")[2]
+            with pytest.raises(urllib.error.HTTPError) as refused:
+                urllib.request.urlopen(f"http://127.0.0.1:{port}/v1/models", timeout=WAIT_S)
+            with refused.value:
+                assert refused.value.code == 401
+            request = urllib.request.Request(
+                f"http://127.0.0.1:{port}/v1/models", headers={"Authorization": f"Bearer {TOKEN}"}
+            )
+            with urllib.request.urlopen(request, timeout=WAIT_S) as answer:
+                assert answer.status == 200
+            health = [word.replace(":8400", f":{port}") for word in service["healthcheck"]["test"][1:]]
+            assert run(health, environ, tmp_path).returncode == 0
+        finally:
+            front.terminate()
+        assert front.wait(WAIT_S) == 0
