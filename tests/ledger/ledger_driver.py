@@ -14,8 +14,9 @@ from redis.exceptions import NoScriptError
 from chatq.contract.job import Job
 from chatq.contract.record import JobRecord
 from chatq.contract.states import State
-from chatq.ledger.call import Call, source
+from chatq.ledger.call import Call
 from chatq.ledger.ledger import Admitted, Begun, Enqueued, Entry, Ledger, Outcome, Settled, Ticked
+from chatq.ledger.script_text import source
 
 T = TypeVar("T")
 

@@ -12,7 +12,7 @@ from ledger_driver import LedgerDriver, attempt
 
 from chatq.contract.keys import Keys
 from chatq.contract.record import JobRecord, rfc3339
-from chatq.ledger.call import shared
+from chatq.ledger.script_text import linked
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 CENTURY_MS = 4_102_444_800_000
@@ -32,7 +32,7 @@ STRANGE = [
 
 def prelude(client: redis.Redis, code: str, *arguments: object) -> list[bytes]:
     """What Lua code gives that stands behind what all scripts share."""
-    found: list[bytes] = client.eval(shared() + code, 1, "t", *arguments)
+    found: list[bytes] = client.eval(linked(code), 1, "t", *arguments)
     return found
 
 
@@ -175,9 +175,3 @@ def test_the_keys_of_the_contract_are_the_keys_that_are_written(ledger: LedgerDr
         keys.clock_offset,
     }  # fmt: skip
     assert expected <= {f"t:{name}" for name in ledger.everything()}
-
-
-def test_the_shared_parts_leave_names_for_more(client: redis.Redis) -> None:
-    """Lua 5.1 allows 200 local names at a time, and two changes that are fine by themselves can be too many."""
-    more = "".join(f"local name_{number} = {number}\n" for number in range(15))
-    assert client.eval(f"{shared()}{more}return name_14", 1, "chatq") == 14

@@ -6,8 +6,9 @@ import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cache
-from importlib import resources
-from typing import Any, Final, Generic, TypeVar
+from typing import Any, Generic, TypeVar
+
+from chatq.ledger.script_text import source
 
 T = TypeVar("T")
 
@@ -35,27 +36,6 @@ class Call(Generic[T]):
     def size(self) -> int:
         """Roughly the bytes that the call sends."""
         return sum(len(part) for part in self.arguments if not isinstance(part, int))
-
-
-_SHARED: Final = ("prelude", "limits", "lanes", "health", "budgets", "jobs", "admission")
-"""The parts that all scripts share, each using those before it."""
-
-
-@cache
-def shared() -> str:
-    """The Lua text that stands in front of every script."""
-    folder = resources.files("chatq.ledger") / "shared"
-    return "".join((folder / f"{part}.lua").read_text("utf-8") for part in _SHARED)
-
-
-@cache
-def source(script: str) -> str:
-    """The Lua text of a script, with what all share in front.
-
-    The script is a function of its own, because Lua 5.1 allows 200 local names in one, and the shared parts have most.
-    """
-    text = (resources.files("chatq.ledger") / "scripts" / f"{script}.lua").read_text("utf-8")
-    return f"{shared()}return (function()\n{text}\nend)()\n"
 
 
 @cache

@@ -37,7 +37,8 @@ from redis.retry import Retry
 from chatq.contract.addresses import without_password
 from chatq.contract.errors import ServerError, ServerFull, ServerRefused, ServerUnreachable, ServerUnsuitable
 from chatq.ledger.announcements import Announcements, BlockingAnnouncements
-from chatq.ledger.call import Call, source
+from chatq.ledger.call import Call
+from chatq.ledger.script_text import source
 from chatq.ledger.sentinels import SCHEME, Sentinels
 
 T = TypeVar("T")

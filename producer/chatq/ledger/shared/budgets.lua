@@ -20,11 +20,6 @@
 local BUDGETED, PRICES, WANTED_PRICES = P .. ':budgeted', P .. ':prices', P .. ':wanted-prices'
 local PRICES_KEPT_MS = 600000      -- some go by the hour of the day
 
--- What the other parts use; the rest is this part's own, because Lua allows 200 local names (`call.py`).
-local charge_of, use_up, set_budgets, reserve, spend, spending_of
-
-do
-
 local function today() return math.floor(now / DAY_MS) end
 
 -- What a connection spent today.
@@ -74,7 +69,7 @@ end
 -- What the first job of a flow would take of its budgets: {tokens, cost, connection, batch}; nil when it has none. Beside that what stands in
 -- its way, if anything does: `waits` ('budget': calls under way have reserved the rest, in `by`; 'price': not known yet,
 -- that of `wants`), `over` (the budget that does not have as much), or `refusal` (it can never go).
-function charge_of(limits, flow, server)
+local function charge_of(limits, flow, server)
   local _, connection, model, group = flow_parts(flow)
   server = server or connection
   if server ~= connection then model = call('HGET', RULES, 'model:' .. server) or model end
@@ -116,7 +111,7 @@ function charge_of(limits, flow, server)
 end
 
 -- Stops what a budget does not have enough for: a connection until the day turns, a batch until somebody raises it.
-function use_up(charge)
+local function use_up(charge)
   if charge.over.name == 'per_day_usd' then
     call('ZADD', SPENT, int((today() + 1) * DAY_MS), charge.connection)
     move_flows(all_flows())
@@ -129,7 +124,7 @@ function use_up(charge)
 end
 
 -- Gives a batch budgets; an empty one stays as it is.
-function set_budgets(batch, max_cost, max_tokens)
+local function set_budgets(batch, max_cost, max_tokens)
   for name, budget in pairs({max_cost = max_cost, max_tokens = max_tokens}) do
     if budget ~= '' then
       call('HSET', key('batch', batch), name, budget)
@@ -149,7 +144,7 @@ local function add_to(connection, batch, ...)
 end
 
 -- Reserves a charge. Returns it as the job's hash keeps it.
-function reserve(charge)
+local function reserve(charge)
   add_to(charge.connection, charge.batch, 'held_tokens', charge.tokens, 'held_cost', charge.cost)
   return int(charge.tokens) .. ':' .. int(charge.cost)
 end
@@ -158,7 +153,7 @@ end
 --
 -- `spent`: what an answer used and cost, 'PROMPT:ANSWER:COST' in tokens and billionths of a dollar ('-': nobody knows);
 -- '?': it may have been charged, and nobody knows how much, so what was reserved counts; empty: nothing was.
-function spend(job, spent)
+local function spend(job, spent)
   local server = server_for(job)
   local tokens, cost = string.match(job.charge or '0:0', '^(%d+):(%d+)$')
   if job.charge then add_to(server, job.batch, 'held_tokens', -tokens, 'held_cost', -cost) end
@@ -179,7 +174,7 @@ function spend(job, spent)
 end
 
 -- What a connection has spent, as names and values; dollars in billionths.
-function spending_of(connection)
+local function spending_of(connection)
   local facts = {}
   local function tell(name, value)
     if value then facts[#facts + 1], facts[#facts + 2] = name, value end
@@ -191,6 +186,4 @@ function spending_of(connection)
   tell('per_day', call('HGET', RULES, 'budget:' .. connection))
   tell('goes_on', call('ZSCORE', SPENT, connection))
   return facts
-end
-
 end

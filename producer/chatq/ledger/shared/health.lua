@@ -15,10 +15,6 @@
 -- resumed, proven (the moments of the last resume, and of the last one that a check's proof brought), paused_at,
 -- paused_ms (of pauses that are over).
 
--- What other parts use; all else is this part's own.
-local server_for, condition_of, blocked_ms, pause, resume, note_outcome
-do
-
 local BREAK_AFTER = 5                                -- failures in a row
 local FIRST_PROBE_MS, LAST_PROBE_MS = 1000, 30000    -- between probes, twice as long after each that failed
 local REMEMBERED_MS = 120000
@@ -26,7 +22,7 @@ local MISSES = 5
 local FULL_WINDOW = 1024
 
 -- The connection that makes a job's call: its own, or the fallback that stands in.
-function server_for(job) return job.via or job.connection end
+local function server_for(job) return job.via or job.connection end
 
 local function cool_down(lane, until_, why)
   local k = key('lane', lane)
@@ -39,7 +35,7 @@ end
 
 -- How a lane is: {cool = the ms until which its provider asked to wait, breaker = 'closed' | 'open' | 'half_open' (the time
 -- for a probe has come), probe = the ms of an open one's next probe}; 0: none.
-function condition_of(lane)
+local function condition_of(lane)
   local state = call('HMGET', key('lane', lane), 'cool', 'why', 'opened')
   local cool = tonumber(state[1] or '0')
   local cools = cool > now
@@ -58,7 +54,7 @@ end
 
 -- How long the lane of a job's own connection has cooled down so far, and the connection or the batch was paused: of the time since
 -- its first call, the job is not charged with what came on top meanwhile.
-function blocked_ms(job)
+local function blocked_ms(job)
   local _, connection, model = flow_parts(job.flow)
   local paused = call('HMGET', key('connection', connection), 'paused_ms', 'paused_at')
   local blocked = call('HGET', key('lane', lane_of(connection, model)), 'blocked')
@@ -68,7 +64,7 @@ function blocked_ms(job)
 end
 
 -- Pauses a connection. `reason`: JSON members code, message and remedy. An operator's pause stays an operator's.
-function pause(connection, reason, by_operator)
+local function pause(connection, reason, by_operator)
   local k = key('connection', connection)
   if call('HEXISTS', PAUSED, connection) == 0 then
     call('HSET', k, 'paused_at', int(now))
@@ -83,7 +79,7 @@ function pause(connection, reason, by_operator)
 end
 
 -- Ends a pause; the calls of the connection then set in one by one. `proof`: a check showed that the cause is gone.
-function resume(connection, proof)
+local function resume(connection, proof)
   local k = key('connection', connection)
   if call('HEXISTS', PAUSED, connection) == 0 then return false end
   if proof and call('HGET', k, 'paused_by') == 'operator' then return false end
@@ -190,7 +186,7 @@ end
 -- What a call that ended tells. `outcome`: 'ok', 'limited', 'transient', 'account', 'missing', 'request', 'astray' (its worker could
 -- not run it), or empty when it tells nothing. Returns whether the attempt is the job's own: if not, the job waits again as if it had not been tried;
 -- then, whether it goes behind the others of its flow.
-function note_outcome(job, outcome, cool_ms, reason)
+local function note_outcome(job, outcome, cool_ms, reason)
   if outcome == '' or outcome == 'astray' then return true end
   local lane = job.lane
   local values = call('HMGET', key('lane', lane), 'oks', 'fails', 'failed', 'opened', 'tries', 'window', 'inflight',
@@ -210,6 +206,4 @@ function note_outcome(job, outcome, cool_ms, reason)
   if outcome == 'limited' then return note_limited(job, lane, state, cool_ms) end
   if outcome == 'account' then return note_refused(job, reason) end
   return note_missing(job, reason)
-end
-
 end

@@ -20,18 +20,13 @@
 --   rate, ceiling, since, cut   requests a minute found by trying: see `found_rate`; cut: when it was refused last
 -- known:<account>, a sorted set: its lanes of which there is such a hash, by the day's first use
 
--- What other parts use; all else is this part's own.
-local KINDS, DAY_MS, milliseconds, account_of, read_limits, are_limited, bucket_of, save_limits, need_of, wait_of,
-  wait_for, take, refund, pace, settle_limits, slow_down
-do
-
-KINDS = {'requests', 'tokens', 'input_tokens', 'output_tokens'}
+local KINDS = {'requests', 'tokens', 'input_tokens', 'output_tokens'}
 local OWED = {day = true, ['day.used'] = true}
 for _, kind in ipairs(KINDS) do OWED[kind .. '.full'], OWED[kind .. '.sent'] = true, true end
 local LIMITS_KEPT_MS = 604800000
 local MOST_KNOWN = 100          -- lanes of an account that are found again; callers may name any model
 local MINUTE_MS = 60000
-DAY_MS = 86400000
+local DAY_MS = 86400000
 local BURST_MS = 500            -- at once goes what refills in this time: half of the smallest bucket of any provider
 local JITTER_MS = 15            -- more, before what needs a full bucket: there a hair too early is refused
 local SIZE_OF_TOKEN = 3.5       -- bytes of a prompt in one token, until answers tell
@@ -40,9 +35,9 @@ local ENOUGH_ANSWERS = 500      -- beyond these what was learned fades
 local ROUNDED_MS = 1500         -- resets come in whole seconds
 local HAIR_MS = 0.001
 
-function milliseconds(n) return string.format('%.3f', n) end
+local function milliseconds(n) return string.format('%.3f', n) end
 
-function account_of(lane)
+local function account_of(lane)
   return string.sub(lane, 1, 1) == '@' and lane or string.match(lane, '^[^/]*')
 end
 
@@ -71,7 +66,7 @@ end
 -- What the lane may ask: {state = the hash, concurrency, day_limit, buckets = {{kind, limit, interval, burst, full, sent}}};
 -- and whether any connection has a budget: `budgeted`.
 -- What the settings state holds; else what answers told; else, for requests, what trying found.
-function read_limits(lane)
+local function read_limits(lane)
   local account, s = account_of(lane), {}
   local flat = call('HGETALL', key('limits', lane))
   for i = 1, #flat, 2 do s[flat[i]] = flat[i + 1] end
@@ -109,9 +104,9 @@ function read_limits(lane)
   return limits
 end
 
-function are_limited(limits) return #limits.buckets > 0 or limits.day_limit ~= nil end
+local function are_limited(limits) return #limits.buckets > 0 or limits.day_limit ~= nil end
 
-function bucket_of(limits, kind)
+local function bucket_of(limits, kind)
   for _, bucket in ipairs(limits.buckets) do
     if bucket.kind == kind then return bucket end
   end
@@ -128,7 +123,7 @@ local function has_learned(state, fields)
   return false
 end
 
-function save_limits(limits, ...)
+local function save_limits(limits, ...)
   local fields = {'day', limits.state.day, 'day.used', limits.state['day.used'], ...}
   if limits.fresh then
     for _, part in ipairs({'rate', limits.state.rate, 'since', limits.state.since}) do fields[#fields + 1] = part end
@@ -157,7 +152,7 @@ end
 
 -- What a call asks of each allowance. `size`: of its prompt as its caller measured it; `cap`: the longest answer that it
 -- asks for, 0 for none. `door`: whether its source counts that cap at the door, rather than what came back.
-function need_of(limits, size, cap, door)
+local function need_of(limits, size, cap, door)
   local s = limits.state
   local sizes, answers = tonumber(s.sizes or '0'), tonumber(s.answers or '0')
   local input = math.ceil(sizes > 0 and size * tonumber(s.tokens) / sizes or size / SIZE_OF_TOKEN)
@@ -166,7 +161,7 @@ function need_of(limits, size, cap, door)
   return {requests = 1, tokens = input + output, input_tokens = input, output_tokens = output}
 end
 
-function wait_of(bucket, moment, cost)
+local function wait_of(bucket, moment, cost)
   local ms = cost * bucket.interval
   local late = ms + JITTER_MS > bucket.burst + BURST_MS and JITTER_MS or 0
   local owed = math.max(bucket[moment] + late - now, 0)
@@ -175,7 +170,7 @@ function wait_of(bucket, moment, cost)
 end
 
 -- Milliseconds until all allowances are there for `need`, and which is the last. 0: now.
-function wait_for(limits, need)
+local function wait_for(limits, need)
   if limits.day_limit and tonumber(limits.state['day.used']) >= limits.day_limit then
     return DAY_MS - now % DAY_MS, 'requests_day'
   end
@@ -187,7 +182,7 @@ function wait_for(limits, need)
   return wait, last
 end
 
-function take(limits, need)
+local function take(limits, need)
   limits.state['day.used'] = int(tonumber(limits.state['day.used']) + 1)
   for _, bucket in ipairs(limits.buckets) do
     bucket.full = math.max(bucket.full, now) + need[bucket.kind] * bucket.interval
@@ -216,7 +211,7 @@ local function correct(limits, difference, was_sent, lost)
 end
 
 -- Gives back all that a job had reserved: its call was not made.
-function refund(job, was_sent)
+local function refund(job, was_sent)
   if not job.reserved then return end
   local limits, need = read_limits(job.lane), reserved_of(job)
   for kind, cost in pairs(need) do need[kind] = -cost end
@@ -226,7 +221,7 @@ function refund(job, was_sent)
 end
 
 -- Milliseconds that a worker which begins a job now shall let pass before its call.
-function pace(job)
+local function pace(job)
   if not job.reserved then return 0 end
   local limits, need, wait = read_limits(job.lane), reserved_of(job), 0
   for _, bucket in ipairs(limits.buckets) do wait = math.max(wait, wait_of(bucket, 'sent', need[bucket.kind])) end
@@ -295,7 +290,7 @@ end
 -- says it had; empty: not known, all that was reserved was used; '-': no call was made.
 -- `told`: what the answer tells of limits, 'KIND LIMIT LEFT WINDOW RESET;' each, '-' for what it does not tell; windows and
 -- resets in ms. `answered`: whether an answer came that was no refusal for a limit.
-function settle_limits(job, used, told, answered)
+local function settle_limits(job, used, told, answered)
   if used == '-' then refund(job, true) end
   local limits = read_limits(job.lane)
   local s, fields, changed = limits.state, {}, false
@@ -345,7 +340,7 @@ end
 
 -- A call that began at `begun` was refused for a limit: nothing goes before `cool`, and then a burst comes back first, so
 -- that calls set in at their rate and not all at once, with room for estimates that are a little low.
-function slow_down(lane, begun, cool)
+local function slow_down(lane, begun, cool)
   local limits, fields = read_limits(lane), {}
   local s = limits.state
   local function set(name, value) fields[#fields + 1], fields[#fields + 2] = name, value end
@@ -374,6 +369,4 @@ function slow_down(lane, begun, cool)
     end
   end
   save_limits(limits, unpack(fields))
-end
-
 end

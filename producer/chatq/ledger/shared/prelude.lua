@@ -1,6 +1,5 @@
--- Shared by every script: this file, then the others of this folder (in the order of `ledger/call.py`) are concatenated
--- before it when it is loaded. Lua 5.1 allows 200 local names at a time, so a part that has many of its own keeps them in a
--- block, and declares in front of it what others use.
+-- Shared by the scripts. What a script uses of this file, and of the others of this folder, is put in front of it when it is
+-- loaded (`ledger/script_text.py` says how these files have to be written for that).
 --
 -- KEYS[1]  the key prefix. All other keys are built from it (Redis Cluster is refused at connect).
 -- Times are milliseconds since 1970, from Redis; durations are milliseconds; tokens and costs are whole numbers.
@@ -53,11 +52,14 @@ local BATCHES = P .. ':batches'
 
 local function int(n) return string.format('%.0f', n) end
 
-local time = call('TIME')
-local now = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
--- Only tests set it: milliseconds to add, or `=` and the moment itself.
-local shift = call('GET', P .. ':clock-offset')
-if shift then now = tonumber(string.match(shift, '^=(.+)')) or now + tonumber(shift) end
+local function clock()
+  local time = call('TIME')
+  local ms = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
+  -- Only tests set it: milliseconds to add, or `=` and the moment itself.
+  local shift = call('GET', P .. ':clock-offset')
+  return shift and (tonumber(string.match(shift, '^=(.+)')) or ms + tonumber(shift)) or ms
+end
+local now = clock()
 
 -- RFC 3339 in UTC with milliseconds. Days to a date: Howard Hinnant's civil_from_days.
 local function rfc3339(ms)
