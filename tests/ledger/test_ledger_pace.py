@@ -243,6 +243,7 @@ def test_tokens_a_minute_are_learned_from_the_first_answer(
     assert pace.ratio <= 1.10
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("retry_after", [True, False] if MORE else [False])
 @pytest.mark.parametrize(
     ("a_minute", "shape", "latency_s", "jobs"),
