@@ -54,10 +54,11 @@ demo: $(RUN) ## run the main job on this machine: no key, no network, no Redis n
 
 # Hundreds of Python processes start in the tests. Where bytecode is not kept, each compiles all of ours anew.
 PYTEST := PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest
+SHARED_OUT := --numprocesses 4 --dist loadfile --no-loadscope-reorder
 
 .PHONY: test
 test: $(DEV) ## run the tests
-	@$(PYTEST) --numprocesses 4 --dist loadfile --no-loadscope-reorder
+	@$(PYTEST) $(SHARED_OUT)
 
 # Programs that are not ours, each in an environment of its own: their dependencies agree neither with ours nor with
 # each other's. Rebuilt whole when its pins change.
@@ -79,7 +80,8 @@ $(FOREIGN)/node/.npm-installed: $(addprefix $(OPENAI_NODE)/,package.json package
 	@touch $@
 
 .PHONY: test-all
-test-all: $(DEV) $(addprefix $(FOREIGN)/,litellm/.installed sdks/.installed schemathesis/.installed node/.npm-installed) ## run the tests with programs that are not ours: a LiteLLM proxy, the official SDKs and clients, schemathesis
+test-all: $(DEV) $(addprefix $(FOREIGN)/,litellm/.installed sdks/.installed schemathesis/.installed node/.npm-installed) ## run the tests that take longer, and those with programs that are not ours: a LiteLLM proxy, the official SDKs and clients, schemathesis
+	@$(PYTEST) -m thorough $(SHARED_OUT)
 	@$(PYTEST) tests_foreign
 
 EXAMPLES := 100000

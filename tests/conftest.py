@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import os
 from collections.abc import Iterator
 
@@ -48,3 +49,9 @@ def valkey_url(valkey: RealServer) -> str:
     with contextlib.closing(valkey.client()) as client:
         client.flushall()
     return valkey.url
+
+
+def pytest_collection_finish() -> None:
+    """Nothing collects what lives as long as the session: modules and tests. Looking through it costs much."""
+    gc.collect()
+    gc.freeze()

@@ -10,6 +10,7 @@ import pytest
 from chatq.contract.batch_line import output_line, read_line
 from chatq.contract.errors import InvalidJob
 from chatq.contract.record import JobRecord
+from for_each import for_each
 
 MESSAGES = [{"role": "user", "content": "Hi"}]
 
@@ -58,7 +59,7 @@ def test_a_request_of_openai_s_batch_format_becomes_a_job() -> None:
     assert (job.tool_choice, job.response_format) == ("auto", {"type": "json_object"})
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("model", "for_all", "expected"),
     [
         ("main", None, ("main", None)),
@@ -88,7 +89,7 @@ def test_a_job_s_own_connection_goes_before_that_of_the_file() -> None:
     assert read_line(b'{"custom_id": "1", "prompt": "Hi", "connection": "own"}', "main").connection == "own"
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("data", "message"),
     [
         (b"\xff{}", "The line is not UTF-8 text at byte 0."),

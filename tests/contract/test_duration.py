@@ -8,9 +8,10 @@ from hypothesis import strategies as st
 from pydantic import BaseModel, ValidationError
 
 from chatq.contract.duration import Duration, PositiveDuration, format_duration, parse_duration
+from for_each import for_each
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("written", "seconds"),
     [
         ("90s", 90.0),
@@ -35,7 +36,7 @@ def test_a_duration_is_read_as_seconds(written: object, seconds: float) -> None:
     assert parse_duration(written) == seconds
 
 
-@pytest.mark.parametrize(
+@for_each(
     "written",
     [
         "",
@@ -60,13 +61,13 @@ def test_a_text_that_is_no_duration_is_refused_with_examples(written: str) -> No
         parse_duration(written)
 
 
-@pytest.mark.parametrize("written", [None, True, False, [], {}, b"10s", math.nan])
+@for_each("written", [None, True, False, [], {}, b"10s", math.nan])
 def test_a_value_of_another_kind_is_refused_with_examples(written: object) -> None:
     with pytest.raises(ValueError, match="expected a duration such as 90s, 10m, 24h or plain seconds, got "):
         parse_duration(written)
 
 
-@pytest.mark.parametrize("written", [-1, -0.001, math.inf, -math.inf, 10**400, "36501d", 3153600001])
+@for_each("written", [-1, -0.001, math.inf, -math.inf, 10**400, "36501d", 3153600001])
 def test_a_duration_is_from_zero_to_a_century(written: object) -> None:
     with pytest.raises(ValueError, match="expected a duration from 0s to 36500d, got "):
         parse_duration(written)
@@ -77,7 +78,7 @@ def test_a_refusal_says_what_came() -> None:
         parse_duration("5:00")
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("seconds", "written"),
     [
         (0, "0s"),

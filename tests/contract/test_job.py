@@ -11,6 +11,7 @@ import pytest
 from chatq.contract import job as contract
 from chatq.contract.errors import InvalidJob, JobTooLarge
 from chatq.contract.job import JOB_FORMAT, SINCE, Job, Names, unknown_fields
+from for_each import for_each
 
 HELLO = {"connection": "demo", "prompt": "hello"}
 
@@ -78,7 +79,7 @@ def test_an_unknown_key_is_named_with_the_nearest_known_one() -> None:
     assert 'unknown key "parms" (did you mean "params"?)' in refused(parms={})
 
 
-@pytest.mark.parametrize("job_id", ["", "a b", "ä", "-x", "a" * 129, "a/b", 'a"b'])
+@for_each("job_id", ["", "a b", "ä", "-x", "a" * 129, "a/b", 'a"b'])
 def test_an_id_that_cannot_be_part_of_a_key_or_an_address_is_refused(job_id: str) -> None:
     assert "id:" in refused(id=job_id)
 
@@ -106,7 +107,7 @@ def test_half_a_character_is_refused_and_not_an_encoding_error() -> None:
         Job.parse({**HELLO, "prompt": "\ud800"}).request(max_bytes=1000)
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("given", "due"),
     [
         ("90s", "+90000"),
@@ -131,7 +132,7 @@ def test_the_same_job_has_the_same_digest_whatever_its_id_and_metadata() -> None
     assert one.digest() == other.digest()
 
 
-@pytest.mark.parametrize(
+@for_each(
     "difference",
     [
         {"prompt": "hello!"},

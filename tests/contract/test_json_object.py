@@ -5,9 +5,10 @@ from __future__ import annotations
 import pytest
 
 from chatq.contract.json_object import NotAnObject, read_object
+from for_each import for_each
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("text", "found"),
     [
         ('{"a": 9223372036854775807}', {"a": 9223372036854775807}),
@@ -22,7 +23,7 @@ def test_an_object_is_read_as_python_reads_it(text: str, found: dict[str, object
     assert read_object(text) == found
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("text", "told", "line"),
     [
         ('{"a": 1,\n"b" 2}', "expecting ':' delimiter", 2),

@@ -10,6 +10,7 @@ import pytest
 from pydantic import ValidationError
 
 from chatq.contract.settings import Connection, KeyReference, Redis, Settings
+from for_each import for_each
 
 
 def settings(**sections: Any) -> Settings:
@@ -129,7 +130,7 @@ def test_importing_the_settings_loads_neither_yaml_nor_celery_nor_an_http_client
     assert done.stdout == "set()\n"
 
 
-@pytest.mark.parametrize("section", ["redis", "worker", "bounds", "results", "http", "log", "connections"])
+@for_each("section", ["redis", "worker", "bounds", "results", "http", "log", "connections"])
 def test_a_section_with_nothing_in_it_means_its_defaults(section: str) -> None:
     assert settings(**{section: None}) == settings()
 
@@ -137,7 +138,7 @@ def test_a_section_with_nothing_in_it_means_its_defaults(section: str) -> None:
 # Fields.
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("data", "path"),
     [
         ({"worker": {"slots": 0}}, "worker.slots"),
@@ -181,19 +182,19 @@ def test_the_log_level_may_be_written_in_capitals() -> None:
     assert settings(log={"level": "WARNING"}).log.level == "warning"
 
 
-@pytest.mark.parametrize("name", ["a", "0", "openai-main", "gpt-5.4_mini", "x" * 64])
+@for_each("name", ["a", "0", "openai-main", "gpt-5.4_mini", "x" * 64])
 def test_a_connection_id_is_small_letters_digits_dots_dashes_underscores(name: str) -> None:
     assert list(settings(connections={name: {"source": "openai"}}).connections) == [name]
 
 
-@pytest.mark.parametrize("name", ["", "A", "-a", ".a", "a b", "ä", "a/b", "a:b", "x" * 65, "a\n"])
+@for_each("name", ["", "A", "-a", ".a", "a b", "ä", "a/b", "a:b", "x" * 65, "a\n"])
 def test_another_connection_id_is_refused(name: str) -> None:
     [(_, message)] = problems_of({"connections": {name: {"source": "openai"}}})
 
     assert message == "a connection ID is 1 to 64 of a-z 0-9 . _ - and begins with a letter or digit"
 
 
-@pytest.mark.parametrize(
+@for_each(
     "keys",
     [
         {"post_processing": "squash"},
@@ -226,7 +227,7 @@ def test_a_connection_refuses_what_its_settings_cannot_be(keys: dict[str, Any]) 
     problem_of_connection(**keys)
 
 
-@pytest.mark.parametrize(
+@for_each(
     "source",
     ["openai", "claude", "mistralai", "deepseek", "ai21", "cohere", "perplexity", "fireworks", "electronhub"],
 )
@@ -234,14 +235,12 @@ def test_a_source_needs_nothing_but_its_name(source: str) -> None:
     assert Connection.model_validate({"source": source}).source == source
 
 
-@pytest.mark.parametrize(
-    "mode", ["none", "merge", "merge_tools", "semi", "semi_tools", "strict", "strict_tools", "single"]
-)
+@for_each("mode", ["none", "merge", "merge_tools", "semi", "semi_tools", "strict", "strict_tools", "single"])
 def test_there_are_eight_ways_of_post_processing(mode: str) -> None:
     assert connection(post_processing=mode).post_processing == mode
 
 
-@pytest.mark.parametrize(("word", "truth"), [("yes", True), ("On", True), ("no", False), ("OFF", False)])
+@for_each(("word", "truth"), [("yes", True), ("On", True), ("no", False), ("OFF", False)])
 def test_a_switch_takes_the_words_of_older_yaml(word: str, truth: bool) -> None:
     assert connection(bypass_status_check=word).bypass_status_check is truth
 
@@ -249,7 +248,7 @@ def test_a_switch_takes_the_words_of_older_yaml(word: str, truth: bool) -> None:
 # Keys.
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("written", "reference"),
     [
         ("env:OPENAI_API_KEY", KeyReference("env", "OPENAI_API_KEY")),
@@ -269,7 +268,7 @@ def test_a_key_reference_is_written_as_it_was_read() -> None:
     assert connection(api_key="env:KEY").model_dump()["api_key"] == "env:KEY"
 
 
-@pytest.mark.parametrize("written", ["sk-verysecret1234", "hunter2", "", "$KEY", "ENV:KEY", "https://x/y"])
+@for_each("written", ["sk-verysecret1234", "hunter2", "", "$KEY", "ENV:KEY", "https://x/y"])
 def test_a_key_written_out_is_refused_with_the_way_to_do_it_right(written: str) -> None:
     path, message = problem_of_connection(api_key=written)
 
@@ -280,7 +279,7 @@ def test_a_key_written_out_is_refused_with_the_way_to_do_it_right(written: str) 
     )
 
 
-@pytest.mark.parametrize("written", ["env:", "env:sk-verysecret1234", "env: KEY", "env:$KEY", "env:1A"])
+@for_each("written", ["env:", "env:sk-verysecret1234", "env: KEY", "env:$KEY", "env:1A"])
 def test_a_key_pasted_behind_env_is_refused_without_repeating_it(written: str) -> None:
     _, message = problem_of_connection(api_key=written)
 
@@ -289,7 +288,7 @@ def test_a_key_pasted_behind_env_is_refused_without_repeating_it(written: str) -
     )
 
 
-@pytest.mark.parametrize("written", [12, True, ["env:KEY"], {"kind": "env", "name": "KEY"}])
+@for_each("written", [12, True, ["env:KEY"], {"kind": "env", "name": "KEY"}])
 def test_a_key_of_another_kind_is_refused(written: object) -> None:
     assert problem_of_connection(api_key=written) == ("api_key", "expected null, env:NAME or file:PATH")
 
@@ -297,7 +296,7 @@ def test_a_key_of_another_kind_is_refused(written: object) -> None:
 # Base URLs.
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("written", "url"),
     [
         ("http://127.0.0.1:5000/v1", "http://127.0.0.1:5000/v1"),
@@ -316,7 +315,7 @@ def test_a_base_url_has_no_slash_and_no_endpoint_at_its_end(written: str, url: s
     assert custom(url=written).url == url
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("written", "expected"),
     [
         ("127.0.0.1:5000/v1", "expected a URL that begins with http:// or https://, or simulator"),
@@ -359,7 +358,7 @@ def test_another_base_url_is_refused_without_repeating_it(written: str, expected
 # Redis and broker.
 
 
-@pytest.mark.parametrize(
+@for_each(
     "url",
     [
         "redis://localhost",
@@ -390,7 +389,7 @@ def test_another_server_has_no_embedded_folder() -> None:
     assert Redis(url="redis://localhost").embedded_folder is None
 
 
-@pytest.mark.parametrize(
+@for_each(
     "url",
     [
         "localhost:6379",
@@ -430,7 +429,7 @@ def test_the_broker_may_be_another_server(url: str) -> None:
     assert Redis(broker_url=url).broker_url == url
 
 
-@pytest.mark.parametrize("url", ["embedded", "sqs://x", "memory://", "rabbit:5672"])
+@for_each("url", ["embedded", "sqs://x", "memory://", "rabbit:5672"])
 def test_another_broker_is_refused(url: str) -> None:
     assert [path for path, _ in problems_of({"redis": {"broker_url": url}})] == ["redis.broker_url"]
 
@@ -467,7 +466,7 @@ def test_a_custom_connection_must_have_a_url() -> None:
     ]
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("key", "value"),
     [
         ("auth_header", "x-api-key"),
@@ -596,7 +595,7 @@ def test_what_every_job_has_is_not_a_parameter(key: str, remedy: str) -> None:
     )
 
 
-@pytest.mark.parametrize(
+@for_each(
     "headers",
     [
         {"Host": "x"},
@@ -636,7 +635,7 @@ def test_a_connection_without_a_key_may_bring_its_own_authorization() -> None:
     }
 
 
-@pytest.mark.parametrize("path", ["", ".", "a.", ".a", "a..b"])
+@for_each("path", ["", ".", "a.", ".a", "a..b"])
 def test_a_dotted_path_has_a_name_on_each_side_of_a_dot(path: str) -> None:
     with pytest.raises(ValidationError):
         custom(exclude_body=[path])

@@ -5,9 +5,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from chatq.contract.sizes import between, format_size, parse_size
+from for_each import for_each
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("written", "size"),
     [
         ("4GiB", 4294967296),
@@ -31,7 +32,7 @@ def test_a_size_is_read_as_bytes(written: object, size: int) -> None:
     assert parse_size(written) == size
 
 
-@pytest.mark.parametrize(
+@for_each(
     "written", ["", "MiB", "1.5", "8 M iB", "8MiBs", "-1", "1_000", "8Mi", "9" * 50, None, True, 1.5, []]
 )
 def test_what_is_no_size_is_refused_with_examples(written: object) -> None:
@@ -50,9 +51,7 @@ def test_a_size_is_from_zero_to_64_tebibytes(written: object) -> None:
         parse_size(written)
 
 
-@pytest.mark.parametrize(
-    ("size", "written"), [(0, "0B"), (1500, "1500B"), (4294967296, "4GiB"), (1536, "1536B")]
-)
+@for_each(("size", "written"), [(0, "0B"), (1500, "1500B"), (4294967296, "4GiB"), (1536, "1536B")])
 def test_bytes_are_written_in_the_largest_unit_that_is_exact(size: int, written: str) -> None:
     assert format_size(size) == written
 

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-import pytest
-
 from chatq.contract.job import Job
 from chatq.contract.token_estimate import longest_answer, prompt_size, weight
+from for_each import for_each
 
 
 def size_of(*messages: dict[str, Any], **fields: Any) -> int:
@@ -37,7 +36,7 @@ def test_tools_and_calls_of_tools_weigh_by_their_json() -> None:
     assert size_of({"role": "assistant", "content": None, "tool_calls": [call]}) == 16 + 74
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("params", "cap"),
     [
         ({}, 0),

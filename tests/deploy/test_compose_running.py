@@ -93,6 +93,7 @@ def test_the_password_is_not_in_the_process_list(server: ComposeServer) -> None:
     assert PASSWORD not in Path(f"/proc/{server.process.pid}/cmdline").read_text()
 
 
+@pytest.mark.thorough
 def test_a_worker_on_it_runs_a_job_reports_its_health_and_ends_when_told(
     compose: dict[str, Any], server: ComposeServer, config: Path, tmp_path: Path
 ) -> None:
@@ -116,6 +117,7 @@ def test_a_worker_on_it_runs_a_job_reports_its_health_and_ends_when_told(
     assert PASSWORD not in log.read_text()
 
 
+@pytest.mark.thorough
 def test_a_worker_with_a_wrong_password_says_so_and_ends(
     compose: dict[str, Any], server: ComposeServer, config: Path, tmp_path: Path
 ) -> None:

@@ -58,6 +58,7 @@ def test_the_same_folder_by_another_path_is_the_same_server(folder: Path, tmp_pa
     assert embedded.ensure_running(tmp_path / "link") == url
 
 
+@pytest.mark.thorough
 def test_eight_processes_at_once_make_one_server(folder: Path) -> None:
     starters = [python(STARTER, folder) for _ in range(8)]
     try:

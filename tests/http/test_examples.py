@@ -50,20 +50,24 @@ def test_one_job(shown: FrontProcess) -> None:
     assert python(shown, "one_job.py").startswith("answer to ")
 
 
+@pytest.mark.thorough
 def test_a_batch(shown: FrontProcess) -> None:
     *lines, counts = python(shown, "batch.py").splitlines()
     assert sorted(line.split()[0] for line in lines) == sorted(f"word-{n}" for n in range(3, 13))
     assert "succeeded=10" in counts
 
 
+@pytest.mark.thorough
 def test_an_answer_that_grows(shown: FrontProcess) -> None:
     assert python(shown, "grow.py").startswith("answer to ")
 
 
+@pytest.mark.thorough
 def test_many_at_once(shown: FrontProcess) -> None:
     assert python(shown, "many_at_once.py").startswith("100 answers, ")
 
 
+@pytest.mark.thorough
 def test_from_celery_and_read_by_any_redis_client(shown: FrontProcess) -> None:
     job_id = python(shown, "from_celery.py").strip()
     redis = shown.installation.redis

@@ -18,6 +18,7 @@ from chatq.contract.settings import Settings, Webhooks
 from chatq.http import webhooks
 from chatq.http.errors import BadRequest
 from chatq.http.webhooks import Messenger, Notice, check_url, notice, read_secret, signature
+from for_each import for_each
 
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 
@@ -138,7 +139,7 @@ def test_a_name_that_leads_inside_is_not_followed(
     assert listener.told == []
 
 
-@pytest.mark.parametrize(
+@for_each(
     "url",
     [
         "https://other.example.com/", "http://hooks.example.com/", "https://user@hooks.example.com/",

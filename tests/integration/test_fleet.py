@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 
+import pytest
 from installation import WAIT_S, Install, Installation, until
 
 from chatq import ChatQueue
@@ -20,6 +21,7 @@ with ChatQueue(sys.argv[1]) as queue:
 """
 
 
+@pytest.mark.thorough
 def test_two_producers_and_three_workers_work_on_one_embedded_server(install: Install) -> None:
     installation = install(worker={"slots": 20, "lease": "10s"})
     workers = installation.start_workers(3)

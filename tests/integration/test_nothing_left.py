@@ -12,6 +12,7 @@ from installation import CONNECTIONS, OPENAI_KEY, WRONG_KEY, Install, Installati
 PROMPT = "a prompt with the canary word flibbertigibbet"
 
 
+@pytest.mark.thorough
 def test_when_all_jobs_are_deleted_the_server_holds_what_it_held_before(install: Install) -> None:
     """Jobs of every ending, a batch, a worker that came and went, one that was killed, and a model that was named once.
 

@@ -79,6 +79,7 @@ def test_a_call_that_must_not_be_paid_for_twice_is_not_handed_back(install: Inst
     assert installation.calls() == {"once": 1}
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=lambda number: number.name)
 def test_told_a_second_time_it_hands_back_now(install: Install, number: signal.Signals) -> None:
     installation = install(worker={"slots": 20, "lease": "30s", "grace": "60s"})

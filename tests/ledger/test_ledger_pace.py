@@ -53,7 +53,7 @@ def assert_all_done(pace: Pace, jobs: int) -> None:
     [
         (60, "second", QUICK, 60),
         (60, "minute", SLOW_HEADERS, 180),
-        (600, "second", SLOW, 600),
+        pytest.param(600, "second", SLOW, 600, marks=pytest.mark.thorough),
         *(
             [
                 (10, "second", QUICK, 30),
@@ -97,7 +97,14 @@ def test_told_the_requests_a_minute_all_of_them_go_and_none_is_refused(
     ("a_minute", "charge", "shape", "wire", "work"),
     [
         (60_000, "reserved", "second", SLOW, answers_of_any_length(200, cap=600)),
-        (60_000, "used", "second", QUICK, answers_of_any_length(800, mean=0.25)),
+        pytest.param(
+            60_000,
+            "used",
+            "second",
+            QUICK,
+            answers_of_any_length(800, mean=0.25),
+            marks=pytest.mark.thorough,
+        ),
         *(
             [
                 (60_000, "reserved", "second", QUICK, answers_of_any_length(300, cap=600)),
@@ -150,7 +157,12 @@ def test_told_requests_and_tokens_a_minute_neither_is_crossed(
     ("limits", "wire", "work"),
     [
         (Limits(requests_per_minute=60), QUICK_HEADERS, [Work()] * 120),
-        (Limits(requests_per_minute=60, bucket="minute"), SLOW_HEADERS, [Work()] * 180),
+        pytest.param(
+            Limits(requests_per_minute=60, bucket="minute"),
+            SLOW_HEADERS,
+            [Work()] * 180,
+            marks=pytest.mark.thorough,
+        ),
         *(
             [
                 (Limits(requests_per_minute=10), QUICK_HEADERS, [Work()] * 30),
@@ -184,7 +196,13 @@ def test_requests_a_minute_are_learned_from_the_first_answer(
             200,
             600,
         ),
-        (Limits(requests_per_minute=2000, tokens_per_minute=240_000, charge="used"), QUICK_HEADERS, 500, 0),
+        pytest.param(
+            Limits(requests_per_minute=2000, tokens_per_minute=240_000, charge="used"),
+            QUICK_HEADERS,
+            500,
+            0,
+            marks=pytest.mark.thorough,
+        ),
         *(
             [
                 (
@@ -225,6 +243,7 @@ def test_tokens_a_minute_are_learned_from_the_first_answer(
     assert pace.ratio <= 1.10
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("retry_after", [True, False] if MORE else [False])
 @pytest.mark.parametrize(
     ("a_minute", "shape", "latency_s", "jobs"),

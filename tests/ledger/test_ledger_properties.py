@@ -615,12 +615,14 @@ def profile(examples: int) -> settings:
 
 
 @pytest.mark.timeout(0 if EXAMPLES else 180)
-def test_a_real_server_agrees_with_the_model(valkey: RealServer) -> None:
+@pytest.mark.parametrize("examples", [12, pytest.param(40, marks=pytest.mark.thorough)])
+def test_a_real_server_agrees_with_the_model(valkey: RealServer, examples: int) -> None:
     with contextlib.closing(valkey.client()) as client:
         machine = type("RealLedgerMachine", (LedgerMachine,), {"client": client})
-        run_state_machine_as_test(machine, settings=profile(40))
+        run_state_machine_as_test(machine, settings=profile(examples))
 
 
+@pytest.mark.thorough
 @pytest.mark.timeout(0 if EXAMPLES else 180)
 def test_fakeredis_agrees_with_the_model() -> None:
     with contextlib.closing(fakeredis.FakeRedis(server=fakeredis.FakeServer())) as client:

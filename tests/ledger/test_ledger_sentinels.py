@@ -8,9 +8,10 @@ from chatq.contract.settings import Redis
 from chatq.ledger.locate import broker_url
 from chatq.ledger.sentinels import Sentinels
 from chatq.ledger.server import shown
+from for_each import for_each
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("url", "means"),
     [
         ("sentinel://one", Sentinels((("one", 26379),))),
@@ -49,7 +50,7 @@ def test_a_url_of_sentinels_is_shown_without_its_password(url: str) -> None:
     assert "hunter2" not in shown(url)
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("written", "celerys"),
     [
         ("rediss://host", "rediss://host?ssl_cert_reqs=required"),

@@ -19,6 +19,7 @@ from chatq.contract.errors import ServerError, ServerFull, ServerRefused, Server
 from chatq.contract.job import Job
 from chatq.ledger.ledger import Enqueued, Entry, Ledger
 from chatq.ledger.server import AsyncServer, Server, _is_refusal, shown
+from for_each import for_each
 from servers import RealServer
 
 LEDGER = Ledger("t")
@@ -133,7 +134,7 @@ def test_a_cluster_is_refused(make_server: MakeServer) -> None:
     assert "cannot be Celery's broker" in error.message
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("url", "text"),
     [
         ("redis://user:pw@host:1/0", "redis://user:***@host:1/0"),
@@ -341,7 +342,7 @@ def test_a_call_with_endless_patience_waits_until_a_server_that_refuses_takes_it
         assert [call.jobs for call in asyncio.run(ask(client))] == [[("new", "j1")]]
 
 
-@pytest.mark.parametrize(
+@for_each(
     "text",
     [
         "NOREPLICAS Not enough good replicas to write. script: 1f, on @user_script:3.",

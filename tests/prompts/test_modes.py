@@ -5,23 +5,24 @@ import pickle
 import pytest
 
 from chatq_worker.prompts import MODES, UnknownMode, mode_keeps_tools, post_process, tools_variant
+from for_each import for_each
 
 
 def test_there_are_eight_modes_from_least_to_most_restrictive() -> None:
     assert MODES == ("none", "merge", "merge_tools", "semi", "semi_tools", "strict", "strict_tools", "single")
 
 
-@pytest.mark.parametrize("mode", ["none", "merge_tools", "semi_tools", "strict_tools"])
+@for_each("mode", ["none", "merge_tools", "semi_tools", "strict_tools"])
 def test_a_mode_that_keeps_tools_says_so(mode: str) -> None:
     assert mode_keeps_tools(mode) is True
 
 
-@pytest.mark.parametrize("mode", ["merge", "semi", "strict", "single"])
+@for_each("mode", ["merge", "semi", "strict", "single"])
 def test_a_mode_that_takes_tools_out_says_so(mode: str) -> None:
     assert mode_keeps_tools(mode) is False
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("mode", "variant"),
     [
         ("none", "none"),
@@ -60,7 +61,7 @@ def test_a_mode_that_resembles_none_of_the_eight_gets_no_guess() -> None:
         post_process([], "xyzzy")
 
 
-@pytest.mark.parametrize("mode", [None, 3, ["merge"], "", "MERGE", " merge"])
+@for_each("mode", [None, 3, ["merge"], "", "MERGE", " merge"])
 def test_whatever_is_not_the_exact_name_of_a_mode_is_unknown(mode: object) -> None:
     with pytest.raises(UnknownMode, match="expected one of none, merge"):
         post_process([], mode)  # type: ignore[arg-type]

@@ -5,9 +5,8 @@ import re
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 from chatq_worker.prompts import MODES, Names, mode_keeps_tools, post_process, tools_variant
+from for_each import for_each
 
 PAGE = (Path(__file__).parents[2] / "docs" / "post-processing.md").read_text(encoding="utf-8")
 TABLE = PAGE.partition("## The modes\n")[2].partition("\n## ")[0]
@@ -32,7 +31,7 @@ def test_the_table_has_all_modes_in_their_order() -> None:
     assert tuple(table_rows()) == MODES
 
 
-@pytest.mark.parametrize("mode", MODES)
+@for_each("mode", MODES)
 def test_the_table_says_what_becomes_of_tools(mode: str) -> None:
     *_, tools, offered = table_rows()[mode]
     assert tools == ("kept" if mode_keeps_tools(mode) else "become text")
@@ -49,7 +48,7 @@ def test_the_example_is_unchanged_by_none() -> None:
     assert post_process(messages, "none", names=Names(char="Alice", user="Bob")) == messages
 
 
-@pytest.mark.parametrize("mode", [mode for mode in MODES if mode != "none"])
+@for_each("mode", [mode for mode in MODES if mode != "none"])
 def test_the_example_comes_out_as_the_page_shows_it(mode: str) -> None:
     messages = example_messages("The messages:")
     out = post_process(messages, mode, names=Names(char="Alice", user="Bob"))

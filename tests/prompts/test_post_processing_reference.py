@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from chatq_worker.prompts import Names, post_process
+from for_each import for_each
 
 CASES = [
     json.loads(line)
@@ -30,17 +31,17 @@ def run(case: dict[str, Any]) -> list[dict[str, Any]]:
     return post_process(case["messages"], case["mode"], names=speakers)
 
 
-@pytest.mark.parametrize("case", parameters([case for case in CASES if "quirks" not in case]))
+@for_each("case", parameters([case for case in CASES if "quirks" not in case]))
 def test_a_case_without_quirks_is_matched_exactly(case: dict[str, Any]) -> None:
     assert run(case) == case["expected"]
 
 
-@pytest.mark.parametrize("case", parameters([case for case in CASES if "better" in case]))
+@for_each("case", parameters([case for case in CASES if "better" in case]))
 def test_a_case_with_a_fault_gets_the_better_outcome(case: dict[str, Any]) -> None:
     assert run(case) == case["better"]
 
 
-@pytest.mark.parametrize("case", parameters([c for c in CASES if "quirks" in c and "better" not in c]))
+@for_each("case", parameters([c for c in CASES if "quirks" in c and "better" not in c]))
 def test_a_fault_that_the_rules_share_is_kept(case: dict[str, Any]) -> None:
     assert run(case) == case["expected"]
 

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from chatq_worker.prompts import MODES, Names, post_process
+from for_each import for_each
 
 NAMES = Names(char="Alice", user="Bob", group=("Alice", "Carol"))
 ALL_BUT_NONE = [mode for mode in MODES if mode != "none"]
@@ -39,7 +40,7 @@ def call(call_id: str) -> dict[str, Any]:
 # Content
 
 
-@pytest.mark.parametrize(
+@for_each(
     "part",
     [
         IMAGE,
@@ -53,13 +54,13 @@ def call(call_id: str) -> dict[str, Any]:
         {"type": "text", "text": {"value": "a text part whose text is no string"}},
     ],
 )
-@pytest.mark.parametrize("mode", ALL_BUT_NONE)
+@for_each("mode", ALL_BUT_NONE)
 def test_a_part_that_is_not_text_is_kept_whole_and_in_place(mode: str, part: dict[str, Any]) -> None:
     content = [{"type": "text", "text": "before"}, part, {"type": "text", "text": "after"}]
     assert post_process([user(content)], mode) == [user(content)]
 
 
-@pytest.mark.parametrize("mode", ALL_BUT_NONE)
+@for_each("mode", ALL_BUT_NONE)
 def test_each_run_of_text_between_media_is_one_part_also_across_messages(mode: str) -> None:
     messages = [
         user("a"),
@@ -81,10 +82,8 @@ def test_a_content_of_an_unknown_kind_is_one_part() -> None:
     assert post_process([user({"type": "text", "text": "a"})], "merge") == [user("a")]
 
 
-@pytest.mark.parametrize(
-    "content", ["", None, [], [{"type": "text", "text": ""}], [{"type": "text", "text": None}]]
-)
-@pytest.mark.parametrize("mode", ALL_BUT_NONE)
+@for_each("content", ["", None, [], [{"type": "text", "text": ""}], [{"type": "text", "text": None}]])
+@for_each("mode", ALL_BUT_NONE)
 def test_an_empty_message_is_dropped_whatever_its_role_and_name(mode: str, content: Any) -> None:
     empties = [{"role": role, "name": "Zed", "content": content} for role in ("system", "user", "assistant")]
     assert post_process([*empties, user("hi"), *empties], mode) == [user("hi")]
@@ -114,7 +113,7 @@ def test_single_writes_the_speaker_before_a_first_media_part_too() -> None:
     ]
 
 
-@pytest.mark.parametrize("name", ["O'Hara", "a:b", "  ", "\n", "🙂", "{0}", "%s", "example_user", "(.*)"])
+@for_each("name", ["O'Hara", "a:b", "  ", "\n", "🙂", "{0}", "%s", "example_user", "(.*)"])
 def test_any_name_is_written_as_it_is(name: str) -> None:
     assert post_process([user("hi", name=name)], "merge") == [user(f"{name}: hi")]
     assert post_process([user(f"{name}: hi", name=name)], "merge") == [user(f"{name}: hi")]
@@ -170,7 +169,7 @@ def test_without_tools_media_of_a_tool_result_becomes_the_users(mode: str) -> No
     assert post_process(messages, mode) == [user([text_q, IMAGE, text_z])]
 
 
-@pytest.mark.parametrize("mode", WITHOUT_TOOLS)
+@for_each("mode", WITHOUT_TOOLS)
 def test_without_tools_an_empty_tool_result_is_dropped(mode: str) -> None:
     messages = [user("q"), assistant("", tool_calls=[call("c1")]), result("c1", "")]
     assert post_process(messages, mode) == [user("q")]
@@ -218,8 +217,8 @@ def test_calls_bring_their_reasoning_along(mode: str) -> None:
     assert post_process(messages, mode) == [user("q"), both]
 
 
-@pytest.mark.parametrize("mode", WITH_TOOLS)
-@pytest.mark.parametrize("nothing", [None, []])
+@for_each("mode", WITH_TOOLS)
+@for_each("nothing", [None, []])
 def test_no_calls_written_out_are_no_calls(mode: str, nothing: Any) -> None:
     messages = [
         user("q"),
@@ -274,7 +273,7 @@ def test_in_single_a_spoken_answer_goes_because_only_an_assistant_can_hold_it() 
 # Turns
 
 
-@pytest.mark.parametrize("mode", ALL_BUT_NONE)
+@for_each("mode", ALL_BUT_NONE)
 def test_an_empty_prompt_becomes_the_placeholder_asked_for(mode: str) -> None:
     assert post_process([], mode, placeholder="Begin.") == [user("Begin.")]
 
@@ -312,7 +311,7 @@ def test_a_role_that_nobody_knows_is_left_alone() -> None:
     assert post_process(messages, "single", names=NAMES) == [user("Bob: q\n\na\n\nb")]
 
 
-@pytest.mark.parametrize("mode", ALL_BUT_NONE)
+@for_each("mode", ALL_BUT_NONE)
 def test_keys_that_no_rule_speaks_of_stay(mode: str) -> None:
     message = user("q", cache_control={"type": "ephemeral"}, weight=0.5, tags=["a", ["b"]])
     assert post_process([message], mode) == [message]
@@ -344,7 +343,7 @@ def change_all(value: Any) -> None:
             value.append("changed")
 
 
-@pytest.mark.parametrize("mode", MODES)
+@for_each("mode", MODES)
 def test_changing_the_output_however_deep_leaves_the_input_alone(mode: str) -> None:
     messages = copy.deepcopy(RICH)
     change_all(post_process(messages, mode, names=NAMES))
@@ -355,7 +354,7 @@ def test_none_gives_back_equal_messages() -> None:
     assert post_process(RICH, "none", names=NAMES) == RICH
 
 
-@pytest.mark.parametrize("mode", MODES)
+@for_each("mode", MODES)
 def test_messages_may_be_any_sequence_of_any_mapping(mode: str) -> None:
     frozen = tuple(MappingProxyType(message) for message in RICH)
     assert post_process(frozen, mode) == post_process(RICH, mode)
@@ -366,7 +365,7 @@ def test_parts_may_be_any_mapping() -> None:
     assert post_process([user(parts)], "merge") == [user([{"type": "text", "text": "a"}, IMAGE])]
 
 
-@pytest.mark.parametrize("mode", MODES)
+@for_each("mode", MODES)
 def test_a_part_nested_as_deep_as_a_job_can_be_stored_is_copied(mode: str) -> None:
     deep: Any = "bottom"
     for _ in range(127):  # 254 levels: what the JSON writer of the ledger takes at most

@@ -8,6 +8,7 @@ import pytest
 from provider_testing import MODELS, SOURCES
 
 from chatq_worker.providers.charging import TABLE, Charge, Charging, Refill, charging_of
+from for_each import for_each
 
 
 def sources_where(**facts: object) -> set[str]:
@@ -31,7 +32,7 @@ def test_claude_and_fireworks_count_input_and_output_apart() -> None:
     assert sources_where(input_and_output_apart=True) == {"claude", "fireworks"}
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("model", "counts"),
     [
         ("claude-opus-5-5", False),
@@ -63,7 +64,7 @@ def test_a_source_without_documents_is_charged_for_what_it_uses(source: str) -> 
     )
 
 
-@pytest.mark.parametrize("source", [source for source in SOURCES if source != "custom"])
+@for_each("source", [source for source in SOURCES if source != "custom"])
 def test_every_source_has_a_row_for_any_model_and_says_what_its_documents_name(source: str) -> None:
     assert TABLE[source][-1].name == ""
     assert all(re.compile(row.name) and row.rules.documented for row in TABLE[source])

@@ -9,6 +9,7 @@ import pytest
 from provider_testing import SOURCES, failure, openai_answer, read
 
 from chatq_worker.failures import FailureClass
+from for_each import for_each
 
 OPENAI_SHAPED = [source for source in SOURCES if source not in ("claude", "cohere", "perplexity")]
 
@@ -35,7 +36,7 @@ def spoken(
     return {**body, **more}
 
 
-@pytest.mark.parametrize("source", SOURCES)
+@for_each("source", SOURCES)
 def test_an_answer_without_usage_or_model_is_a_completion_with_a_warning(source: str) -> None:
     body = spoken(source)
     body.pop("model", None)
@@ -82,7 +83,7 @@ FINISHES = {
 }
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("source", "own", "openais"),
     [
         pytest.param(source, *words, id=f"{source}-{words[0]}")
@@ -100,7 +101,7 @@ def test_a_finish_reason_is_in_openais_words_and_the_sources_own_is_kept(
     assert choice.get("native_finish_reason", openais) == own
 
 
-@pytest.mark.parametrize("source", SOURCES)
+@for_each("source", SOURCES)
 def test_an_unknown_finish_reason_stays_as_it_is(source: str) -> None:
     assert read(source, spoken(source, finish="tired_of_talking")).finish_reason == "tired_of_talking"
 
@@ -117,19 +118,19 @@ BROKEN_OFF = [
 ]
 
 
-@pytest.mark.parametrize(("source", "finish"), BROKEN_OFF)
+@for_each(("source", "finish"), BROKEN_OFF)
 def test_a_generation_that_the_server_gave_up_is_a_failure_of_its(source: str, finish: str) -> None:
     failed = failure(source, spoken(source, finish=finish), 200)
 
     assert (failed.code, failed.kind, failed.http_status) == ("server_error", FailureClass.TRANSIENT, 200)
 
 
-@pytest.mark.parametrize("source", SOURCES)
+@for_each("source", SOURCES)
 def test_blank_lines_before_the_answer_do_not_matter(source: str) -> None:
     assert read(source, b"\n\n  \n" + json.dumps(spoken(source)).encode() + b"\n\n").text == "Hello."
 
 
-@pytest.mark.parametrize("source", SOURCES)
+@for_each("source", SOURCES)
 def test_an_empty_answer_is_a_completion_without_text(source: str) -> None:
     assert read(source, spoken(source, "")).text == ""
 
@@ -155,8 +156,8 @@ BAD = {
 }
 
 
-@pytest.mark.parametrize("source", SOURCES)
-@pytest.mark.parametrize("what", BAD)
+@for_each("source", SOURCES)
+@for_each("what", BAD)
 def test_an_answer_that_is_none_is_a_bad_answer_and_worth_a_retry(source: str, what: str) -> None:
     failed = failure(source, BAD[what], 200)
 
@@ -189,8 +190,8 @@ STATUSES = {
 }
 
 
-@pytest.mark.parametrize("source", SOURCES)
-@pytest.mark.parametrize(("status", "code"), STATUSES.items())
+@for_each("source", SOURCES)
+@for_each(("status", "code"), STATUSES.items())
 def test_a_status_alone_says_which_failure_it_is(source: str, status: int, code: str) -> None:
     failed = failure(source, b"", status)
 
@@ -198,7 +199,7 @@ def test_a_status_alone_says_which_failure_it_is(source: str, status: int, code:
     assert failed.remedy
 
 
-@pytest.mark.parametrize("source", SOURCES)
+@for_each("source", SOURCES)
 def test_a_server_that_says_when_it_is_back_is_left_alone_until_then(source: str) -> None:
     failed = failure(source, b"", 503, {"retry-after": "7"})
 
@@ -206,31 +207,31 @@ def test_a_server_that_says_when_it_is_back_is_left_alone_until_then(source: str
     assert failed.retry_after_s == (180.0 if source == "electronhub" else 7.0)
 
 
-@pytest.mark.parametrize("source", SOURCES)
+@for_each("source", SOURCES)
 def test_a_429_that_is_not_worth_a_retry_is_an_exhausted_quota(source: str) -> None:
     failed = failure(source, b"{}", 429, {"x-should-retry": "false"})
 
     assert (failed.code, failed.retry_after_s) == ("quota_exhausted", None)
 
 
-@pytest.mark.parametrize("source", SOURCES)
+@for_each("source", SOURCES)
 def test_a_server_error_that_is_not_worth_a_retry_fails_the_job(source: str) -> None:
     assert failure(source, b"{}", 500, {"x-should-retry": "false"}).kind is FailureClass.REQUEST
 
 
-@pytest.mark.parametrize("source", SOURCES)
+@for_each("source", SOURCES)
 def test_a_refusal_that_is_worth_a_retry_is_tried_again(source: str) -> None:
     failed = failure(source, b"{}", 400, {"x-should-retry": "true", "retry-after": "2"})
 
     assert (failed.kind, failed.retry_after_s) == (FailureClass.TRANSIENT, 2.0)
 
 
-@pytest.mark.parametrize("source", SOURCES)
+@for_each("source", SOURCES)
 def test_a_bad_key_stays_a_bad_key_whatever_the_answer_says_of_retries(source: str) -> None:
     assert failure(source, b"{}", 401, {"x-should-retry": "true"}).kind is FailureClass.ACCOUNT
 
 
-@pytest.mark.parametrize("source", SOURCES)
+@for_each("source", SOURCES)
 def test_an_error_inside_a_200_is_a_failure_of_the_server(source: str) -> None:
     failed = failure(
         source, {"error": {"message": "upstream failed", "type": "api_error", "code": None}}, 200
@@ -240,8 +241,8 @@ def test_an_error_inside_a_200_is_a_failure_of_the_server(source: str) -> None:
     assert failed.provider_message == "upstream failed"
 
 
-@pytest.mark.parametrize("source", OPENAI_SHAPED)
-@pytest.mark.parametrize(
+@for_each("source", OPENAI_SHAPED)
+@for_each(
     ("code", "expected"),
     [(429, "rate_limited"), ("402", "quota_exhausted"), (401, "unauthorized"), (502, "server_error")],
 )
@@ -261,29 +262,29 @@ WORDS = {
 }
 
 
-@pytest.mark.parametrize("source", SOURCES)
-@pytest.mark.parametrize("shape", WORDS)
+@for_each("source", SOURCES)
+@for_each("shape", WORDS)
 def test_the_providers_words_are_found_in_every_shape_of_error(source: str, shape: str) -> None:
     assert "the words" in (failure(source, WORDS[shape], 400).provider_message or "")
 
 
-@pytest.mark.parametrize("source", SOURCES)
+@for_each("source", SOURCES)
 def test_the_providers_words_are_kept_short_and_on_one_line(source: str) -> None:
     failed = failure(source, {"error": {"message": "line\n" * 10_000}}, 400)
 
     assert failed.provider_message == ("line " * 100)
 
 
-@pytest.mark.parametrize("source", SOURCES)
-@pytest.mark.parametrize("status", [400, 404, 422])
+@for_each("source", SOURCES)
+@for_each("status", [400, 404, 422])
 def test_an_unknown_model_is_told_from_other_refusals(source: str, status: int) -> None:
     body = {"error": {"message": "The model `nope` does not exist.", "type": "NotFoundError"}}
 
     assert failure(source, body, status).code == "model_not_found"
 
 
-@pytest.mark.parametrize("source", SOURCES)
-@pytest.mark.parametrize(
+@for_each("source", SOURCES)
+@for_each(
     "words",
     [
         "Unsupported parameter: 'max_tokens' is not supported with this model.",
@@ -295,8 +296,8 @@ def test_a_parameter_that_a_model_refuses_is_no_unknown_model(source: str, words
     assert failure(source, {"error": {"message": words}}, 400).code == "invalid_request"
 
 
-@pytest.mark.parametrize("source", SOURCES)
-@pytest.mark.parametrize(
+@for_each("source", SOURCES)
+@for_each(
     ("words", "code"),
     [("Your API key may not use this endpoint.", "unauthorized"), ("Country is not supported.", "forbidden")],
 )
@@ -304,14 +305,14 @@ def test_a_403_is_the_accounts_only_when_it_is_about_the_key(source: str, words:
     assert failure(source, {"error": {"message": words}}, 403).code == code
 
 
-@pytest.mark.parametrize("source", SOURCES)
-@pytest.mark.parametrize("kind", ["content_filter", "content_policy_violation"])
+@for_each("source", SOURCES)
+@for_each("kind", ["content_filter", "content_policy_violation"])
 def test_content_that_is_refused_is_told_from_other_refusals(source: str, kind: str) -> None:
     assert failure(source, {"error": {"message": "flagged", "code": kind}}, 400).code == "content_refused"
 
 
-@pytest.mark.parametrize("source", SOURCES)
-@pytest.mark.parametrize(
+@for_each("source", SOURCES)
+@for_each(
     "code",
     [
         "insufficient_quota",

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-import pytest
 from conformance_tables import each, said, shared
 from provider_testing import KEY, PNG, SOURCES, connection, sent
 
 from chatq_worker.prompts import Names
+from for_each import for_each
 
 # --- keys and addresses ---
 
@@ -27,12 +27,12 @@ HEADERS = {
 }
 
 
-@pytest.mark.parametrize(("source", "headers"), each(HEADERS))
+@for_each(("source", "headers"), each(HEADERS))
 def test_the_key_travels_in_the_sources_own_header(source: str, headers: dict[str, str]) -> None:
     assert sent(source).headers == headers
 
 
-@pytest.mark.parametrize("source", SOURCES)
+@for_each("source", SOURCES)
 def test_without_a_key_no_header_carries_one(source: str) -> None:
     assert not {"authorization", "x-api-key"} & set(sent(source, key=None).headers)
 
@@ -51,7 +51,7 @@ ELSEWHERE = {
 }
 
 
-@pytest.mark.parametrize(("source", "url"), each(ELSEWHERE))
+@for_each(("source", "url"), each(ELSEWHERE))
 def test_another_base_url_is_joined_without_doubling_its_version(source: str, url: str) -> None:
     assert sent(source, to=connection(source, url="http://gateway.test/v1")).url == url
 
@@ -65,7 +65,7 @@ PLAIN = shared(
 )
 
 
-@pytest.mark.parametrize(("source", "expected"), each(PLAIN))
+@for_each(("source", "expected"), each(PLAIN))
 def test_plain_text(source: str, expected: dict[str, Any]) -> None:
     request = sent(source)
 
@@ -83,7 +83,7 @@ SYSTEM = shared(
 )
 
 
-@pytest.mark.parametrize(("source", "expected"), each(SYSTEM))
+@for_each(("source", "expected"), each(SYSTEM))
 def test_what_the_system_says(source: str, expected: dict[str, Any]) -> None:
     messages = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Hi"}]
 
@@ -96,7 +96,7 @@ DEVELOPER = SYSTEM | {
 }
 
 
-@pytest.mark.parametrize(("source", "expected"), each(DEVELOPER))
+@for_each(("source", "expected"), each(DEVELOPER))
 def test_a_developer_is_the_system_where_openais_word_is_not_known(source: str, expected: Any) -> None:
     messages = [{"role": "developer", "content": "Be brief."}, {"role": "user", "content": "Hi"}]
 
@@ -138,7 +138,7 @@ def images(data_source: dict[str, Any], url: str) -> dict[str, Any]:
     )
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("source", "expected"),
     each(images({"type": "base64", "media_type": "image/png", "data": "AAA1"}, PNG)),
 )
@@ -149,7 +149,7 @@ def test_an_image_inside_the_message(source: str, expected: dict[str, Any]) -> N
     assert request.says("image_url") is (source == "ai21")
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("source", "expected"),
     each(images({"type": "url", "url": "https://x.test/a.png"}, "https://x.test/a.png")),
 )
@@ -168,7 +168,7 @@ NAMED = shared(
 )
 
 
-@pytest.mark.parametrize(("source", "expected"), each(NAMED))
+@for_each(("source", "expected"), each(NAMED))
 def test_a_speakers_name_is_written_into_the_text_where_there_is_no_field_for_it(
     source: str, expected: dict[str, Any]
 ) -> None:
@@ -177,7 +177,7 @@ def test_a_speakers_name_is_written_into_the_text_where_there_is_no_field_for_it
     assert said(request.body) == expected
 
 
-@pytest.mark.parametrize("source", SOURCES)
+@for_each("source", SOURCES)
 def test_an_answer_that_was_sent_back_as_it_came_holds_nothing_that_a_source_refuses(source: str) -> None:
     came = {
         "role": "assistant",
@@ -209,6 +209,6 @@ NEEDED = {
 }
 
 
-@pytest.mark.parametrize(("source", "keys"), each(NEEDED))
+@for_each(("source", "keys"), each(NEEDED))
 def test_nothing_is_sent_that_neither_the_job_said_nor_the_source_needs(source: str, keys: set[str]) -> None:
     assert set(sent(source).body) == keys

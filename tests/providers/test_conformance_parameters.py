@@ -8,6 +8,8 @@ import pytest
 from conformance_tables import each, shared
 from provider_testing import SOURCES, WEATHER, sent
 
+from for_each import for_each
+
 LEFT_OUT = object()
 """Nothing is sent, and a warning names the parameter."""
 
@@ -153,7 +155,7 @@ PARAMETERS: list[tuple[str, Any, dict[str, Any]]] = [
 ]
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("name", "value", "source", "expected"),
     [
         pytest.param(name, value, *row.values, id=f"{name}-{row.id}")
@@ -175,12 +177,12 @@ def test_each_parameter_is_translated_or_left_out_with_a_warning_that_names_it(
         assert request.warnings == []
 
 
-@pytest.mark.parametrize("source", SOURCES)
+@for_each("source", SOURCES)
 def test_a_null_parameter_is_one_that_was_not_given(source: str) -> None:
     assert sent(source, params={"temperature": None, "seed": None, "stop": None}) == sent(source)
 
 
-@pytest.mark.parametrize("source", SOURCES)
+@for_each("source", SOURCES)
 def test_streaming_is_left_out_because_a_queued_job_is_answered_as_a_whole(source: str) -> None:
     request = sent(source, params={"stream": True, "stream_options": {"include_usage": True}})
 
@@ -188,19 +190,19 @@ def test_streaming_is_left_out_because_a_queued_job_is_answered_as_a_whole(sourc
     assert request.warnings == ["stream was left out: a queued job is answered as a whole."]
 
 
-@pytest.mark.parametrize("source", SOURCES)
+@for_each("source", SOURCES)
 def test_nobody_is_warned_of_a_stream_that_was_not_asked_for(source: str) -> None:
     assert sent(source, params={"stream": False}).warnings == []
 
 
-@pytest.mark.parametrize("source", SOURCES)
+@for_each("source", SOURCES)
 def test_tools_and_formats_may_stand_among_the_parameters(source: str) -> None:
     among = {"tools": [WEATHER], "tool_choice": "auto"}
 
     assert sent(source, params=among).body == sent(source, **among).body
 
 
-@pytest.mark.parametrize("source", SOURCES)
+@for_each("source", SOURCES)
 def test_the_newer_cap_counts_when_both_are_given(source: str) -> None:
     request = sent(source, params={"max_tokens": 10, "max_completion_tokens": 20})
 

@@ -8,6 +8,8 @@ import pytest
 from conformance_tables import each, said, shared
 from provider_testing import CLOCK, SOURCES, WEATHER, sent
 
+from for_each import for_each
+
 # --- tools ---
 
 FUNCTION = WEATHER["function"]
@@ -23,7 +25,7 @@ TOOLS = shared(
 )
 
 
-@pytest.mark.parametrize(("source", "expected"), each(TOOLS))
+@for_each(("source", "expected"), each(TOOLS))
 def test_a_tool_on_offer(source: str, expected: dict[str, Any]) -> None:
     request = sent(source, tools=[WEATHER])
 
@@ -85,7 +87,7 @@ TOOL_HISTORY = {
 }
 
 
-@pytest.mark.parametrize(("source", "expected"), each(TOOL_HISTORY))
+@for_each(("source", "expected"), each(TOOL_HISTORY))
 def test_a_tool_call_and_its_result_in_the_history(source: str, expected: dict[str, Any]) -> None:
     assert said(sent(source, HISTORY, tools=[WEATHER]).body) == expected
 
@@ -116,7 +118,7 @@ CHOICES: dict[str, dict[str, Any]] = {
 }
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("form", "source", "expected"),
     [
         pytest.param(form, *row.values, id=f"{form}-{row.id}")
@@ -134,7 +136,7 @@ def test_tool_choice_in_every_form(form: str, source: str, expected: Any) -> Non
     assert len(request.body["tools"]) == (1 if one_offered else 2)
 
 
-@pytest.mark.parametrize("source", [source for source in SOURCES if source != "custom"])
+@for_each("source", [source for source in SOURCES if source != "custom"])
 def test_a_tool_choice_without_tools_is_not_sent(source: str) -> None:
     assert "tool_choice" not in sent(source, tool_choice="required").body
 
@@ -157,7 +159,7 @@ SCHEMAS = shared(
 )
 
 
-@pytest.mark.parametrize(("source", "expected"), each(SCHEMAS))
+@for_each(("source", "expected"), each(SCHEMAS))
 def test_a_json_schema(source: str, expected: dict[str, Any]) -> None:
     request = sent(source, "Rain as JSON.", response_format=JSON_SCHEMA)
 
@@ -175,7 +177,7 @@ OBJECTS = shared(
 )
 
 
-@pytest.mark.parametrize(("source", "expected"), each(OBJECTS))
+@for_each(("source", "expected"), each(OBJECTS))
 def test_json_mode(source: str, expected: dict[str, Any]) -> None:
     request = sent(source, "Rain as JSON.", response_format=JSON_OBJECT)
 
@@ -186,7 +188,7 @@ def test_json_mode(source: str, expected: dict[str, Any]) -> None:
     assert request.says("response_format json_object") is in_words
 
 
-@pytest.mark.parametrize("source", ["openai", "mistralai", "deepseek", "cohere"])
+@for_each("source", ["openai", "mistralai", "deepseek", "cohere"])
 def test_json_mode_puts_the_word_into_a_prompt_that_lacks_it_where_the_source_demands_it(source: str) -> None:
     request = sent(source, "Rain.", response_format=JSON_OBJECT)
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import time
 from itertools import pairwise
 
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from chatq_worker.providers.event_stream import Event, EventParser
+from for_each import for_each
 
 
 def events_in(*pieces: bytes) -> list[Event]:
@@ -18,7 +18,7 @@ def events_in(*pieces: bytes) -> list[Event]:
     return [*(event for piece in pieces for event in parser.feed(piece)), *parser.end()]
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("stream", "events"),
     [
         (b"data: a\n\ndata: b\n\n", [Event("", b"a"), Event("", b"b")]),
@@ -48,7 +48,7 @@ def test_what_a_stream_says(stream: bytes, events: list[Event]) -> None:
     assert events_in(stream) == events
 
 
-@pytest.mark.parametrize("stream", [b"data: a", b"data: a\n", b"data: a\r", b"data: a\r\n"])
+@for_each("stream", [b"data: a", b"data: a\n", b"data: a\r", b"data: a\r\n"])
 def test_the_last_event_needs_no_blank_line(stream: bytes) -> None:
     assert events_in(stream) == [Event("", b"a")]
 

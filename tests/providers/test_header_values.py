@@ -5,31 +5,30 @@ from __future__ import annotations
 import pytest
 
 from chatq_worker.providers.header_values import count, go_duration_s, number, provider_clock, seconds_from
+from for_each import for_each
 
 NOON = 1_795_348_800.0
 """2026-11-22T12:00:00Z, the moment of these tests."""
 
 
-@pytest.mark.parametrize(("text", "value"), [("0", 0.0), ("13", 13.0), (" 1.5 ", 1.5), ("1e3", 1000.0)])
+@for_each(("text", "value"), [("0", 0.0), ("13", 13.0), (" 1.5 ", 1.5), ("1e3", 1000.0)])
 def test_a_number(text: str, value: float) -> None:
     assert number(text) == value
 
 
-@pytest.mark.parametrize(
-    "text", [None, "", " ", "-1", "nan", "inf", "-inf", "1e999", "9" * 5000, "5 apples", "1,000"]
-)
+@for_each("text", [None, "", " ", "-1", "nan", "inf", "-inf", "1e999", "9" * 5000, "5 apples", "1,000"])
 def test_no_number(text: str | None) -> None:
     assert number(text) is None
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("text", "value"), [("0", 0), ("500", 500), ("500.9", 500), ("1000000000000", 10**12), ("1e15", 10**15)]
 )
 def test_a_count_is_whole(text: str, value: int) -> None:
     assert count(text) == value
 
 
-@pytest.mark.parametrize("text", [None, "-1", "nan", "1.1e15", "9223372036854775807", "unlimited"])
+@for_each("text", [None, "-1", "nan", "1.1e15", "9223372036854775807", "unlimited"])
 def test_no_count(text: str | None) -> None:
     assert count(text) is None
 
@@ -38,7 +37,7 @@ def test_a_count_for_a_second_is_told_for_a_minute_with_its_fraction() -> None:
     assert count("2929.6875", times=60) == 175_781
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("text", "seconds"),
     [("0s", 0.0), ("120ms", 0.12), ("6m0s", 360.0), ("1h", 3600.0), ("1h2m3.5s", 3723.5), (".5s", 0.5), ("10us", 1e-5),
      ("10µs", 1e-5), ("10ns", 1e-8)],
@@ -47,12 +46,12 @@ def test_a_go_duration(text: str, seconds: float) -> None:
     assert go_duration_s(text) == pytest.approx(seconds)
 
 
-@pytest.mark.parametrize("text", ["", "5", "s", "5d", "-5s", "5s ", "5 s", "1h-2m", "5S"])
+@for_each("text", ["", "5", "s", "5d", "-5s", "5s ", "5 s", "1h-2m", "5S"])
 def test_no_go_duration(text: str) -> None:
     assert go_duration_s(text) is None
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("text", "seconds"),
     [
         ("45", 45.0),
@@ -70,7 +69,7 @@ def test_the_seconds_to_a_moment_in_any_notation(text: str, seconds: float) -> N
     assert seconds_from(NOON, text) == pytest.approx(seconds)
 
 
-@pytest.mark.parametrize("text", [None, "", "soon", "-5", "2026-11-22T11:59:59Z", "1795348799"])
+@for_each("text", [None, "", "soon", "-5", "2026-11-22T11:59:59Z", "1795348799"])
 def test_what_says_nothing_or_has_gone_by_is_none(text: str | None) -> None:
     assert seconds_from(NOON, text) is None
 

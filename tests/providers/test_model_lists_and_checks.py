@@ -10,6 +10,7 @@ from provider_testing import DATA, KEY, MODELS, SOURCES, answer, connection, exc
 
 from chatq_worker.failures import CallFailed
 from chatq_worker.providers import ADAPTERS, Check, CheckKind, CheckReading
+from for_each import for_each
 
 LISTED = {"data": [{"id": "m1"}, {"id": "m2"}]}
 
@@ -34,7 +35,7 @@ def read_page(
 # --- lists ---
 
 
-@pytest.mark.parametrize(
+@for_each(
     "body",
     [
         {"object": "list", "data": [{"id": "a"}, {"id": "b"}]},
@@ -126,10 +127,8 @@ def test_sonar_offers_no_list() -> None:
     assert ADAPTERS["perplexity"].models_request(connection("perplexity", api="sonar"), KEY) is None
 
 
-@pytest.mark.parametrize("source", SOURCES)
-@pytest.mark.parametrize(
-    ("status", "code"), [(401, "unauthorized"), (429, "rate_limited"), (402, "quota_exhausted")]
-)
+@for_each("source", SOURCES)
+@for_each(("status", "code"), [(401, "unauthorized"), (429, "rate_limited"), (402, "quota_exhausted")])
 def test_a_list_that_is_refused_is_the_failure_that_it_says(source: str, status: int, code: str) -> None:
     with pytest.raises(CallFailed) as failed:
         read_page(source, {"error": {"message": "x"}}, status=status)
@@ -137,8 +136,8 @@ def test_a_list_that_is_refused_is_the_failure_that_it_says(source: str, status:
     assert failed.value.code == code
 
 
-@pytest.mark.parametrize("source", SOURCES)
-@pytest.mark.parametrize("body", [b"<html>Welcome</html>", b"", {"data": "x"}, 7, {"object": "list"}])
+@for_each("source", SOURCES)
+@for_each("body", [b"<html>Welcome</html>", b"", {"data": "x"}, 7, {"object": "list"}])
 def test_a_list_that_is_none_is_a_bad_answer(source: str, body: Any) -> None:
     with pytest.raises(CallFailed) as failed:
         read_page(source, body)
@@ -162,7 +161,7 @@ CHECKS = {
 }
 
 
-@pytest.mark.parametrize("source", SOURCES)
+@for_each("source", SOURCES)
 def test_the_cheapest_honest_check(source: str) -> None:
     check = ADAPTERS[source].check_request(connection(source, model=MODELS[source]), KEY)
 
@@ -170,7 +169,7 @@ def test_the_cheapest_honest_check(source: str) -> None:
     assert any(KEY in value for value in check.request.headers.values())
 
 
-@pytest.mark.parametrize("source", SOURCES)
+@for_each("source", SOURCES)
 def test_a_check_can_ask_for_a_chat_of_one_token(source: str) -> None:
     check = ADAPTERS[source].check_request(connection(source), KEY, model=MODELS[source])
 
@@ -254,8 +253,8 @@ def test_deepseeks_empty_balance_is_an_exhausted_quota() -> None:
     assert failed.value.code == "quota_exhausted"
 
 
-@pytest.mark.parametrize("source", SOURCES)
-@pytest.mark.parametrize("status", [404, 405])
+@for_each("source", SOURCES)
+@for_each("status", [404, 405])
 def test_a_gateway_without_a_list_is_asked_for_a_chat(source: str, status: int) -> None:
     check, to = check_of(source, url="http://gateway.test/v1")
 
@@ -269,10 +268,8 @@ def test_a_custom_server_that_answers_200_to_unknown_paths_has_no_list() -> None
         assert ADAPTERS["custom"].read_check(check, answer(body), to) == CheckReading(False)
 
 
-@pytest.mark.parametrize(
-    ("status", "code"), [(401, "unauthorized"), (429, "rate_limited"), (503, "server_error")]
-)
-@pytest.mark.parametrize("source", SOURCES)
+@for_each(("status", "code"), [(401, "unauthorized"), (429, "rate_limited"), (503, "server_error")])
+@for_each("source", SOURCES)
 def test_what_a_check_is_refused_for_is_the_failure_that_it_says(source: str, status: int, code: str) -> None:
     check, to = check_of(source, model=MODELS[source])
 

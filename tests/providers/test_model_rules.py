@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import re
 
-import pytest
 from provider_testing import MODELS, SOURCES
 
 from chatq_worker.providers import merged_params
 from chatq_worker.providers.model_rules import EFFORTS, TABLE, nearest_effort, rules_of, version_of
+from for_each import for_each
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("model", "version"),
     [
         ("claude-haiku-4-5-20251001", (4, 5)),
@@ -47,17 +47,17 @@ def test_a_gateways_prefix_does_not_hide_a_model() -> None:
     assert rules_of("openai", "GPT-5-Mini") == rules_of("openai", "gpt-5-mini")
 
 
-@pytest.mark.parametrize("source", SOURCES)
+@for_each("source", SOURCES)
 def test_a_model_nobody_knows_gets_rules_all_the_same(source: str) -> None:
     assert rules_of(source, "no-such-model").refuses == frozenset()
 
 
-@pytest.mark.parametrize("source", SOURCES)
+@for_each("source", SOURCES)
 def test_the_models_of_these_tests_refuse_nothing_they_should_not(source: str) -> None:
     assert "temperature" not in rules_of(source, MODELS[source]).refuses
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("wanted", "accepted", "nearest"),
     [
         ("low", ("low", "high"), "low"),
@@ -74,7 +74,7 @@ def test_the_nearest_effort(wanted: str, accepted: tuple[str, ...], nearest: str
     assert nearest_effort(wanted, accepted) == nearest
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("defaults", "own", "merged"),
     [
         ({"temperature": 0.7}, {}, {"temperature": 0.7}),

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import pytest
 from provider_testing import SOURCES, openai_answer, read
+
+from for_each import for_each
 
 OPENAI_SHAPED = [source for source in SOURCES if source not in ("claude", "cohere", "perplexity")]
 
 
-@pytest.mark.parametrize("source", [s for s in OPENAI_SHAPED if s != "openai"])
-@pytest.mark.parametrize("name", ["reasoning_content", "reasoning"])
+@for_each("source", [s for s in OPENAI_SHAPED if s != "openai"])
+@for_each("name", ["reasoning_content", "reasoning"])
 def test_reasoning_is_read_under_either_name(source: str, name: str) -> None:
     completion = read(source, openai_answer({"content": "4", name: "2+2"}))
 
@@ -17,8 +18,8 @@ def test_reasoning_is_read_under_either_name(source: str, name: str) -> None:
     assert completion.response["choices"][0]["message"]["reasoning_content"] == "2+2"
 
 
-@pytest.mark.parametrize("source", ["fireworks", "electronhub", "custom"])
-@pytest.mark.parametrize(
+@for_each("source", ["fireworks", "electronhub", "custom"])
+@for_each(
     ("content", "text", "reasoning"),
     [
         ("<think>\n2+2\n</think>\n4", "4", "2+2"),
@@ -39,7 +40,7 @@ def test_openai_itself_thinks_in_no_text() -> None:
     assert read("openai", openai_answer({"content": "<think>x</think>y"})).text == "<think>x</think>y"
 
 
-@pytest.mark.parametrize("source", OPENAI_SHAPED)
+@for_each("source", OPENAI_SHAPED)
 def test_arguments_that_came_as_an_object_are_text(source: str) -> None:
     call = {"id": "c1", "function": {"name": "f", "arguments": {"x": 1}}}
 
@@ -48,7 +49,7 @@ def test_arguments_that_came_as_an_object_are_text(source: str) -> None:
     assert found == {"id": "c1", "type": "function", "function": {"name": "f", "arguments": '{"x":1}'}}
 
 
-@pytest.mark.parametrize("source", OPENAI_SHAPED)
+@for_each("source", OPENAI_SHAPED)
 def test_a_missing_finish_reason_follows_from_the_answer(source: str) -> None:
     call = {"id": "c1", "function": {"name": "f", "arguments": "{}"}}
 
@@ -56,7 +57,7 @@ def test_a_missing_finish_reason_follows_from_the_answer(source: str) -> None:
     assert read(source, openai_answer({"tool_calls": [call]}, None)).finish_reason == "tool_calls"
 
 
-@pytest.mark.parametrize("source", OPENAI_SHAPED)
+@for_each("source", OPENAI_SHAPED)
 def test_a_refusal_is_a_completion_that_says_so(source: str) -> None:
     completion = read(source, openai_answer({"content": None, "refusal": "No."}))
 
@@ -64,7 +65,7 @@ def test_a_refusal_is_a_completion_that_says_so(source: str) -> None:
     assert completion.response["choices"][0]["message"]["refusal"] == "No."
 
 
-@pytest.mark.parametrize("source", OPENAI_SHAPED)
+@for_each("source", OPENAI_SHAPED)
 def test_every_choice_and_every_other_key_of_the_answer_is_kept(source: str) -> None:
     body = openai_answer({"content": "a"}, system_fingerprint="fp", service_tier="flex")
     body["choices"].append(
@@ -78,7 +79,7 @@ def test_every_choice_and_every_other_key_of_the_answer_is_kept(source: str) -> 
     assert (response["system_fingerprint"], response["service_tier"]) == ("fp", "flex")
 
 
-@pytest.mark.parametrize("source", OPENAI_SHAPED)
+@for_each("source", OPENAI_SHAPED)
 def test_citations_are_kept(source: str) -> None:
     cited = {"type": "url_citation", "url_citation": {"url": "https://x.test", "title": "X"}}
 
@@ -88,7 +89,7 @@ def test_citations_are_kept(source: str) -> None:
     assert response["citations"] == ["u"]
 
 
-@pytest.mark.parametrize("source", OPENAI_SHAPED)
+@for_each("source", OPENAI_SHAPED)
 def test_missing_id_created_and_object_are_filled_in(source: str) -> None:
     response = read(source, {"choices": [{"message": {"content": "x"}}]}).response
 
@@ -97,7 +98,7 @@ def test_missing_id_created_and_object_are_filled_in(source: str) -> None:
     assert response["choices"][0]["index"] == 0
 
 
-@pytest.mark.parametrize("source", OPENAI_SHAPED)
+@for_each("source", OPENAI_SHAPED)
 def test_absurd_token_counts_are_not_counted(source: str) -> None:
     usage = {"prompt_tokens": 1e300, "completion_tokens": -4, "total_tokens": True}
 
@@ -106,7 +107,7 @@ def test_absurd_token_counts_are_not_counted(source: str) -> None:
     assert completion.usage.total_tokens == 0
 
 
-@pytest.mark.parametrize(
+@for_each(
     "header",
     ["x-request-id", "request-id", "mistral-correlation-id", "x-debug-trace-id", "x-litellm-call-id"],
 )

@@ -17,6 +17,7 @@ from wire_readings import SAMPLES
 from chatq_sandbox.process import SimulatorProcess
 from chatq_worker.providers import ADAPTERS
 from chatq_worker.providers.rate_limit_headers import ObservedLimit, observed_limits
+from for_each import for_each
 
 NOON = 1_795_348_800.0
 """2026-11-22T12:00:00Z, the moment of these tests."""
@@ -88,7 +89,7 @@ TOLD_IN_SAMPLES: dict[tuple[str, str], list[ObservedLimit]] = {
 }
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("source", "name", "expected"),
     [pytest.param(*key, told, id="-".join(key)) for key, told in TOLD_IN_SAMPLES.items()],
 )
@@ -202,7 +203,7 @@ def test_a_call_to_each_source_tells_its_limits_and_what_is_left(
 # --- names ---
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("headers", "expected"),
     [
         ({"x-ratelimit-limit-requests-day": "1000", "x-ratelimit-remaining-requests-day": "900",
@@ -264,7 +265,7 @@ def test_a_moment_is_measured_against_the_providers_own_clock() -> None:
     assert observed_limits("claude", headers, now=0.0) == (limit("requests", 50, reset_s=3.0),)
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("reset", "seconds"),
     [
         ("2026-11-22T11:59:59Z", 0.0),
@@ -285,7 +286,7 @@ def test_a_reset_that_has_just_been_is_now_and_one_that_makes_no_sense_is_not_th
 # --- windows that no name tells ---
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("headers", "window_s"),
     [
         # Groq's documents: the requests are a day's, the tokens a minute's.
@@ -330,7 +331,7 @@ def test_a_source_that_counts_by_the_minute_is_believed() -> None:
 # --- the drafts for RateLimit fields ---
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("headers", "expected"),
     [
         ({"ratelimit-limit": "100", "ratelimit-remaining": "50", "ratelimit-reset": "5"},
@@ -355,14 +356,12 @@ def test_the_fields_of_the_drafts(headers: dict[str, str], expected: list[Observ
 # --- nonsense ---
 
 
-@pytest.mark.parametrize(
-    "value", ["0", "-1", "nan", "inf", "1e999", "9" * 5000, "", "unlimited", "99999999999999999"]
-)
+@for_each("value", ["0", "-1", "nan", "inf", "1e999", "9" * 5000, "", "unlimited", "99999999999999999"])
 def test_a_limit_that_is_none_voids_what_is_said_with_it(value: str) -> None:
     assert observed(openai_headers(value, "0", "1s")) == []
 
 
-@pytest.mark.parametrize("value", ["501", "-1", "nan", "inf", "", "some"])
+@for_each("value", ["501", "-1", "nan", "inf", "", "some"])
 def test_a_remainder_that_makes_no_sense_leaves_the_limit(value: str) -> None:
     assert observed(openai_headers("500", value, "1s")) == [limit("requests", 500, reset_s=1.0)]
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import pytest
 from provider_testing import KEY
 
 from chatq_worker.redaction import redacted
+from for_each import for_each
 
 
-@pytest.mark.parametrize(
+@for_each(
     "words",
     [
         f"Incorrect API key provided: {KEY}.",
@@ -26,7 +26,7 @@ def test_neither_a_key_nor_a_part_of_it_is_shown(words: str) -> None:
     assert not any(KEY[i : i + 6] in shown for i in range(len(KEY) - 5))
 
 
-@pytest.mark.parametrize(
+@for_each(
     "words",
     [
         "Incorrect API key provided: sk-sam***.",
@@ -63,7 +63,7 @@ def test_no_words_stay_no_words() -> None:
 SHOWN = "The gateway refused team {} with a 403."
 
 
-@pytest.mark.parametrize("value", ["eightchr", "team-7 of the north", "aaaa/bbbb==", "https://example.com/x"])
+@for_each("value", ["eightchr", "team-7 of the north", "aaaa/bbbb==", "https://example.com/x"])
 def test_a_header_of_the_connections_own_is_taken_out(value: str) -> None:
     for key in (KEY, None):
         shown = redacted(SHOWN.format(value), key, {"X-Other": "other-value", "X-Team": value})
@@ -79,8 +79,8 @@ def test_a_short_header_is_a_word_like_others() -> None:
     assert redacted(SHOWN.format("gateway"), None, {"X-Team": "gateway"}) == SHOWN.format("gateway")
 
 
-@pytest.mark.parametrize("name", ["Authorization", "proxy-authorization"])
-@pytest.mark.parametrize("words", ["no such key: {}", "a key beginning with {:.8}", '{{"bearer": "{}"}}'])
+@for_each("name", ["Authorization", "proxy-authorization"])
+@for_each("words", ["no such key: {}", "a key beginning with {:.8}", '{{"bearer": "{}"}}'])
 def test_a_key_that_is_written_as_a_header_is_a_key(name: str, words: str) -> None:
     credential = "f00ba4f00ba4c0ffee"
     shown = redacted(words.format(credential), None, {name: f"Bearer {credential}"}) or ""

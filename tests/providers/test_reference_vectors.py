@@ -13,6 +13,7 @@ import pytest
 from provider_testing import sent, vectors
 
 from chatq_worker.prompts import Names
+from for_each import for_each
 
 FILES = ("claude", "mistral", "cohere", "ai21", "deepseek")
 SOURCE_OF = {"mistral": "mistralai"}
@@ -95,7 +96,7 @@ def as_the_provider_wants(file: str, expected: Any) -> Any:
     return expected
 
 
-@pytest.mark.parametrize(("file", "case"), parameters(quirks=False))
+@for_each(("file", "case"), parameters(quirks=False))
 def test_a_case_without_quirks_is_matched_unless_the_provider_would_refuse_it(
     file: str, case: dict[str, Any]
 ) -> None:
@@ -105,9 +106,7 @@ def test_a_case_without_quirks_is_matched_unless_the_provider_would_refuse_it(
     assert translated(file, case) == expected
 
 
-@pytest.mark.parametrize(
-    "case", [pytest.param(case, id=case["id"]) for case in vectors("deepseek") if "quirks" not in case]
-)
+@for_each("case", [pytest.param(case, id=case["id"]) for case in vectors("deepseek") if "quirks" not in case])
 def test_deepseeks_earlier_turns_carry_a_thought_while_it_thinks(case: dict[str, Any]) -> None:
     # 400 otherwise, for every earlier turn; at least a space.
     expected = [
@@ -320,6 +319,6 @@ BETTER: dict[tuple[str, str], Any] = {
 }
 
 
-@pytest.mark.parametrize(("file", "case"), parameters(quirks=True))
+@for_each(("file", "case"), parameters(quirks=True))
 def test_a_case_with_a_fault_gets_the_better_outcome(file: str, case: dict[str, Any]) -> None:
     assert translated(file, case) == BETTER[file, case["id"]]

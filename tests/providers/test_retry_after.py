@@ -5,12 +5,13 @@ from __future__ import annotations
 import pytest
 
 from chatq_worker.providers.retry_after import retry_after_s, should_retry
+from for_each import for_each
 
 NOON = 1_795_348_800.0
 """2026-11-22T12:00:00Z, the moment of these tests."""
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("headers", "seconds"),
     [
         ({"retry-after": "13"}, 13.0),
@@ -37,7 +38,7 @@ def test_the_header_is_read_in_any_notation_and_capped_nowhere(
     assert retry_after_s(headers, now=NOON) == pytest.approx(seconds)
 
 
-@pytest.mark.parametrize(
+@for_each(
     "value",
     ["-1", "nan", "NaN", "inf", "-inf", "1e999", "", " ", "soon", "5 apples", "m", "5x", "9" * 5000, "1795348000",
      "Sun, 22 Nov 2026 11:59:59 GMT", "Sun, 99 Nov 2026 12:00:30 GMT"],
@@ -46,7 +47,7 @@ def test_what_says_nothing_usable_is_ignored(value: str) -> None:
     assert retry_after_s({"retry-after": value}, now=NOON) is None
 
 
-@pytest.mark.parametrize("value", ["-1", "nan", "inf", "1e999", "", "soon", "1s"])
+@for_each("value", ["-1", "nan", "inf", "1e999", "", "soon", "1s"])
 def test_unusable_milliseconds_leave_the_seconds(value: str) -> None:
     assert retry_after_s({"retry-after": "1", "retry-after-ms": value}, now=NOON) == 1.0
 
@@ -82,14 +83,14 @@ RESETS = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("reset", "remaining", "value", "seconds"), RESETS)
+@for_each(("reset", "remaining", "value", "seconds"), RESETS)
 def test_without_the_header_the_reset_of_the_allowance_that_is_used_up_counts(
     reset: str, remaining: str, value: str, seconds: float
 ) -> None:
     assert retry_after_s({reset: value, remaining: "0"}, now=NOON) == pytest.approx(seconds)
 
 
-@pytest.mark.parametrize(("reset", "remaining", "value", "seconds"), RESETS)
+@for_each(("reset", "remaining", "value", "seconds"), RESETS)
 def test_the_reset_of_an_allowance_that_is_left_says_nothing(
     reset: str, remaining: str, value: str, seconds: float
 ) -> None:
@@ -117,7 +118,7 @@ def test_the_reset_of_a_limit_that_is_none_says_nothing() -> None:
     assert retry_after_s(headers, now=NOON) is None
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("text", "seconds"),
     [
         ("Rate limit reached. Please try again in 120ms.", 0.12),
@@ -152,7 +153,7 @@ def test_a_moment_in_the_text_counts_when_no_header_names_one(text: str, seconds
     assert retry_after_s({"retry-after": "1"}, text, now=NOON) == 1.0
 
 
-@pytest.mark.parametrize(
+@for_each(
     "text",
     ["", "Please try again later.", "Limit 500, Used 500, Requested 1.", "try again in -5s", "try again in 5 parsecs",
      "wait 99999999999999999999 seconds", "try again in " + "9" * 400 + "s", "wait 5 meters", "try again in 5",
@@ -167,7 +168,7 @@ def test_a_long_hostile_text_is_searched_in_a_moment() -> None:
     assert retry_after_s({}, "try again in " + "1" * 1_000_000, now=NOON) is None
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("headers", "expected"),
     [
         ({"x-should-retry": "true"}, True),

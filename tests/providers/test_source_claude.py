@@ -8,6 +8,7 @@ import pytest
 from provider_testing import WEATHER, Sent, roles, sent
 
 from chatq_worker.providers.chat_messages import CONTINUE
+from for_each import for_each
 
 VERSIONS = {
     "claude-3-opus-20240229": "2023-06-01",
@@ -25,17 +26,17 @@ def claude(model: str, messages: Any = "Hi", **job: Any) -> Sent:
     return sent("claude", messages, model=model, **job)
 
 
-@pytest.mark.parametrize(("model", "version"), VERSIONS.items())
+@for_each(("model", "version"), VERSIONS.items())
 def test_the_version_of_the_api_goes_by_the_model(model: str, version: str) -> None:
     assert claude(model).headers["anthropic-version"] == version
 
 
-@pytest.mark.parametrize("model", VERSIONS)
+@for_each("model", VERSIONS)
 def test_max_tokens_is_always_sent_and_small_enough_for_one_answer(model: str) -> None:
     assert 4096 <= claude(model).body["max_tokens"] <= 21_300
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("model", "most"),
     [
         ("claude-3-opus-20240229", 4096),
@@ -52,11 +53,11 @@ def test_a_cap_above_the_models_is_lowered_with_a_warning(model: str, most: int)
     assert request.says("max_tokens", str(most))
 
 
-@pytest.mark.parametrize(
+@for_each(
     "model",
     ["claude-opus-4-7", "claude-opus-4-8", "claude-sonnet-5", "claude-haiku-5-5", "claude-mythos-preview"],
 )
-@pytest.mark.parametrize("name", ["temperature", "top_p", "top_k"])
+@for_each("name", ["temperature", "top_p", "top_k"])
 def test_newer_models_get_no_sampling_parameters(model: str, name: str) -> None:
     request = claude(model, params={name: 1})
 
@@ -64,10 +65,8 @@ def test_newer_models_get_no_sampling_parameters(model: str, name: str) -> None:
     assert request.says(name, "left out")
 
 
-@pytest.mark.parametrize(
-    "model", ["claude-3-5-haiku-20241022", "claude-sonnet-4-0", "claude-haiku-4-5", "claude-opus-4-6"]
-)
-@pytest.mark.parametrize("name", ["temperature", "top_p", "top_k"])
+@for_each("model", ["claude-3-5-haiku-20241022", "claude-sonnet-4-0", "claude-haiku-4-5", "claude-opus-4-6"])
+@for_each("name", ["temperature", "top_p", "top_k"])
 def test_older_models_get_them(model: str, name: str) -> None:
     assert claude(model, params={name: 1}).body[name] == 1
 
@@ -94,7 +93,7 @@ def test_a_temperature_above_1_is_lowered_with_a_warning() -> None:
 PREFILL = [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Sure, \n"}]
 
 
-@pytest.mark.parametrize(
+@for_each(
     "model",
     [
         "claude-3-opus-20240229",
@@ -110,9 +109,7 @@ def test_models_up_to_4_5_continue_a_prefill_which_ends_in_no_white_space(model:
     assert last == {"role": "assistant", "content": [{"type": "text", "text": "Sure,"}]}
 
 
-@pytest.mark.parametrize(
-    "model", ["claude-opus-4-6", "claude-sonnet-4-6", "claude-opus-4-7", "claude-opus-5-5", "my-alias"]
-)
+@for_each("model", ["claude-opus-4-6", "claude-sonnet-4-6", "claude-opus-4-7", "claude-opus-5-5", "my-alias"])
 def test_later_models_are_asked_to_go_on_instead(model: str) -> None:
     request = claude(model, PREFILL)
 
@@ -152,7 +149,7 @@ EFFORTS = [
 ]
 
 
-@pytest.mark.parametrize(("model", "effort", "expected"), EFFORTS)
+@for_each(("model", "effort", "expected"), EFFORTS)
 def test_an_effort_becomes_what_the_models_generation_takes(
     model: str, effort: str, expected: dict[str, Any]
 ) -> None:
@@ -188,9 +185,7 @@ def test_opus_4_6_takes_a_budget_too() -> None:
     assert claude("claude-opus-4-6", params={"thinking": thinking}).body["thinking"] == thinking
 
 
-@pytest.mark.parametrize(
-    ("cap", "budget"), [(20_000, 8192), (8192, 4096), (4000, 2000), (1500, 1024), (1025, 1024)]
-)
+@for_each(("cap", "budget"), [(20_000, 8192), (8192, 4096), (4000, 2000), (1500, 1024), (1025, 1024)])
 def test_a_budget_fits_below_the_cap(cap: int, budget: int) -> None:
     body = claude("claude-haiku-4-5", params={"reasoning_effort": "high", "max_tokens": cap}).body
 
@@ -218,9 +213,7 @@ def test_while_thinking_no_sampling_and_no_forced_tool() -> None:
         assert request.says(name)
 
 
-@pytest.mark.parametrize(
-    "model", ["claude-sonnet-5-5", "claude-opus-5-5", "claude-fable-5-1", "claude-mythos-5-2"]
-)
+@for_each("model", ["claude-sonnet-5-5", "claude-opus-5-5", "claude-fable-5-1", "claude-mythos-5-2"])
 def test_models_that_cannot_be_made_to_call_a_tool_may_call_it(model: str) -> None:
     request = claude(model, tools=[WEATHER], tool_choice="required")
 

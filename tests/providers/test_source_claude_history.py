@@ -8,6 +8,7 @@ import pytest
 from provider_testing import CLOCK, PNG, Sent, read, sent
 
 from chatq_worker.providers.chat_messages import NO_RESULT
+from for_each import for_each
 
 
 def claude(model: str, messages: Any = "Hi", **job: Any) -> Sent:
@@ -115,7 +116,7 @@ def test_ids_of_other_sources_are_mapped_the_same_way_in_calls_and_results() -> 
     assert use.replace("_", "").isalnum()
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("arguments", "expected"),
     [("", {}), ("not json", {"arguments": "not json"}), ("[1]", {"arguments": [1]}), ({"x": 1}, {"x": 1})],
 )

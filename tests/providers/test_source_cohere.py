@@ -7,8 +7,10 @@ from typing import Any
 import pytest
 from provider_testing import CLOCK, WEATHER, sent
 
+from for_each import for_each
 
-@pytest.mark.parametrize(
+
+@for_each(
     ("name", "value", "key", "given"),
     [
         ("top_p", 1, "p", 0.99),
@@ -34,9 +36,7 @@ def test_more_than_five_stops_are_cut_with_a_warning() -> None:
     assert request.says("stop", "5")
 
 
-@pytest.mark.parametrize(
-    "model", ["command-r", "command-r-plus", "command-r-08-2024", "command-r-plus-08-2024"]
-)
+@for_each("model", ["command-r", "command-r-plus", "command-r-08-2024", "command-r-plus-08-2024"])
 def test_models_before_command_r7b_get_no_tool_choice(model: str) -> None:
     request = sent("cohere", model=model, tools=[WEATHER], tool_choice="required")
 
@@ -81,7 +81,7 @@ def test_neither_a_format_nor_a_safety_mode_goes_together_with_tools_or_document
     assert request.says("safety_mode", "left out")
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("params", "thinking"),
     [
         ({"reasoning_effort": "none"}, {"type": "disabled"}),

@@ -7,10 +7,12 @@ from typing import Any
 import pytest
 from provider_testing import PNG, connection, sent
 
+from for_each import for_each
+
 PREFIX = [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Sure,"}]
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("base", "url"),
     [
         (None, "https://api.deepseek.com/beta/chat/completions"),
@@ -42,7 +44,7 @@ THINKING: list[tuple[dict[str, Any], dict[str, Any]]] = [
 ]
 
 
-@pytest.mark.parametrize(("params", "expected"), THINKING)
+@for_each(("params", "expected"), THINKING)
 def test_thinking_in_deepseeks_words(params: dict[str, Any], expected: dict[str, Any]) -> None:
     body = sent("deepseek", params=params).body
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-import pytest
 from provider_testing import Sent, sent
+
+from for_each import for_each
 
 REASONING = [
     "o1",
@@ -33,8 +34,8 @@ def openai(model: str, **params: Any) -> Sent:
     return sent("openai", model=model, params=params)
 
 
-@pytest.mark.parametrize("model", REASONING)
-@pytest.mark.parametrize(
+@for_each("model", REASONING)
+@for_each(
     ("name", "value"),
     [
         ("temperature", 0.3),
@@ -52,12 +53,12 @@ def test_a_reasoning_model_gets_no_sampling_parameters(model: str, name: str, va
     assert request.says(name, "left out")
 
 
-@pytest.mark.parametrize("model", REASONING)
+@for_each("model", REASONING)
 def test_a_temperature_of_1_is_what_reasoning_models_have(model: str) -> None:
     assert openai(model, temperature=1).body["temperature"] == 1
 
 
-@pytest.mark.parametrize("model", ["o3", "o4-mini", "gpt-5-mini", "gpt-5.2"])
+@for_each("model", ["o3", "o4-mini", "gpt-5-mini", "gpt-5.2"])
 def test_stop_is_left_out_where_the_model_refuses_it(model: str) -> None:
     request = openai(model, stop="END")
 
@@ -65,7 +66,7 @@ def test_stop_is_left_out_where_the_model_refuses_it(model: str) -> None:
     assert request.says("stop", "left out")
 
 
-@pytest.mark.parametrize("model", ["o1", "o3-mini", *PLAIN])
+@for_each("model", ["o1", "o3-mini", *PLAIN])
 def test_stop_is_sent_to_the_others(model: str) -> None:
     assert openai(model, stop="END").body["stop"] == ["END"]
 
@@ -77,7 +78,7 @@ def test_more_than_four_stops_are_cut_with_a_warning() -> None:
     assert request.says("stop", "4")
 
 
-@pytest.mark.parametrize("model", PLAIN)
+@for_each("model", PLAIN)
 def test_a_model_that_does_not_reason_gets_no_effort(model: str) -> None:
     request = openai(model, reasoning_effort="low", verbosity="low")
 
@@ -86,7 +87,7 @@ def test_a_model_that_does_not_reason_gets_no_effort(model: str) -> None:
     assert request.says("verbosity")
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("model", "wanted", "given"),
     [
         ("o3", "minimal", "low"),
@@ -121,7 +122,7 @@ def test_a_model_that_is_told_not_to_reason_takes_sampling_parameters() -> None:
     assert request.warnings == []
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("name", "value", "given"),
     [("temperature", 3, 2), ("top_p", 1.5, 1), ("presence_penalty", -3, -2), ("frequency_penalty", 9, 2)],
 )

@@ -9,6 +9,7 @@ from provider_testing import CLOCK, Sent, connection, failure, sent
 
 from chatq_worker.failures import FailureClass
 from chatq_worker.providers.custom import other_url
+from for_each import for_each
 
 
 def custom(
@@ -58,7 +59,7 @@ def test_fireworks_leaves_a_whole_name_alone(model: str) -> None:
     assert sent("fireworks", model=model).body["model"] == model
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("given", "sent_as"),
     [("none", "none"), ("minimal", "low"), ("xhigh", "high"), (512, 512), (False, False)],
 )

@@ -8,6 +8,7 @@ import pytest
 from provider_testing import WEATHER, Sent, connection, read, sent
 
 from chatq_worker.failures import CallFailed
+from for_each import for_each
 
 
 def agent(messages: Any = "Hi", **job: Any) -> Sent:
@@ -19,7 +20,7 @@ def sonar(messages: Any = "Hi", **job: Any) -> Sent:
     return sent("perplexity", messages, to=connection("perplexity", api="sonar"), **job)
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("model", "preset"),
     [
         ("sonar", "fast"),

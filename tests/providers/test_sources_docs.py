@@ -11,6 +11,7 @@ from provider_testing import SOURCES, chat
 from chatq.contract.config_file import load_settings
 from chatq.contract.sources import KEY_PAGES
 from chatq_worker.providers import ADAPTERS
+from for_each import for_each
 
 PAGE = (Path(__file__).parents[2] / "docs" / "sources.md").read_text(encoding="utf-8")
 
@@ -35,7 +36,7 @@ def test_the_configuration_of_a_section_is_one_of_that_source(source: str, tmp_p
     assert prepared.warnings == []
 
 
-@pytest.mark.parametrize("source", [source for source in SOURCES if source != "custom"])
+@for_each("source", [source for source in SOURCES if source != "custom"])
 def test_a_section_says_where_the_key_comes_from_as_the_commands_do(source: str) -> None:
     page = re.search(r"^Key: <https://(?:www\.)?([^/>]+)[^>]*>\.", section(source), flags=re.MULTILINE)
     assert page is not None

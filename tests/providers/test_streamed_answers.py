@@ -24,6 +24,7 @@ from stream_writing import MOST_UNSTREAMED, STREAMING, assembly_of, error_event,
 
 from chatq_worker.failures import CallFailed
 from chatq_worker.providers import ADAPTERS, Assembly, BrokenStream
+from for_each import for_each
 
 ANSWERS = [
     pytest.param(source, exchange["response"]["json"], id=f"{source}-{exchange['name']}")
@@ -60,7 +61,7 @@ def streams(source: str, model: str, cap: int | None) -> bool:
     return asked
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("source", "model", "most"),
     [
         ("claude", "claude-haiku-4-5", 21_333),
@@ -83,7 +84,7 @@ def test_the_cap_that_claude_is_sent_when_the_job_names_none_counts_too() -> Non
     assert not streams("claude", "claude-haiku-4-5", None)
 
 
-@pytest.mark.parametrize("source", [source for source in SOURCES if source not in STREAMING])
+@for_each("source", [source for source in SOURCES if source not in STREAMING])
 def test_the_other_sources_answer_as_a_whole_however_long(source: str) -> None:
     assert not streams(source, MODELS[source], 200_000)
 
@@ -101,7 +102,7 @@ def test_a_jobs_own_word_on_streaming_does_not_matter(source: str) -> None:
     assert request.says("stream", "as a whole")
 
 
-@pytest.mark.parametrize(("source", "body"), ANSWERS)
+@for_each(("source", "body"), ANSWERS)
 def test_a_streamed_answer_is_to_the_byte_what_it_would_be_as_a_whole(
     source: str, body: dict[str, Any]
 ) -> None:
@@ -210,7 +211,7 @@ OTHER_IN_A_STREAM = {
 }
 
 
-@pytest.mark.parametrize(("source", "exchange"), ERRORS)
+@for_each(("source", "exchange"), ERRORS)
 def test_an_error_in_the_middle_of_a_stream_is_the_failure_that_it_is_with_a_status(
     source: str, exchange: dict[str, Any]
 ) -> None:
@@ -233,7 +234,7 @@ def test_what_comes_after_an_error_or_the_end_is_nothing() -> None:
     assert made.whole() == orjson.dumps(MANY_BLOCKS)
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("source", "event"),
     [
         ("claude", b"nonsense"),

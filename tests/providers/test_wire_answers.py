@@ -9,6 +9,7 @@ from provider_testing import answer, connection
 from wire_readings import SAMPLES, cases, read
 
 from chatq_worker.providers import ADAPTERS, Usage
+from for_each import for_each
 
 
 class Reading(NamedTuple):
@@ -164,7 +165,7 @@ MODELS: dict[tuple[str, str], list[str]] = {
 }
 
 
-@pytest.mark.parametrize(("source", "name", "expected"), cases(READINGS))
+@for_each(("source", "name", "expected"), cases(READINGS))
 def test_a_samples_answer_is_read_right(source: str, name: str, expected: Reading) -> None:
     completion = read(source, name)
 
@@ -185,7 +186,7 @@ def test_a_samples_answer_is_read_right(source: str, name: str, expected: Readin
         assert call["function"] == {"name": "get_weather", "arguments": '{"city":"Oslo"}'}
 
 
-@pytest.mark.parametrize(("source", "name", "expected"), cases(READINGS))
+@for_each(("source", "name", "expected"), cases(READINGS))
 def test_a_samples_answer_becomes_a_chat_completion(source: str, name: str, expected: Reading) -> None:
     response = read(source, name).response
 
@@ -212,7 +213,7 @@ def test_a_samples_answer_becomes_a_chat_completion(source: str, name: str, expe
     assert details.get("cached_tokens") == expected.cached
 
 
-@pytest.mark.parametrize(("source", "name"), [pytest.param(*key, id="-".join(key)) for key in MODELS])
+@for_each(("source", "name"), [pytest.param(*key, id="-".join(key)) for key in MODELS])
 def test_a_samples_model_list_is_read_right(source: str, name: str) -> None:
     given = SAMPLES[source, name]["response"]
 

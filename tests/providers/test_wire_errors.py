@@ -10,6 +10,7 @@ from wire_readings import SAMPLES, cases, read
 
 from chatq_worker.failures import CODES, CallFailed
 from chatq_worker.redaction import redacted
+from for_each import for_each
 
 
 class Failure(NamedTuple):
@@ -168,7 +169,7 @@ FAILURES: dict[str, dict[str, Failure]] = {
 WORTH_A_RETRY = {"rate_limited", "transient", "account"}
 
 
-@pytest.mark.parametrize(("source", "name", "expected"), cases(FAILURES))
+@for_each(("source", "name", "expected"), cases(FAILURES))
 def test_a_samples_error_is_the_right_failure(source: str, name: str, expected: Failure) -> None:
     with pytest.raises(CallFailed) as failed:
         read(source, name)
@@ -183,7 +184,7 @@ def test_a_samples_error_is_the_right_failure(source: str, name: str, expected: 
     assert failure.retryable is (CODES[expected.code].kind in WORTH_A_RETRY)
 
 
-@pytest.mark.parametrize(("source", "name", "expected"), cases(FAILURES))
+@for_each(("source", "name", "expected"), cases(FAILURES))
 def test_no_samples_error_shows_a_part_of_a_key(source: str, name: str, expected: Failure) -> None:
     with pytest.raises(CallFailed) as failed:
         read(source, name)

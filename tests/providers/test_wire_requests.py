@@ -15,6 +15,7 @@ from wire_jobs import job_of
 from chatq_worker.failures import CallFailed
 from chatq_worker.providers import ADAPTERS
 from chatq_worker.providers.chat_messages import CONTINUE
+from for_each import for_each
 
 ABSENT = object()
 
@@ -169,7 +170,7 @@ def in_blocks(source: str, body: dict[str, Any]) -> dict[str, Any]:
     return body
 
 
-@pytest.mark.parametrize(("source", "exchange"), CHATS)
+@for_each(("source", "exchange"), CHATS)
 def test_the_request_for_a_samples_job_is_the_sample(source: str, exchange: dict[str, Any]) -> None:
     given = exchange["request"]
     to, key = setting_of(source, exchange)
@@ -208,7 +209,7 @@ def test_every_difference_is_about_a_sample() -> None:
     assert {*DIFFERENT, *HEADERS, *NO_REQUEST} <= known
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("source", "exchange"),
     [
         pytest.param(source, exchange, id=f"{source}-{exchange['name']}")

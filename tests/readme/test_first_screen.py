@@ -72,6 +72,7 @@ def test_the_demo_prints_what_the_readme_shows(folder: Path) -> None:
     assert [line for line in shown if line not in printed] == []
 
 
+@pytest.mark.thorough
 def test_up_submit_and_the_python_example_work_and_ctrl_c_leaves_no_process(folder: Path) -> None:
     with running(words_of(UP), folder, until_said="chatq is up", FLOWER_PORT="0") as up:
         submitted = run(words_of(SUBMIT), folder)

@@ -1,7 +1,4 @@
-"""`chatq up`, `chatq demo` and `chatq verify` leave no process behind, however they end.
-
-`CHATQ_TEST_EXAMPLES=1` adds the costliest.
-"""
+"""`chatq up`, `chatq demo` and `chatq verify` leave no process behind, however they end."""
 
 from __future__ import annotations
 
@@ -69,6 +66,7 @@ def test_ctrl_c_in_the_middle_of_the_demo_leaves_nothing(folder: Path) -> None:
     assert demo_folders() == set()
 
 
+@pytest.mark.thorough
 def test_ctrl_c_while_the_demo_starts_leaves_nothing(folder: Path) -> None:
     with running([CHATQ, "demo"], folder, until_said="starting: ") as demo:
         started = started_by(demo.pid, folder)
@@ -77,6 +75,7 @@ def test_ctrl_c_while_the_demo_starts_leaves_nothing(folder: Path) -> None:
     assert demo_folders() == set()
 
 
+@pytest.mark.thorough
 def test_a_killed_demo_is_cleaned_up_after(folder: Path) -> None:
     with running([CHATQ, "demo"], folder, until_said="enqueued 12 jobs") as demo:
         (data,) = demo_folders()
@@ -87,6 +86,7 @@ def test_a_killed_demo_is_cleaned_up_after(folder: Path) -> None:
     assert demo_folders() == set()
 
 
+@pytest.mark.thorough
 def test_ctrl_c_in_the_middle_of_a_verification_leaves_nothing_not_even_what_is_suspended(
     folder: Path,
 ) -> None:
@@ -104,7 +104,7 @@ def test_ctrl_c_in_the_middle_of_a_verification_leaves_nothing_not_even_what_is_
     assert list(tmpdir().glob("chatq-verify-*")) == []
 
 
-@pytest.mark.skipif("CHATQ_TEST_EXAMPLES" not in os.environ, reason="set CHATQ_TEST_EXAMPLES=1")
+@pytest.mark.thorough
 def test_a_killed_verification_is_cleaned_up_after_and_what_is_suspended_goes_on_to_end(folder: Path) -> None:
     verify = [CHATQ, "verify", "--jobs", "20", "--workers", "1", "--fault", "worker suspended"]
     with running(verify, folder, until_said="") as process:
@@ -134,6 +134,7 @@ def test_the_children_of_a_killed_up_end_by_themselves_and_down_ends_the_server(
         assert left_of(server) == {}
 
 
+@pytest.mark.thorough
 def test_up_ends_all_when_a_part_of_it_ends(folder: Path) -> None:
     with running([CHATQ, "up"], folder, until_said="chatq is up", FLOWER_PORT="0") as up:
         started = started_by(up.pid, folder)
@@ -145,6 +146,7 @@ def test_up_ends_all_when_a_part_of_it_ends(folder: Path) -> None:
         assert left_of(started) == {}
 
 
+@pytest.mark.thorough
 def test_a_second_up_says_what_is_in_its_way_and_leaves_the_first_alone_which_sigterm_ends(
     folder: Path,
 ) -> None:

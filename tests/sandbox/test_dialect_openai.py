@@ -8,6 +8,7 @@ import pytest
 from simulator_testing import KEY, Client, send
 
 from chatq_sandbox.dialects.openai import duration
+from for_each import for_each
 
 USER = {"role": "user", "content": "hello"}
 CALL = {"id": "c1", "type": "function", "function": {"name": "f", "arguments": "{}"}}
@@ -264,7 +265,7 @@ def test_a_body_that_is_not_json_is_a_400(client: Client) -> None:
     assert answer.json["error"]["message"].startswith("We could not parse the JSON body of your request")
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("seconds", "expected"),
     [
         (0, "0s"),

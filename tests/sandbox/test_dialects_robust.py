@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import orjson
-import pytest
 from wire_samples import requests_of
 
 from chatq_sandbox.answers import compose
@@ -16,6 +15,7 @@ from chatq_sandbox.dialects.registry import DIALECTS
 from chatq_sandbox.directives import NONE
 from chatq_sandbox.exchange import HttpRequest, Refused
 from chatq_sandbox.randomness import Draws
+from for_each import for_each
 
 ODD: tuple[Any, ...] = (
     None,
@@ -65,7 +65,7 @@ def answer(dialect: Dialect, path: str, body: Any) -> None:
     dialect.stream(chat, said)
 
 
-@pytest.mark.parametrize("name", DIALECTS)
+@for_each("name", DIALECTS)
 def test_a_request_with_something_odd_in_it_is_taken_or_refused(name: str) -> None:
     dialect = DIALECTS[name]
     found = requests_of(name)

@@ -17,6 +17,7 @@ from simulator_testing import HttpAnswer, send
 from wire_samples import WAYS, By, samples
 
 from chatq_sandbox.process import SimulatorProcess
+from for_each import for_each
 
 LIMITS = {
     "requests_per_minute": 500,
@@ -118,7 +119,7 @@ def test_the_sample_exchange_is_spoken(simulator: SimulatorProcess, file: str, n
     assert absent == set()
 
 
-@pytest.mark.parametrize("file", WAYS)
+@for_each("file", WAYS)
 def test_no_sample_is_left_out(file: str) -> None:
     assert set(samples(file)) == set(WAYS[file])
 

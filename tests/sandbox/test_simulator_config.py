@@ -7,6 +7,7 @@ import pytest
 from chatq_sandbox.config import ConfigError, Limits, SimulatorConfig, merged
 from chatq_sandbox.latency import Fixed, Lognormal, Uniform
 from chatq_sandbox.misbehaviours import Misbehaviour
+from for_each import for_each
 
 KNOWN = {"openai": ("slow_down",), "custom": ()}
 
@@ -33,7 +34,7 @@ def test_a_source_takes_what_it_does_not_say_from_the_defaults() -> None:
     assert config.source("custom").limits == Limits(concurrency=5, bucket="minute")
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("value", "expected"),
     [
         (0.5, Fixed(0.5)),
@@ -52,7 +53,7 @@ def test_a_misbehaviour_with_all_its_conditions() -> None:
     assert config.defaults.misbehaviours == (Misbehaviour("server_error", 503.0, 2, 0.1, None, 1.0, 5.0),)
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("data", "problem"),
     [
         ({"sead": 1}, "configuration: unknown key 'sead'; did you mean 'seed'?"),

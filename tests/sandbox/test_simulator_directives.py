@@ -5,13 +5,14 @@ import pytest
 from chatq_sandbox.directives import NONE, DirectiveError, Directives, read_directives
 from chatq_sandbox.latency import Fixed, Uniform
 from chatq_sandbox.misbehaviours import Misbehaviour
+from for_each import for_each
 
 
 def test_a_prompt_without_a_directive_asks_for_nothing() -> None:
     assert read_directives("similar [sims] are [not sim: these]") is NONE
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("text", "expected"),
     [
         ("[sim: latency 0.05]", Directives(latency=Fixed(0.05))),
@@ -46,7 +47,7 @@ def test_what_a_directive_means(text: str, expected: Directives) -> None:
     assert read_directives(text) == expected
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("text", "problem"),
     [
         ("[sim: sever_error]", "unknown directive 'sever_error'; did you mean 'server_error'?"),

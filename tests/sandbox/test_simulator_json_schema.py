@@ -2,14 +2,13 @@ from __future__ import annotations
 
 from typing import Any
 
-import pytest
-
 from chatq_sandbox.json_schema import smallest_instance
+from for_each import for_each
 
 LINKED = {"$defs": {"node": {"type": "object", "required": ["next"], "properties": {"next": {"const": 1}}}}}
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("schema", "expected"),
     [
         ({}, {}),

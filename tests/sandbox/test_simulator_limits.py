@@ -6,6 +6,7 @@ import pytest
 
 from chatq_sandbox.exchange import Allowance
 from chatq_sandbox.limits import Bucket, Lane, Limits, MinutePeak, Window
+from for_each import for_each
 
 
 def admitted(bucket: Bucket, moments: list[float], cost: int = 1) -> int:
@@ -35,7 +36,7 @@ def test_it_refills_continuously_and_not_by_the_window() -> None:
     assert admitted(bucket, [30.0] * 100) == 30
 
 
-@pytest.mark.parametrize("limit", [7, 60, 333, 500, 10_000])
+@for_each("limit", [7, 60, 333, 500, 10_000])
 def test_over_ten_minutes_of_pressing_exactly_the_limit_a_minute_goes_through(limit: int) -> None:
     bucket = Bucket(limit, "minute")
     assert admitted(bucket, [0.0] * (limit + 1)) == limit

@@ -12,6 +12,7 @@ from source_installation import NAMES, SourceInstallation, source_of
 from test_long_answers_are_streamed import TOOL, asked, without_names
 
 from chatq import JobRecord
+from for_each import for_each
 
 WHOLE_ONLY = {"cohere", "perplexity"}
 """Connections whose sources' streams are not read."""
@@ -84,7 +85,7 @@ def test_what_was_told_of_an_answer_is_the_answer(
     assert asked(sources, "told")[-1]["stream"] is True
 
 
-@pytest.mark.parametrize("name", GROWING)
+@for_each("name", GROWING)
 def test_an_answer_that_grew_is_the_same_in_the_record_as_one_that_came_whole(
     sources: SourceInstallation, name: str
 ) -> None:
@@ -98,7 +99,7 @@ def test_an_answer_that_grew_is_the_same_in_the_record_as_one_that_came_whole(
     assert grown.warnings == whole.warnings
 
 
-@pytest.mark.parametrize("name", GROWING)
+@for_each("name", GROWING)
 def test_calls_of_tools_are_told_piece_by_piece(sources: SourceInstallation, name: str) -> None:
     job = sources.queue.enqueue(
         name, "job:called Use the tool.", tools=[TOOL], tool_choice="required", stream=True

@@ -11,6 +11,8 @@ from installation import chatq
 from odd_provider import ODD_KEY, OddProvider
 from source_installation import SourceInstallation
 
+from for_each import for_each
+
 CONNECTIONS = {
     "unknown-source": {"source": "opnai"},
     "no-url": {"source": "custom"},
@@ -55,7 +57,7 @@ def refused(tmp_path_factory: pytest.TempPathFactory) -> str:
     return ended.stderr
 
 
-@pytest.mark.parametrize("key", SAID)
+@for_each("key", SAID)
 def test_a_wrong_connection_is_told_by_place_and_remedy_with_all_the_others(refused: str, key: str) -> None:
     [line] = [line for line in refused.splitlines() if f"connections.{key}" in line]
     assert re.match(r".*config\.yaml:\d+", line)
@@ -67,7 +69,7 @@ def test_what_may_be_a_secret_is_not_repeated(refused: str) -> None:
     assert "Traceback" not in refused
 
 
-@pytest.mark.parametrize("action", ["list", "check", "models", "test"])
+@for_each("action", ["list", "check", "models", "test"])
 def test_a_connection_that_is_none_is_an_error_that_names_the_nearest(
     sources: SourceInstallation, action: str
 ) -> None:
@@ -77,7 +79,7 @@ def test_a_connection_that_is_none_is_an_error_that_names_the_nearest(
     assert "Traceback" not in ended.stderr
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("place", "code", "message"),
     [
         ("redirect", "redirected", "307"),
@@ -144,7 +146,7 @@ def test_a_connection_without_a_key_sends_none(sources: SourceInstallation, odd:
     assert not {"authorization", "x-api-key"} & set(asked.headers)
 
 
-@pytest.mark.parametrize(
+@for_each(
     "connection", ["no-key", "empty-key", "newline-key", "file-missing", "file-readable", "file-two-lines"]
 )
 def test_a_key_that_cannot_be_read_sends_nothing(

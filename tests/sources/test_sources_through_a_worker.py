@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import base64
 import json
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -14,6 +15,7 @@ from source_installation import NAMES, STREAMED, SourceInstallation
 from chatq import JobRecord
 from chatq.contract.record import Result
 from chatq_sandbox.answers import digest_of
+from for_each import for_each
 
 WEATHER: dict[str, Any] = {
     "type": "function",
@@ -54,14 +56,12 @@ LONGEST_BAN_S = {"electronhub": 180}
 
 EVERY: tuple[str, ...] = (*NAMES, *STREAMED)
 
-each_source = pytest.mark.parametrize("source", EVERY)
+each_source = for_each("source", EVERY)
 
 
-def each_source_but(*left_out: frozenset[str]) -> pytest.MarkDecorator:
+def each_source_but(*left_out: frozenset[str]) -> Callable[[Callable[..., None]], Any]:
     """Every source that is in none of the sets."""
-    return pytest.mark.parametrize(
-        "source", [name for name in EVERY if not any(name in out for out in left_out)]
-    )
+    return for_each("source", [name for name in EVERY if not any(name in out for out in left_out)])
 
 
 def run(sources: SourceInstallation, source: str, text: str, **keys: Any) -> JobRecord:

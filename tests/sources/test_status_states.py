@@ -11,13 +11,14 @@ from source_installation import DIALECT_OF, NAMES, SourceInstallation, canary_of
 
 from chatq import ChatQueue
 from chatq.contract.errors import NoWorker
+from for_each import for_each
 
 NO_LIST = frozenset({"perplexity-sonar"})
 KNOWS_MONEY = frozenset({"deepseek", "fireworks", "electronhub", "perplexity-sonar"})
 """Their check is a balance or a chat; a list of models alone says nothing about money."""
 
 
-@pytest.mark.parametrize("source", [name for name in NAMES if name.partition("-")[0] != "custom"])
+@for_each("source", [name for name in NAMES if name.partition("-")[0] != "custom"])
 def test_a_good_connection_is_ok_and_its_models_are_listed(sources: SourceInstallation, source: str) -> None:
     outcome = sources.queue.check(source)
     assert (outcome.state, outcome.bypassed) == ("no_model_list" if source in NO_LIST else "ok", False)
@@ -29,12 +30,12 @@ def test_a_good_connection_is_ok_and_its_models_are_listed(sources: SourceInstal
     ) != (source in NO_LIST)
 
 
-@pytest.mark.parametrize("variant", [name for name in NAMES if name.startswith("custom")])
+@for_each("variant", [name for name in NAMES if name.startswith("custom")])
 def test_a_server_of_ones_own_is_ok_with_or_without_a_list(sources: SourceInstallation, variant: str) -> None:
     assert sources.queue.check(variant).state in {"ok", "no_model_list"}
 
 
-@pytest.mark.parametrize("source", NAMES)
+@for_each("source", NAMES)
 def test_a_wrong_key_is_unauthorized_and_not_shown(sources: SourceInstallation, source: str) -> None:
     outcome = sources.queue.check(f"wrong-{source}")
     assert outcome.state == "unauthorized"
@@ -43,7 +44,7 @@ def test_a_wrong_key_is_unauthorized_and_not_shown(sources: SourceInstallation, 
     assert canary_of(source, wrong=True)[3:9] not in outcome.model_dump_json()
 
 
-@pytest.mark.parametrize("source", [name for name in NAMES if name.partition("-")[0] != "custom"])
+@for_each("source", [name for name in NAMES if name.partition("-")[0] != "custom"])
 def test_an_account_without_money_is_quota_exhausted_where_the_check_can_know(
     sources: SourceInstallation, source: str
 ) -> None:
@@ -56,7 +57,7 @@ def test_an_account_without_money_is_quota_exhausted_where_the_check_can_know(
     assert outcome.state == ("quota_exhausted" if source in KNOWS_MONEY else "ok")
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("connection", "state", "message", "remedy"),
     [
         ("odd-good", "ok", "", None),

@@ -1,6 +1,6 @@
 """`chatq verify` in earnest: real processes, real faults, a ledger that holds, and one that was tampered with.
 
-`CHATQ_TEST_EXAMPLES=1` adds the latter, and a run with every fault.
+`CHATQ_TEST_EXAMPLES=1` adds a run with every fault.
 """
 
 from __future__ import annotations
@@ -25,7 +25,6 @@ WAIT_S = 600.0
 """Far more than any run takes: the machine may be busy."""
 FEW = ("worker killed", "server killed", "messages doubled")
 ZERO = ("lost", "doubled", "changed_after_final", "announced_twice", "paid_unexplained", "unlisted_calls")
-long = pytest.mark.skipif("CHATQ_TEST_EXAMPLES" not in os.environ, reason="set CHATQ_TEST_EXAMPLES=1")
 
 
 @pytest.fixture(autouse=True)
@@ -64,6 +63,7 @@ def verified(jobs: int, *faults: str) -> dict[str, Any]:
     return ledger
 
 
+@pytest.mark.thorough
 @pytest.mark.timeout(WAIT_S)
 def test_nothing_is_lost_doubled_or_changed_in_a_short_run_with_a_few_faults(own_tmpdir: Path) -> None:
     ledger = verified(480, *FEW)
@@ -73,7 +73,8 @@ def test_nothing_is_lost_doubled_or_changed_in_a_short_run_with_a_few_faults(own
     assert list(own_tmpdir.iterdir()) == []
 
 
-@long
+@pytest.mark.thorough
+@pytest.mark.skipif("CHATQ_TEST_EXAMPLES" not in os.environ, reason="set CHATQ_TEST_EXAMPLES=1")
 @pytest.mark.timeout(WAIT_S)
 def test_nothing_is_lost_doubled_or_changed_in_a_long_run_with_every_fault() -> None:
     ledger = verified(160 * len(FAULTS))
@@ -81,7 +82,7 @@ def test_nothing_is_lost_doubled_or_changed_in_a_long_run_with_every_fault() -> 
     assert [recovery["name"] for recovery in ledger["recoveries"]] == list(FAULTS)
 
 
-@long
+@pytest.mark.thorough
 @pytest.mark.timeout(WAIT_S)
 def test_a_record_that_vanishes_is_found_and_what_is_needed_to_look_into_it_is_kept(own_tmpdir: Path) -> None:
     with running(arguments(60, "connections cut")) as verify:

@@ -11,6 +11,7 @@ from kombu.transport import redis as kombu_redis
 
 from chatq.embedded import as_broker_url
 from chatq_worker import transport
+from for_each import for_each
 
 OURS = [
     (ours, name)
@@ -73,6 +74,6 @@ def test_each_takes_what_kombus_own_takes(ours: type, name: str) -> None:
     assert theirs <= parameters(function) or takes_any
 
 
-@pytest.mark.parametrize("name", ["_create_client", "_flush_brpop_reauth", "_q_for_pri", "pool", "client"])
+@for_each("name", ["_create_client", "_flush_brpop_reauth", "_q_for_pri", "pool", "client"])
 def test_what_our_channels_call_is_there(name: str) -> None:
     assert hasattr(kombu_redis.Channel, name)

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-import pytest
-
 from chatq_worker.mode_remedy import helpful_mode
+from for_each import for_each
 
 SYSTEM_LATER = [
     {"role": "user", "content": "a"},
@@ -17,7 +16,7 @@ TWICE_USER = [{"role": "user", "content": "a"}, {"role": "user", "content": "b"}
 ASSISTANT_FIRST = [{"role": "assistant", "content": "a"}, {"role": "user", "content": "b"}]
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("words", "messages", "mode"),
     [
         ("Conversation roles must alternate user/assistant/user/assistant/...", TWICE_USER, "merge"),
@@ -39,7 +38,7 @@ def test_a_job_with_tools_is_told_the_variant_that_keeps_them() -> None:
     assert helpful_mode("roles must alternate", TWICE_USER, has_tools=True) == "merge_tools"
 
 
-@pytest.mark.parametrize("words", [None, "", "max_tokens is too large", "This user may not use the model."])
+@for_each("words", [None, "", "max_tokens is too large", "This user may not use the model."])
 def test_another_complaint_names_no_mode(words: str | None) -> None:
     assert helpful_mode(words, TWICE_USER, has_tools=False) is None
 

@@ -7,6 +7,7 @@ from celery import Celery
 from celery.exceptions import ImproperlyConfigured, Retry
 
 from chatq_worker.coroutine_task import CoroutineAbortedError, CoroutineTask, Outcome
+from for_each import for_each
 
 
 def ended_with(error: BaseException) -> Outcome:
@@ -26,7 +27,7 @@ def test_an_exception_is_replayed_as_itself(error: Exception) -> None:
     assert raised.value is error
 
 
-@pytest.mark.parametrize(
+@for_each(
     "error", [SystemExit(3), KeyboardInterrupt(), MemoryError(), asyncio.CancelledError(), GeneratorExit()]
 )
 def test_what_would_end_the_process_is_replayed_as_a_failure_that_names_it(error: BaseException) -> None:

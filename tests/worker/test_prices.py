@@ -16,6 +16,7 @@ from chatq.ledger.ledger import CallPrice
 from chatq_worker.failures import CallFailed
 from chatq_worker.prices import PROVIDERS, call_price, charged_by_failure, cost_usd, unpriced_budgets
 from chatq_worker.providers import ADAPTERS, Usage
+from for_each import for_each
 
 USAGE = Usage(prompt_tokens=2000, completion_tokens=500, total_tokens=2500)
 PRICE = {"input_per_million": 0.25, "output_per_million": 2}
@@ -52,7 +53,7 @@ def test_the_name_that_was_asked_for_helps_where_the_answer_s_is_not_known() -> 
     assert cost_usd(connection("openai"), ["a-name-of-its-own", "gpt-5-mini"], USAGE) == known
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("source", "model", "usage"),
     [
         ("openai", "no-such-model", USAGE),
@@ -128,7 +129,7 @@ def test_a_budget_whose_default_model_has_no_price_is_refused_with_its_line(tmp_
     )
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("failure", "charged"),
     [
         (CallFailed("timeout", "silence"), "?"),

@@ -93,6 +93,7 @@ def test_a_call_leaves_no_ring_behind_however_it_ends(
     assert garbage_of(request_to(f"{simulator.url}/custom/v1", directive)) == ({end}, Counter())
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("directive", ["silence", "silence_mid_body"])
 def test_a_call_that_is_given_up_leaves_no_ring_behind(simulator: SimulatorProcess, directive: str) -> None:
     request = request_to(f"{simulator.url}/custom/v1", directive)

@@ -8,6 +8,7 @@ import pytest
 
 from chatq.contract.settings import Settings
 from chatq_worker.published import accounts, digest_of, key_fact, published, rules
+from for_each import for_each
 
 
 def settings(**connections: dict[str, Any]) -> Settings:
@@ -67,7 +68,7 @@ def test_a_connection_that_names_no_key_has_none() -> None:
     assert key_fact(settings(a={}).connections["a"]) == "none"
 
 
-@pytest.mark.parametrize(
+@for_each(
     "change",
     [
         {"url": "http://other/v1"},

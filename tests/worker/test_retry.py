@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import random
 
-import pytest
-
 from chatq.contract.connection import Retry
 from chatq.contract.states import State
 from chatq.ledger.ledger import Outcome
 from chatq_worker.failures import CODES, CallFailed, FailureClass
 from chatq_worker.retry import Decision, decide
+from for_each import for_each
 
 
 def decided(
@@ -70,7 +69,7 @@ def test_no_attempt_begins_after_max_elapsed() -> None:
     assert decided(CallFailed("timeout", "t"), since_first_call_s=100.5, policy=policy).state is State.FAILED
 
 
-@pytest.mark.parametrize("code", [code for code, (kind, _) in CODES.items() if kind is FailureClass.REQUEST])
+@for_each("code", [code for code, (kind, _) in CODES.items() if kind is FailureClass.REQUEST])
 def test_a_request_that_can_never_succeed_fails_at_once(code: str) -> None:
     outcome: Outcome = "missing" if code in {"not_found", "model_not_found", "wrong_url"} else "request"
     assert decided(CallFailed(code, "x")) == Decision(State.FAILED, counted=True, outcome=outcome)

@@ -15,6 +15,7 @@ from chatq.contract.connection import Connection, Timeout
 from chatq_worker.failures import CallFailed, FailureClass
 from chatq_worker.provider_client import HttpProviderClient
 from chatq_worker.providers import ADAPTERS, Answer, Chat, Completion
+from for_each import for_each
 
 CHAT = Chat([{"role": "user", "content": "Hi"}], "claude-haiku-4-5", params={"max_tokens": 30_000})
 ANSWER_BYTES = 100_000
@@ -132,7 +133,7 @@ def failure(script: Script, **bounds: float) -> CallFailed:
     raise AssertionError(f"read as a completion: {completion}")
 
 
-@pytest.mark.parametrize("size", [1, 2, 3, 7, 50, 100_000])
+@for_each("size", [1, 2, 3, 7, 50, 100_000])
 def test_a_stream_in_pieces_of_any_size_is_one_answer(size: int) -> None:
     answer = call(sends(*(HELLO[place : place + size] for place in range(0, len(HELLO), size))))
 
@@ -181,7 +182,7 @@ def test_an_error_event_is_the_failure_that_it_names() -> None:
     assert failed.provider_request_id == "req_7"
 
 
-@pytest.mark.parametrize("cut", [b"", START, START + piece("Hel"), HELLO.removesuffix(STOP), HELLO[:-9]])
+@for_each("cut", [b"", START, START + piece("Hel"), HELLO.removesuffix(STOP), HELLO[:-9]])
 def test_a_stream_that_ends_too_early_is_a_bad_answer(cut: bytes) -> None:
     failed = failure(sends(cut))
     assert (failed.code, failed.kind) == ("bad_answer", FailureClass.TRANSIENT)
@@ -231,7 +232,7 @@ def test_a_stream_may_be_much_longer_than_the_answer_in_it() -> None:
     assert read(call(sends(START, *words, END, STOP))).text == "word " * 6_000
 
 
-@pytest.mark.parametrize(
+@for_each(
     "flood",
     [
         pytest.param([piece("x" * 1000)] * 120, id="an answer that is too large"),
@@ -269,7 +270,7 @@ def test_a_compressed_stream_that_is_cut_off_is_a_bad_answer() -> None:
     assert "compressed data" in failed.message
 
 
-@pytest.mark.parametrize("size", [65_535, 65_536, 65_537, 131_072])
+@for_each("size", [65_535, 65_536, 65_537, 131_072])
 def test_a_compressed_answer_of_any_size_is_unpacked_whole(size: int) -> None:
     whole = {"type": "message", "content": [{"type": "text", "text": ""}], "stop_reason": "end_turn"}
     text = "x" * (size - len(orjson.dumps(whole)))

@@ -21,6 +21,7 @@ from chatq_worker.failures import CallFailed
 from chatq_worker.providers import ADAPTERS, BrokenStream, Completion, Delta, Overheard, Request
 from chatq_worker.providers.event_stream import EventParser
 from chatq_worker.providers.think_block import ThinkBlock, split_thinking
+from for_each import for_each
 
 GROWING = (
     "openai", "claude", "mistralai", "deepseek", "ai21", "perplexity", "fireworks", "electronhub", "custom",
@@ -122,7 +123,7 @@ def texts(deltas: Iterable[Delta]) -> list[tuple[str, str]]:
 # When a stream is asked for
 
 
-@pytest.mark.parametrize("source", GROWING)
+@for_each("source", GROWING)
 def test_an_answer_that_its_caller_wants_to_see_grow_is_asked_for_as_a_stream(source: str) -> None:
     asked = body(source)
     assert asked["stream"] is True
@@ -136,7 +137,7 @@ def test_sources_whose_streams_are_not_read_answer_as_a_whole(source: str, api: 
     assert not orjson.loads(made.body).get("stream")
 
 
-@pytest.mark.parametrize("source", GROWING)
+@for_each("source", GROWING)
 def test_what_nobody_wants_to_see_grow_is_not_told(source: str) -> None:
     made = ADAPTERS[source].request(chat(source), own(source), KEY).request
     assert (made.assembly, made.deltas) == (None, None)
@@ -149,7 +150,7 @@ def test_a_long_answer_that_nobody_wants_to_see_grow_is_a_stream_that_is_not_tol
     assert made.deltas is None
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("source", "job"),
     [
         pytest.param("openai", {"tools": [WEATHER, {"type": "custom", "custom": {"name": "f"}}]}, id="other tools"),
@@ -168,7 +169,7 @@ def test_an_answer_that_may_come_in_pieces_of_another_kind_is_asked_for_as_a_who
     assert not orjson.loads(made.body).get("stream")
 
 
-@pytest.mark.parametrize("source", [source for source in GROWING if source != "ai21"])
+@for_each("source", [source for source in GROWING if source != "ai21"])
 def test_functions_are_no_hindrance(source: str) -> None:
     assert body(source, tools=[WEATHER, CLOCK])["stream"] is True
 
@@ -200,7 +201,7 @@ ANSWERS = [
 ]
 
 
-@pytest.mark.parametrize(("source", "whole"), ANSWERS)
+@for_each(("source", "whole"), ANSWERS)
 def test_of_every_sample_answer_what_is_told_is_what_is_read(source: str, whole: dict[str, Any]) -> None:
     shape = "claude" if source == "claude" else "fireworks"
     whole = {"object": "", "created": 1, "model": "m", "usage": None, **whole}
@@ -347,7 +348,7 @@ def test_references_of_mistral_are_kept_and_not_told() -> None:
     assert completion.response["choices"][0]["message"]["citations"] == [reference]
 
 
-@pytest.mark.parametrize("source", THINKS_ALOUD)
+@for_each("source", THINKS_ALOUD)
 def test_a_block_of_thoughts_in_the_text_is_told_as_reasoning(source: str) -> None:
     stream = chunks(
         *(
@@ -361,7 +362,7 @@ def test_a_block_of_thoughts_in_the_text_is_told_as_reasoning(source: str) -> No
     ]  # fmt: skip
 
 
-@pytest.mark.parametrize("source", ["openai", "deepseek", "ai21", "mistralai"])
+@for_each("source", ["openai", "deepseek", "ai21", "mistralai"])
 def test_elsewhere_it_is_text(source: str) -> None:
     stream = chunks({"content": "<think>Hm</think>"}, {"content": "Hello"})
     assert texts(assert_told(source, stream)) == [("content", "<think>Hm</think>"), ("content", "Hello")]
@@ -496,14 +497,14 @@ def test_of_a_gateway_an_answer_that_ended_is_whole_without_a_word_at_the_stream
     assert heard(source, chunks({"content": "Hello"}, done=False))[1].text == "Hello"
 
 
-@pytest.mark.parametrize("source", GROWING)
+@for_each("source", GROWING)
 def test_an_answer_that_did_not_end_is_cut_off(source: str) -> None:
     begun = b'data: {"choices": [{"index": 0, "delta": {"content": "Hel"}}]}\n\n'
     with pytest.raises(BrokenStream, match="cut off"):
         heard(source, b'data: {"type": "ping"}\n\n' if source == "claude" else begun)
 
 
-@pytest.mark.parametrize("source", ["openai", "mistralai", "deepseek", "ai21", "fireworks"])
+@for_each("source", ["openai", "mistralai", "deepseek", "ai21", "fireworks"])
 def test_of_a_source_that_says_so_at_the_end_what_lacks_it_is_cut_off(source: str) -> None:
     with pytest.raises(BrokenStream, match="cut off"):
         heard(source, chunks({"content": "Hello"}, done=False))
