@@ -15,12 +15,12 @@ from typing import Any, Final
 from celery import Celery, Task, signals
 from celery.app.task import Context
 
-from chatq.contract.errors import ServerError
+from chatq.contract.errors import ServerError, ServerUnreachable
 from chatq.contract.live_settings import LOOK_S, LiveSettings
 from chatq.contract.states import State
 from chatq.ledger.call import Call
 from chatq.ledger.ledger import Admitted, Ledger
-from chatq.ledger.server import AsyncServer
+from chatq.ledger.server import PATIENCE_S, AsyncServer
 from chatq_worker import transport
 from chatq_worker.completion import Completer
 from chatq_worker.dispatch import Clock
@@ -39,6 +39,7 @@ from chatq_worker.tasks import COMPLETE, Ask, Complete, Hear, Submit, register
 
 logger = logging.getLogger(__name__)
 
+_AGAIN_S: Final = 0.2
 _HURRY_S: Final = 5.0
 """Time to hand jobs back in, when the end was asked for twice or the grace is over."""
 _SWALLOWED_S: Final = 0.5
@@ -84,7 +85,7 @@ class WorkerService:
         """Connect, register and begin to tick. Raises a `ServerError` when Redis cannot carry the queue."""
         self._pool = self._stops.pool = pool
         self._loop = asyncio.get_running_loop()
-        await self._server.client()
+        await self._connect()
         self._provider = HttpProviderClient(
             answer_bytes=lambda: int(self._settings.current.bounds.answer_bytes)
         )
@@ -148,6 +149,18 @@ class WorkerService:
             asyncio.create_task(self._paused.watch(), name="chatq-paused"),
             asyncio.create_task(self._watch_settings(), name="chatq-settings"),
         ]
+
+    async def _connect(self) -> None:
+        """The server was there a moment ago. One that is restarted just now is waited for, as by everybody."""
+        deadline = time.monotonic() + PATIENCE_S
+        while True:
+            try:
+                await self._server.client()
+                return
+            except ServerUnreachable:
+                if time.monotonic() >= deadline:
+                    raise
+            await asyncio.sleep(_AGAIN_S)
 
     async def _check_connections(self, checker: StatusChecker) -> None:
         try:
