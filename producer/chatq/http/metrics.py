@@ -19,7 +19,7 @@ from chatq.contract.settings import Backlog
 from chatq.contract.spending import ConnectionSpending, read_spending
 from chatq.http.errors import BadRequest
 from chatq.http.front import Front, TheCaller, TheFront
-from chatq.http.prometheus_text import CONTENT_TYPE, Family, Kind, Sample, number, written
+from chatq.http.prometheus_text import CONTENT_TYPE, Family, Kind, Sample, label, number, written
 from chatq.ledger.ledger import ConnectionFacts, Overview
 from chatq.ledger.measured import ConnectionCounts, Measured, Times
 from chatq.ledger.readiness import is_ready
@@ -61,22 +61,22 @@ async def _families(front: Front) -> list[Family]:
             "chatq_redis_script_seconds",
             "summary",
             "Time in which the Redis server ran scripts, whosever they were, since it was started.",
-            [("_sum", {}, scripts_s), ("_count", {}, scripts)],
+            [Sample("_sum", "", scripts_s), Sample("_count", "", scripts)],
         ),
         *_of_connections(overview, measured),
     ]
 
 
 def _ready(ready: bool) -> Family:
-    return Family("chatq_ready", "gauge", "1 when jobs that may go do go.", [("", {}, ready)])
+    return Family("chatq_ready", "gauge", "1 when jobs that may go do go.", [Sample("", "", ready)])
 
 
 def _of_the_whole(overview: Overview, totals: Mapping[str, int], backlog: Backlog) -> Iterator[Family]:
     def gauge(name: str, value: float, about: str) -> Family:
-        return Family(name, "gauge", about, [("", {}, value)])
+        return Family(name, "gauge", about, [Sample("", "", value)])
 
     def counter(name: str, value: float, about: str) -> Family:
-        return Family(name, "counter", about, [("", {}, value)])
+        return Family(name, "counter", about, [Sample("", "", value)])
 
     workers = overview.workers
     stalled = sum(worker.stalled_ms is not None for worker in workers)
@@ -122,7 +122,7 @@ class _View(NamedTuple):
 
 def _of_connections(overview: Overview, measured: Measured) -> Iterator[Family]:
     views = {
-        name: _View(facts, measured.connections[name], read_spending(facts.spending))
+        label("connection", name): _View(facts, measured.connections[name], read_spending(facts.spending))
         for name, facts in overview.connections.items()
     }
     for name, kind, about, samples_of in _CONNECTION_METRICS:
@@ -131,7 +131,7 @@ def _of_connections(overview: Overview, measured: Measured) -> Iterator[Family]:
             kind,
             about,
             [
-                (suffix, {"connection": connection, **labels}, value)
+                Sample(suffix, f"{connection},{labels}" if labels else connection, value)
                 for connection, view in views.items()
                 for suffix, labels, value in samples_of(view)
             ],
@@ -140,18 +140,19 @@ def _of_connections(overview: Overview, measured: Measured) -> Iterator[Family]:
 
 def _one(value: float | None) -> Iterable[Sample]:
     """One sample; none where nobody knows, or there is none."""
-    return [] if value is None else [("", {}, value)]
+    return [] if value is None else [Sample("", "", value)]
 
 
-def _each(label: str, values: Mapping[str, float]) -> Iterable[Sample]:
-    return [("", {label: name}, value) for name, value in values.items()]
+def _each(name: str, values: Mapping[str, float]) -> Iterable[Sample]:
+    """A sample for each value of the label `name`."""
+    return [Sample("", label(name, word), value) for word, value in values.items()]
 
 
 def _histogram(times: Times) -> Iterator[Sample]:
     for bound, count in times.within:
-        yield "_bucket", {"le": number(bound)}, count
-    yield "_sum", {}, times.sum_s
-    yield "_count", {}, times.within[-1][1]
+        yield Sample("_bucket", label("le", number(bound)), count)
+    yield Sample("_sum", "", times.sum_s)
+    yield Sample("_count", "", times.within[-1][1])
 
 
 def _paused(view: _View) -> Iterable[Sample]:

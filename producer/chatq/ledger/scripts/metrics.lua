@@ -12,10 +12,14 @@
 local MOST_LANES = 200
 local FINAL = {'succeeded', 'failed', 'cancelled', 'expired'}
 
-local totals = {}
-for _, name in ipairs({'jobs', 'bytes', 'came', 'lost_leases', 'lost_claims', 'stale'}) do
-  totals[#totals + 1], totals[#totals + 2] = name, call('HGET', TOTALS, name) or '0'
+-- Fields of a hash that are numbers, as names and values.
+local function numbers(k, names)
+  local told = {}
+  for i, number in ipairs(call('HMGET', k, unpack(names))) do told[2 * i - 1], told[2 * i] = names[i], number or '0' end
+  return told
 end
+
+local totals = numbers(TOTALS, {'jobs', 'bytes', 'came', 'lost_leases', 'lost_claims', 'stale'})
 local times = {}
 for _, time in ipairs({'line', 'call', 'added'}) do
   local told = {time}
@@ -64,13 +68,9 @@ end
 
 local reply = {totals, times}
 for _, connection in ipairs(ARGV) do
-  local k, ended = key('connection', connection), {}
-  for _, state in ipairs(FINAL) do
-    ended[#ended + 1], ended[#ended + 2] = state, call('HGET', k, state) or '0'
-  end
+  local k, n = key('connection', connection), #reply
   local paused = call('HMGET', k, 'paused_ms', 'paused_at')
-  local n = #reply
-  reply[n + 1], reply[n + 2] = ended, int(tonumber(paused[1] or '0') + now - tonumber(paused[2] or int(now)))
+  reply[n + 1], reply[n + 2] = numbers(k, FINAL), int(tonumber(paused[1] or '0') + now - tonumber(paused[2] or int(now)))
   reply[n + 3], reply[n + 4] = call('HGETALL', key('metrics', connection)), fullest(connection)
 end
 return reply

@@ -163,7 +163,7 @@ local function hold(job)
   end
   call('HSET', key('job', job.id), unpack(fields))
   count(job, 'queued', 'running')
-  if first then count_time(job.connection, 'line', now - tonumber(job.due or job.created)) end
+  if first then count_times(job.connection, 'line', now - tonumber(job.due or job.created)) end
 end
 
 local function error_fragment(code, message, remedy)

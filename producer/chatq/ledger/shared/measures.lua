@@ -18,19 +18,27 @@ local BOUNDS = {
   added = {2, 5, 10, 25, 50, 100, 250, 500, 1000, 5000},
 }
 
-local function count_time(connection, time, ms)
+-- Counts times of a connection: the name and the ms of each.
+local function count_times(connection, ...)
   if not is_configured(connection) then return end
-  ms = math.max(0, ms)
-  local within = 'inf'
-  for _, bound in ipairs(BOUNDS[time]) do
-    if ms <= bound then
-      within = int(bound)
-      break
+  local times, names, amounts = {...}, {}, {}
+  for i = 1, #times, 2 do
+    local ms, within = math.max(0, times[i + 1]), 'inf'
+    for _, bound in ipairs(BOUNDS[times[i]]) do
+      if ms <= bound then
+        within = int(bound)
+        break
+      end
     end
+    names[i], names[i + 1] = times[i] .. ':' .. within, times[i] .. ':sum'
+    amounts[i], amounts[i + 1] = 1, ms
   end
-  local k = key('metrics', connection)
-  call('HINCRBY', k, time .. ':' .. within, 1)
-  call('HINCRBY', k, time .. ':sum', int(ms))
+  -- Two commands, where each HINCRBY would be one.
+  local k, fields = key('metrics', connection), {}
+  for i, before in ipairs(call('HMGET', k, unpack(names))) do
+    fields[2 * i - 1], fields[2 * i] = names[i], int(tonumber(before or '0') + amounts[i])
+  end
+  call('HSET', k, unpack(fields))
 end
 
 -- `what`: 'job_failed' or 'call_failed'. `code`: nil where there is none.
