@@ -13,7 +13,7 @@ import httpx
 import pytest
 import yaml
 from front_process import FrontProcess, error_of
-from installation import Installation
+from installation import LOST_CONNECTION, Installation
 from prometheus_client.parser import text_string_to_metric_families
 
 from chatq.contract.settings import Settings
@@ -42,11 +42,14 @@ def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FrontProcess]:
         "budget": {"per_day_usd": 5},
         "price": {"input_per_million": 1, "output_per_million": 2},
     }
+    unpriced = {"source": "custom", "url": "simulator", "model": "demo"}
     with Installation(
-        tmp_path_factory.mktemp("metrics"), http={"port": 0}, connections={"limited": limited}
+        tmp_path_factory.mktemp("metrics"),
+        http={"port": 0},
+        connections={"limited": limited, "unpriced": unpriced},
     ) as installed:
         installed.start_worker()
-        for connection in ("sim", "limited"):
+        for connection in ("unpriced", "limited"):
             assert installed.run(connection, f"job:{connection} hi").state == "succeeded"
         assert installed.run("once", "job:fails [sim: server_error first 1] hi").state == "failed"
         with FrontProcess(installed) as front:
@@ -74,12 +77,20 @@ def value(samples: Samples, name: str, **labels: str) -> float:
 
 def test_jobs_are_told_by_connection_state_and_code(watched: FrontProcess) -> None:
     samples = scrape(watched)
-    assert value(samples, "chatq_jobs_ended_total", connection="sim", state="succeeded") == 1
+    assert value(samples, "chatq_jobs_ended_total", connection="unpriced", state="succeeded") == 1
     assert value(samples, "chatq_jobs_ended_total", connection="once", state="failed") == 1
     assert value(samples, "chatq_jobs_failed_total", connection="once", code="server_error") == 1
     assert value(samples, "chatq_calls_failed_total", connection="once", code="server_error") == 1
-    assert value(samples, "chatq_jobs", connection="sim", state="queued") == 0
-    assert value(samples, "chatq_jobs_enqueued_total") == 3
+    assert value(samples, "chatq_jobs", connection="unpriced", state="queued") == 0
+
+
+def test_a_job_that_is_enqueued_waits_and_is_counted(watched: FrontProcess) -> None:
+    before = value(scrape(watched), "chatq_jobs_enqueued_total")
+    job = watched.installation.queue.enqueue("openai", "job:waits hi", not_before=3600)
+    samples = scrape(watched)
+    watched.installation.queue.cancel(job.id)
+    assert value(samples, "chatq_jobs_enqueued_total") == before + 1
+    assert value(samples, "chatq_jobs", connection="openai", state="queued") == 1
 
 
 def test_times_are_histograms_in_seconds(watched: FrontProcess) -> None:
@@ -113,7 +124,7 @@ def test_tokens_cost_and_budget_are_told(watched: FrontProcess) -> None:
     assert value(samples, "chatq_budget_usd", connection="limited") == 5
     assert value(samples, "chatq_budget_spent_usd", connection="limited") == cost
     assert value(samples, "chatq_budget_used_up", connection="limited") == 0
-    assert value(samples, "chatq_answers_uncosted_total", connection="sim") == 1
+    assert value(samples, "chatq_answers_uncosted_total", connection="unpriced") == 1
     assert {("connection", "limited")} == set().union(*samples["chatq_budget_usd"])
 
 
@@ -176,6 +187,7 @@ def test_counters_survive_whatever_is_restarted(watched: FrontProcess) -> None:
         }
 
     before = lasting(scrape(watched))
+    watched.installation.workers[0].expect(LOST_CONNECTION)
     watched.installation.kill_server()
     watched.installation.restart_server()
     with FrontProcess(watched.installation) as another:
@@ -202,7 +214,7 @@ def test_every_line_is_of_one_series(watched: FrontProcess) -> None:
 
 
 def test_no_prompt_key_or_token_is_in_it(watched: FrontProcess) -> None:
-    watched.installation.run("openai", "job:canary swordfish hi")
+    watched.installation.run("sim", "job:canary swordfish hi")
     text = watched.client.get("/metrics").text
     assert "swordfish" not in text
     assert "sk-" not in text
