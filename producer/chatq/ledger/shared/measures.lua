@@ -12,19 +12,22 @@
 -- The codes are ours, a fixed set. So a hash has some 100 fields at most. Only the one into which each falls is counted;
 -- whoever reads them adds up.
 
-local BOUNDS = {
+-- One name, because a script has few left (`script_text.py`).
+local measures = {}
+
+measures.bounds = {
   line = {100, 500, 1000, 5000, 15000, 60000, 300000, 900000, 3600000, 14400000, 86400000},
   call = {100, 250, 500, 1000, 2500, 5000, 10000, 20000, 30000, 60000, 120000, 300000, 600000},
   added = {2, 5, 10, 25, 50, 100, 250, 500, 1000, 5000},
 }
 
 -- Counts times of a connection: the name and the ms of each.
-local function count_times(connection, ...)
+function measures.count_times(connection, ...)
   if not is_configured(connection) then return end
   local times, names, amounts = {...}, {}, {}
   for i = 1, #times, 2 do
     local ms, within = math.max(0, times[i + 1]), 'inf'
-    for _, bound in ipairs(BOUNDS[times[i]]) do
+    for _, bound in ipairs(measures.bounds[times[i]]) do
       if ms <= bound then
         within = int(bound)
         break
@@ -42,6 +45,6 @@ local function count_times(connection, ...)
 end
 
 -- `what`: 'job_failed' or 'call_failed'. `code`: nil where there is none.
-local function count_failure(connection, what, code)
+function measures.count_failure(connection, what, code)
   if code and is_configured(connection) then call('HINCRBY', key('metrics', connection), what .. ':' .. code, 1) end
 end
