@@ -30,6 +30,7 @@ from chatq.ledger.ledger import (
     NOT_CALLED,
     Admitted,
     Begun,
+    CallTook,
     Ledger,
     LimitTold,
     Spent,
@@ -246,6 +247,7 @@ class Completer:
             ending=ending,
             used=used_by_success(attempt.source, attempt.chat, usage) if attempt.chat else "",
             spent=Spent(usage.prompt_tokens, usage.completion_tokens, cost),
+            took=attempt.took,
         )
 
     async def _failed(self, attempt: _Attempt, failure: CallFailed) -> Outcome:
@@ -285,6 +287,7 @@ class Completer:
                 "remedy": error["remedy"],
             },
             reason=reason,
+            took=attempt.took,
         )
         if outcome.paused and outcome.state == State.QUEUED:
             self._on_paused(attempt.connection_id)
@@ -355,6 +358,7 @@ class Completer:
         pause: Mapping[str, str] | None = None,
         spent: Spent | str = "",
         reason: str = "",
+        took: CallTook | None = None,
     ) -> Outcome:
         facts = {
             "http_status": attempt.http_status,
@@ -376,6 +380,7 @@ class Completer:
             told=attempt.told,
             pause=_fragment(pause or {}),
             spent=spent,
+            took=took,
         )
         settled, _ = await _to_the_end(self._server.run(call, patience_s=math.inf))
         self._recent.remember(call)
@@ -428,6 +433,11 @@ class _Attempt:
         if found is None:
             raise _NotHere("this worker's config.yaml has no such connection")
         return found
+
+    @property
+    def took(self) -> CallTook | None:
+        """How long its call took, that has ended; None: there was none."""
+        return CallTook(self.latency_s, self.begun.wait_ms / 1000) if self.latency_s else None
 
     async def end_telling(self, *, whole: bool) -> bool:
         """Tell no more of the answer after the last of it, if it is `whole`. Whether the caller may have seen any."""

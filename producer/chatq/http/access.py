@@ -38,6 +38,11 @@ class Caller:
     tenant: str | None = None
     connections: frozenset[str] | None = None
 
+    @property
+    def sees_all(self) -> bool:
+        """Whether everything is theirs: that of all tenants, on all connections."""
+        return self.tenant is None and self.connections is None
+
     def may_use(self, connection: str) -> bool:
         return self.connections is None or connection in self.connections
 

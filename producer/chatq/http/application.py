@@ -22,7 +22,7 @@ from chatq.contract.errors import ChatQueueError
 from chatq.contract.live_settings import LiveSettings
 from chatq.contract.settings import Settings
 from chatq.core import Core
-from chatq.http import batches, completions, connections, files, health, jobs
+from chatq.http import batches, completions, connections, files, health, jobs, metrics
 from chatq.http.access import Access
 from chatq.http.batch_store import BatchStore
 from chatq.http.errors import BadRequest, error_body, error_response, json_response
@@ -41,6 +41,7 @@ _ROUTERS: Final[tuple[APIRouter, ...]] = (
     jobs.router,
     connections.router,
     health.router,
+    metrics.router,
 )
 _DESCRIPTION: Final = """OpenAI's own shapes over a queue: `model` is a connection ID, or CONNECTION/MODEL. Errors are
 OpenAI's, with our code and a remedy. `Authorization: Bearer TOKEN`, where tokens are set."""

@@ -40,7 +40,7 @@ async def readyz(front: TheFront) -> Response:
 async def status(front: TheFront, caller: TheCaller) -> Response:
     """The status of the whole, as `chatq status --json`; of connections those that the token may use."""
     overview = await front.ask(front.core.overview())
-    if caller.connections is not None or caller.tenant is not None:
+    if not caller.sees_all:
         mine = {name: facts for name, facts in overview["connections"].items() if caller.may_use(name)}
         overview = {
             "ready": overview["ready"],

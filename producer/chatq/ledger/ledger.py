@@ -18,6 +18,7 @@ from chatq.contract.keys import Keys
 from chatq.contract.states import State
 from chatq.contract.token_estimate import longest_answer, prompt_size, weight
 from chatq.ledger.call import Call
+from chatq.ledger.measured import Measured, read_measured
 
 FLOW_SEPARATOR = "\x1f"
 _FIELD_SEPARATOR: Final = "\x1e"
@@ -132,6 +133,14 @@ class Spent:
     def __str__(self) -> str:
         cost = "-" if self.cost_usd is None else billionths(self.cost_usd)
         return f"{self.prompt}:{self.answer}:{cost}"
+
+
+@dataclass(frozen=True, slots=True)
+class CallTook:
+    """Seconds: of a call, and those that it had to wait before it to keep its lane's pace."""
+
+    call_s: float
+    paced_s: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -472,6 +481,10 @@ class Ledger:
         """Live workers, and what waits and runs on these connections."""
         return self._call("overview", *connections, decode=lambda reply: _overview(reply, connections))
 
+    def metrics(self, connections: Sequence[str]) -> Call[Measured]:
+        """What is counted, of the whole and of these connections."""
+        return self._call("metrics", *connections, decode=partial(read_measured, connections=connections))
+
     def limits(self, connection: str) -> Call[tuple[bytes, dict[str, str], list[dict[str, str]]]]:
         """Why the connection is paused (JSON, or empty), what it has spent, and what limits each of its lanes: see
         `limits.lua`."""
@@ -539,6 +552,7 @@ class Ledger:
         told: Iterable[LimitTold] = (),
         pause: bytes = b"",
         spent: Spent | str = "",
+        took: CallTook | None = None,
     ) -> Call[Settled]:
         """End the hold on a job.
 
@@ -548,7 +562,8 @@ class Ledger:
         if anything was told of the answer: the job is failed then rather than put back. `wait_s`:
         seconds before a job that goes back may go again, else at once. `cool_s`: seconds in which nothing of the lane
         is called. `used`: empty when not known. `pause`: why the connection pauses, where `outcome` has it pause: JSON
-        members `code`, `message` and `remedy`. `spent`: what the call cost; empty: nothing.
+        members `code`, `message` and `remedy`. `spent`: what the call cost; empty: nothing. `took`: of a call that
+        ended by itself.
         """
         return self._call(
             "settle",
@@ -566,6 +581,7 @@ class Ledger:
             pause,
             secrets.token_hex(6),
             str(spent),
+            "" if took is None else f"{_ms(took.call_s)}:{_ms(took.paced_s)}",
             decode=lambda reply: Settled(_text(reply[0]), reply[1:2] == [b"1"], _admitted(reply[2:])),
         )
 

@@ -17,7 +17,7 @@ from functools import cache
 from importlib import resources
 from typing import Final, NamedTuple
 
-PARTS: Final = ("prelude", "limits", "lanes", "health", "budgets", "jobs", "admission")
+PARTS: Final = ("prelude", "limits", "lanes", "health", "budgets", "measures", "jobs", "admission")
 """The shared parts, each using those before it."""
 
 _NOT_CODE: Final = re.compile(r"'(?:\\.|[^'\\])*'|--[^\n]*")

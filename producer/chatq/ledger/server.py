@@ -308,6 +308,16 @@ class AsyncServer:
         except RedisError as error:
             raise translate(error, self.url) from None
 
+    async def script_time(self) -> tuple[int, float]:
+        """Scripts that the server ran since it was started, whosever they were, and the seconds that they took."""
+        client = await self.client()
+        try:
+            stats = await client.info("commandstats")
+        except RedisError as error:
+            raise translate(error, self.url) from None
+        scripts = stats.get("cmdstat_evalsha", {"calls": 0, "usec": 0})
+        return int(scripts["calls"]), int(scripts["usec"]) / 1e6
+
     def give_up(self) -> None:
         """From now on no call is made again: what waits for the server to come back raises instead."""
         self._given_up = True

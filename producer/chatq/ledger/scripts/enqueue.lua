@@ -85,6 +85,7 @@ for i, id in ipairs(ids) do
     if customs[i] ~= '' then set('custom', customs[i]) end
     if cap ~= '0' then set('cap', cap) end
     if metadata ~= '{}' then set('metadata', metadata) end
+    if later then set('due', int(at)) end
     if expires_in ~= '' then
       local expires = int(now + tonumber(expires_in))
       set('expires', expires)

@@ -14,6 +14,7 @@ if call('HGET', settings, 'digest') == ARGV[1] then return 0 end
 local flows, places = all_flows(), {}
 table.sort(flows)
 for i, flow in ipairs(flows) do places[i] = {lane_now(flow)} end
+local before = call('HKEYS', RULES)
 call('DEL', RULES)
 for i = 3, #ARGV, 2 do
   call('HSET', RULES, ARGV[i], ARGV[i + 1])
@@ -22,6 +23,11 @@ for i = 3, #ARGV, 2 do
   if connection then call('HDEL', key('connection', connection), 'works', 'misses') end
   if string.find(ARGV[i], '^fallback:') then call('HSET', RULES, 'fallbacks', '1') end
   if string.find(ARGV[i], '^budget:') then call('HSET', RULES, 'budgets', '1') end
+end
+-- What was counted of connections that are gone goes with them: else it would be kept for good.
+for _, rule in ipairs(before) do
+  local connection = string.match(rule, '^account:(.*)')
+  if connection and call('HEXISTS', RULES, rule) == 0 then call('DEL', key('metrics', connection)) end
 end
 -- Prices and budgets may be others; whoever has spent all of one is found anew.
 call('DEL', PRICES, SPENT)

@@ -12,6 +12,8 @@
 -- ARGV[12] why the connection pauses, if it does: JSON members code, message and remedy
 -- ARGV[13] random part of the next token
 -- ARGV[14] what the call used and cost, for the sums and budgets of its batch and of the connection that made it: see `spend`
+-- ARGV[15] ms that its call took, and ms that it had to wait before it to keep its lane's pace, 'CALL:PACED'; empty: it did
+--          not end by itself, or there was none
 -- Returns {'stale'} when the token is not the job's any more: nothing was changed;
 -- {'again'} when this very settlement was made before (its reply was lost, or the server forgot and remembered);
 -- else {state, '1' when its connection is paused now, then the jobs that may go now: id, connection, token, worker}.
@@ -53,6 +55,10 @@ if not unbegun then
     if outcome ~= 'transient' or tonumber(call('HGET', key('lane', lane), 'cool') or '0') > now then due = nil end
   end
   if ARGV[4] ~= '' then add_attempt(job, ARGV[4], counts) end
+  local called, paced = string.match(ARGV[15], '^(%d+):(%d+)$')
+  if called then
+    measures.count_times(server, 'call', tonumber(called), 'added', now - tonumber(job.begun) - called - paced)
+  end
 end
 spend(job, ARGV[14])
 release(job)

@@ -110,6 +110,7 @@ local function finish(job, state, ending)
     -- It keeps its request and the rest, so that it can be put back.
     call('HDEL', k, 'place', 'worker', 'lane', 'begun', 'reserved', 'charge', 'probe', 'via')
     call('HSET', k, 'state', state, 'place', 'end', 'finished', int(now))
+    measures.count_failure(job.connection, 'job_failed', string.match(ending or '', '"error":{"code":"([^"]+)"'))
   else
     -- Only what later calls ask for. The hash is made anew, because one that ever held a long value keeps its large
     -- encoding.
@@ -155,12 +156,14 @@ local function hold(job)
   call('ZADD', key('held', job.worker), int(now), job.id)
   local fields = {'place', 'held', 'state', 'running', 'begun', int(now)}
   job.place, job.state, job.begun = 'held', 'running', int(now)
-  if not job.started then
+  local first = not job.started
+  if first then
     job.started, job.blocked = int(now), int(blocked_ms(job))
     for _, part in ipairs({'started', job.started, 'blocked', job.blocked}) do fields[#fields + 1] = part end
   end
   call('HSET', key('job', job.id), unpack(fields))
   count(job, 'queued', 'running')
+  if first then measures.count_times(job.connection, 'line', now - tonumber(job.due or job.created)) end
 end
 
 local function error_fragment(code, message, remedy)
@@ -293,6 +296,7 @@ local function add_attempt(job, facts, counted)
   job.made = int(made)
   if counted then job.counted = int(tonumber(job.counted or '0') + 1) end
   call('HSET', key('job', job.id), 'attempts', job.attempts, 'made', job.made, 'counted', job.counted or '0')
+  measures.count_failure(server_for(job), 'call_failed', string.match(facts, '"error_code":"([^"]+)"'))
 end
 
 -- Whether a job was asked to stop, itself or with its batch. The sweep of a large batch takes a while; until it

@@ -1,0 +1,50 @@
+
+-- What is counted of each connection for those who watch it: how long things took, and why they failed.
+--
+-- metrics:<connection>, a hash, kept while the settings have the connection:
+--   TIME:BOUND         how many took at most BOUND ms, and more than the bound before it; the last is 'inf'
+--   TIME:sum           ms that all of them took
+--   job_failed:CODE    jobs that failed, by the code of their error      call_failed:CODE   calls, likewise
+-- TIME being
+--   line    of a job: from the moment from which it might go until a worker began it for the first time
+--   call    of a call that ended by itself, as its worker timed it
+--   added   of such a call: what there was around it from begin to settle, without what it waited to keep its lane's pace
+-- The codes are ours, a fixed set. So a hash has some 100 fields at most. Only the one into which each falls is counted;
+-- whoever reads them adds up.
+
+-- One name, because a script has few left (`script_text.py`).
+local measures = {}
+
+measures.bounds = {
+  line = {100, 500, 1000, 5000, 15000, 60000, 300000, 900000, 3600000, 14400000, 86400000},
+  call = {100, 250, 500, 1000, 2500, 5000, 10000, 20000, 30000, 60000, 120000, 300000, 600000},
+  added = {2, 5, 10, 25, 50, 100, 250, 500, 1000, 5000},
+}
+
+-- Counts times of a connection: the name and the ms of each.
+function measures.count_times(connection, ...)
+  if not is_configured(connection) then return end
+  local times, names, amounts = {...}, {}, {}
+  for i = 1, #times, 2 do
+    local ms, within = math.max(0, times[i + 1]), 'inf'
+    for _, bound in ipairs(measures.bounds[times[i]]) do
+      if ms <= bound then
+        within = int(bound)
+        break
+      end
+    end
+    names[i], names[i + 1] = times[i] .. ':' .. within, times[i] .. ':sum'
+    amounts[i], amounts[i + 1] = 1, ms
+  end
+  -- Two commands, where each HINCRBY would be one.
+  local k, fields = key('metrics', connection), {}
+  for i, before in ipairs(call('HMGET', k, unpack(names))) do
+    fields[2 * i - 1], fields[2 * i] = names[i], int(tonumber(before or '0') + amounts[i])
+  end
+  call('HSET', k, unpack(fields))
+end
+
+-- `what`: 'job_failed' or 'call_failed'. `code`: nil where there is none.
+function measures.count_failure(connection, what, code)
+  if code and is_configured(connection) then call('HINCRBY', key('metrics', connection), what .. ':' .. code, 1) end
+end
