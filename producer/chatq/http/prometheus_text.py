@@ -1,6 +1,6 @@
 """Prometheus' text format, written. Source: Prometheus, "Exposition formats", text-based format 0.0.4.
 
-Why not by `prometheus_client`: docs/decisions/0016-metrics.md.
+Why not by `prometheus_client`: docs/decisions/0017-metrics.md.
 """
 
 from __future__ import annotations
