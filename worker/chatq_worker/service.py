@@ -52,6 +52,22 @@ def new_worker_id() -> str:
     return f"{host}-{os.getpid()}-{secrets.token_hex(3)}"
 
 
+async def connect(server: AsyncServer) -> None:
+    """Connect to a server that was there a moment ago: one that is restarted just now is waited for, as by everybody.
+
+    Raises a `ServerError`.
+    """
+    deadline = time.monotonic() + PATIENCE_S
+    while True:
+        try:
+            await server.client()
+            return
+        except ServerUnreachable:
+            if time.monotonic() >= deadline:
+                raise
+        await asyncio.sleep(_AGAIN_S)
+
+
 class WorkerService:
     """The `LoopService` of a chatq worker."""
 
@@ -85,7 +101,7 @@ class WorkerService:
         """Connect, register and begin to tick. Raises a `ServerError` when Redis cannot carry the queue."""
         self._pool = self._stops.pool = pool
         self._loop = asyncio.get_running_loop()
-        await self._connect()
+        await connect(self._server)
         self._provider = HttpProviderClient(
             answer_bytes=lambda: int(self._settings.current.bounds.answer_bytes)
         )
@@ -149,18 +165,6 @@ class WorkerService:
             asyncio.create_task(self._paused.watch(), name="chatq-paused"),
             asyncio.create_task(self._watch_settings(), name="chatq-settings"),
         ]
-
-    async def _connect(self) -> None:
-        """The server was there a moment ago. One that is restarted just now is waited for, as by everybody."""
-        deadline = time.monotonic() + PATIENCE_S
-        while True:
-            try:
-                await self._server.client()
-                return
-            except ServerUnreachable:
-                if time.monotonic() >= deadline:
-                    raise
-            await asyncio.sleep(_AGAIN_S)
 
     async def _check_connections(self, checker: StatusChecker) -> None:
         try:
