@@ -78,8 +78,8 @@ def test_a_revoke_as_from_flower_cancels_a_job_that_waits_for_its_next_attempt(
     installation: Installation,
 ) -> None:
     """Celery only remembers the revoke; the job is cancelled when it would go."""
-    job = installation.queue.enqueue("sim", "job:revoked-waiting", not_before="1s")
     with celery_control(installation) as control:
+        job = installation.queue.enqueue("sim", "job:revoked-waiting", not_before="1s")
         control.revoke(job.id)
     assert installation.queue.wait(job.id, WAIT_S).state == "cancelled"
     assert installation.simulator.counts("revoked-waiting")["received"] == 0

@@ -71,6 +71,7 @@ def telling(
             server, ledger.ledger, job.job_id, job.token, most_bytes=most_bytes, gather_s=gather_s
         )
         try:
+            await server.client()  # as a worker, which has begun the job over it
             async with asyncio.timeout(A_LONG_TIME_S / 2):
                 await story(teller)
         finally:
