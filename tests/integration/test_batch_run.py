@@ -250,7 +250,7 @@ def test_two_runs_into_one_output_are_refused(running: Installation, tmp_path: P
         second = running.command("batch", "run", str(source), "-o", str(output))
         assert second.returncode == 2
         assert f"Another chatq batch run writes {output}." in second.stderr
-        until(lambda: running.queue.batches()[0].sealed, "all to be enqueued")
+        until(lambda: json.loads((tmp_path / "out.jsonl.chatq").read_text())["sealed"], "all to be enqueued")
         first.send_signal(signal.SIGINT)
         _, told = first.communicate(timeout=WAIT_S)
     assert first.returncode == 130
