@@ -182,13 +182,17 @@ class Job(BaseModel):
     @property
     def format(self) -> int:
         """The format that a worker must know to run this job."""
-        return max((format_ for field, format_ in SINCE.items() if self._has(field)), default=1)
+        known = 1
+        for field, format_ in SINCE.items():
+            if format_ > known and self._has(field):
+                known = format_
+        return known
 
     def _has(self, field: str) -> bool:
         outer, _, inner = field.partition(".")
         if inner:
             return self.names is not None and inner in self.names.model_fields_set
-        return outer in self.model_fields_set and getattr(self, outer) != Job.model_fields[outer].default
+        return self.__dict__[outer] != _DEFAULTS[outer] and outer in self.model_fields_set
 
     def _body(self) -> dict[str, Any]:
         given = self.__dict__  # a batch comes here a million times, and each attribute takes twice as long
@@ -251,6 +255,7 @@ class Job(BaseModel):
         return f"+{int(self.not_before * 1000)}"
 
 
+_DEFAULTS: Final = {name: field.default for name, field in Job.model_fields.items()}
 _IF_GIVEN: Final = (
     "model",
     "params",

@@ -8,7 +8,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any, Final, Literal
 
 import orjson
@@ -29,7 +29,7 @@ everybody."""
 EnqueueStatus = Literal["new", "same", "conflict"]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # not frozen, as `CheckedJob` is not
 class Entry:
     """A job made ready for the ledger."""
 
@@ -259,10 +259,17 @@ class Overview:
 
 def flow_of(job: Job, model: str, batch_id: str) -> str:
     """The flow that a job is served in: see `prelude.lua`."""
-    group = f"batch:{batch_id}" if batch_id else f"tenant:{job.tenant}" if job.tenant else "single"
-    parts = [str(job.priority), job.connection, model, group]
-    if job.format > 1:
-        parts.append(f"format:{job.format}")
+    return _flow(job.priority, job.connection, model, batch_id, job.tenant, job.format)
+
+
+@lru_cache(maxsize=1024)
+def _flow(
+    priority: int, connection: str, model: str, batch_id: str, tenant: str | None, job_format: int
+) -> str:
+    group = f"batch:{batch_id}" if batch_id else f"tenant:{tenant}" if tenant else "single"
+    parts = [str(priority), connection, model, group]
+    if job_format > 1:
+        parts.append(f"format:{job_format}")
     return FLOW_SEPARATOR.join(parts)
 
 
