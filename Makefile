@@ -105,6 +105,10 @@ format: $(DEV) ## format the code and mend what the linter can mend
 	@$(BIN)/ruff format --quiet .
 	@$(BIN)/ruff check --fix --quiet .
 
+.PHONY: reference
+reference: $(DEV) ## write docs/reference/ anew from the code
+	@$(BIN)/python docs/write_reference.py
+
 .PHONY: requirements
 requirements: ## pin the versions anew (needs uv); ranges are in pyproject.toml
 	@uv pip compile pyproject.toml --extra http --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \

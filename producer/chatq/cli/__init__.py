@@ -15,7 +15,8 @@ from typing import Any, NoReturn
 from chatq.contract.errors import ChatQueueError, InvalidJob
 
 
-def _parser() -> argparse.ArgumentParser:
+def parser() -> argparse.ArgumentParser:
+    """What the command takes."""
     parser = argparse.ArgumentParser(
         prog="chatq",
         description="A self-hosted queue for chat completions. Start with: chatq demo",
@@ -231,7 +232,7 @@ def _with_dash(argv: list[str]) -> list[str]:
 
 def main(argv: list[str] | None = None) -> NoReturn:
     """Run the command line and exit."""
-    arguments = _parser().parse_args(_with_dash(sys.argv[1:] if argv is None else argv))
+    arguments = parser().parse_args(_with_dash(sys.argv[1:] if argv is None else argv))
     module = importlib.import_module(f"chatq.cli.{arguments.module}")
     try:
         code = getattr(module, arguments.function)(arguments)

@@ -74,10 +74,12 @@ def _dotted_path(path: str) -> str:
 
 
 class Timeout(Section):
-    """Seconds. `connect`: until the provider accepts the connection. `total`: the whole call."""
+    """How long a provider has."""
 
     connect: PositiveDuration = 10.0
+    """Until it accepts the connection."""
     total: PositiveDuration = 600.0
+    """For the whole call."""
 
     @classmethod
     def _broken_relations(cls, given: Mapping[str, Any], info: ValidationInfo) -> Iterator[Broken]:
@@ -95,7 +97,9 @@ class Limits(Section):
     """What the provider allows. None: not stated; it is learned from the provider's answers."""
 
     requests_per_minute: Count | None = None
+    """Calls."""
     tokens_per_minute: Count | None = None
+    """Of prompts and answers, as the source counts them."""
     requests_per_day: Count | None = None
     """Counted by UTC days."""
     concurrency: Count | None = None
@@ -116,22 +120,26 @@ class Retry(Section):
 
 
 class Budget(Section):
-    """Calls beyond it wait for the next UTC day."""
+    """What may be spent."""
 
     per_day_usd: Annotated[Money, Field(gt=0)]
+    """In a day of UTC; calls beyond it wait for the next."""
 
 
 class Price(Section):
-    """US dollars for a million tokens."""
+    """What its calls cost, in US dollars for a million tokens."""
 
     input_per_million: Money
+    """Of prompts."""
     output_per_million: Money
+    """Of answers."""
 
 
 class Connection(Section):
     """One entry of `connections`. Its ID is the key it stands under."""
 
     source: Source
+    """Whose API it speaks."""
     model: Text | None = None
     """The default model; a job may name another. None: every job must name one."""
     api: Literal["agent", "sonar"] | None = None
@@ -141,6 +149,7 @@ class Connection(Section):
     api_key: Reference | None = None
     """Where the key is found, written env:NAME or file:PATH. None: no key is sent."""
     post_processing: PostProcessing = "none"
+    """How messages are rearranged before they are translated for the source; a job may name another mode."""
     bypass_status_check: Flag = False
     """True: a status check answers `bypassed` without asking the provider."""
     timeout: Timeout = Field(default_factory=Timeout)

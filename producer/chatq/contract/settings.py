@@ -100,7 +100,8 @@ class Redis(Section):
     url: Annotated[Text, AfterValidator(checked_redis_url)] = Field(
         "embedded", repr=False, validate_default=True
     )
-    """May hold a password; show `masked_url`. An embedded server's folder is absolute once loaded."""
+    """`embedded`, `embedded:FOLDER`, or the URL of a server: `redis://`, `rediss://` (TLS), `unix://`, `sentinel://`.
+    May hold a password: for people there is `masked_url`. An embedded server's folder is absolute once loaded."""
     broker_url: Annotated[Text, AfterValidator(checked_broker_url)] | None = Field(None, repr=False)
     """Celery's broker when it is not the same server. May hold a password."""
     key_prefix: Annotated[Text, AfterValidator(_key_prefix)] = "chatq"
@@ -126,6 +127,7 @@ class Worker(Section):
     slots: Count = 1000
     """Calls in flight in one worker process."""
     processes: Annotated[Count, Field(le=1024)] = 1
+    """Workers that `chatq up` starts."""
     lease: Annotated[Duration, AfterValidator(at_least(1.0))] = 30.0
     """Seconds of silence after which a worker's job is taken up by another."""
     grace: Duration = 30.0
@@ -136,15 +138,19 @@ class Backlog(Section):
     """Beyond either, enqueue is refused with the moment to try again."""
 
     jobs: Count = 5_000_000
+    """Jobs that wait or run."""
     bytes: PositiveSize = 4 * 2**30
+    """Of their requests, as JSON."""
 
 
 class Bounds(Section):
-    """Sizes are of the JSON."""
+    """What may come in. Sizes are of the JSON."""
 
     backlog: Backlog = Field(default_factory=Backlog)
     job_bytes: Annotated[PositiveSize, AfterValidator(between(1, _LARGEST_VALUE))] = 8 * 2**20
+    """The largest job: its request and its metadata."""
     answer_bytes: Annotated[PositiveSize, AfterValidator(between(1, _LARGEST_VALUE))] = 32 * 2**20
+    """The largest answer that is taken from a provider."""
 
 
 class Results(Section):
@@ -178,8 +184,9 @@ class Http(Section):
     """The HTTP front."""
 
     host: Annotated[Text, AfterValidator(_host)] = "127.0.0.1"
+    """Where it listens. Without tokens on this machine only."""
     port: Annotated[int, Field(strict=True, ge=0, le=65535)] = 8400
-    """0: any free port."""
+    """Where it listens; 0: any free port."""
     tokens_file: Annotated[Text, AfterValidator(resolved)] | None = None
     """YAML: token, tenant, connections. Absolute once loaded."""
     allow_hosts: tuple[Annotated[Text, AfterValidator(_host)], ...] = ("localhost", "127.0.0.1")
@@ -197,6 +204,7 @@ class Log(Section):
     """What is written to stderr, and how."""
 
     level: Annotated[Literal["debug", "info", "warning", "error"], BeforeValidator(_lower)] = "info"
+    """What is written: this, and what is more severe."""
     format: Literal["auto", "text", "json"] = "auto"
     """`auto`: text on a terminal, JSON elsewhere."""
 

@@ -71,6 +71,7 @@ class DiskFull(ChatQueueError):
 
 
 _STATUS: Final[tuple[tuple[type[ChatQueueError], int], ...]] = (
+    (BadRequest, 400),
     (Unauthorized, 401),
     (JobTooLarge, 413),
     (UnknownConnection, 404),
@@ -99,9 +100,12 @@ _OF_JOBS: Final = {"timeout": 504, "internal": 500}
 
 def status_of(error: ChatQueueError) -> int:
     """The status that tells of an error."""
-    if isinstance(error, BadRequest):
-        return error.status
-    return next((status for kind, status in _STATUS if isinstance(error, kind)), 500)
+    return error.status if isinstance(error, BadRequest) else status_of_kind(type(error))
+
+
+def status_of_kind(kind: type[ChatQueueError]) -> int:
+    """The status that tells of errors of a kind."""
+    return next((status for one, status in _STATUS if issubclass(kind, one)), 500)
 
 
 def error_body(
