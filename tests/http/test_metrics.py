@@ -43,10 +43,11 @@ def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FrontProcess]:
         "price": {"input_per_million": 1, "output_per_million": 2},
     }
     unpriced = {"source": "custom", "url": "simulator", "model": "demo"}
+    unreachable = {"source": "custom", "url": "http://127.0.0.1:1/v1", "model": "demo"}
     with Installation(
         tmp_path_factory.mktemp("metrics"),
         http={"port": 0},
-        connections={"limited": limited, "unpriced": unpriced},
+        connections={"limited": limited, "unpriced": unpriced, "unreachable": unreachable},
     ) as installed:
         installed.start_worker()
         for connection in ("unpriced", "limited"):
@@ -175,6 +176,19 @@ def test_the_time_of_scripts_is_the_servers_own(watched: FrontProcess) -> None:
     samples = scrape(watched)
     assert value(samples, "chatq_redis_script_seconds_count") >= before["calls"]
     assert value(samples, "chatq_redis_script_seconds_sum") >= before["usec"] / 1e6
+
+
+def test_the_servers_memory_is_told_with_its_bound(watched: FrontProcess) -> None:
+    samples = scrape(watched)
+    bound = watched.installation.redis.config_get("maxmemory")["maxmemory"]
+    assert value(samples, "chatq_redis_max_memory_bytes") == int(bound) > 0
+    assert 500_000 < value(samples, "chatq_redis_memory_bytes") < int(bound)
+
+
+def test_the_last_check_of_a_connection_is_told(watched: FrontProcess) -> None:
+    assert value(scrape(watched), "chatq_connection_check_ok", connection="unpriced") == 1
+    watched.installation.queue.check("unreachable", 30)
+    assert value(scrape(watched), "chatq_connection_check_ok", connection="unreachable") == 0
 
 
 def test_counters_survive_whatever_is_restarted(watched: FrontProcess) -> None:
@@ -359,7 +373,8 @@ def test_the_alerts_ask_for_what_there_is(watched: FrontProcess) -> None:
 def test_each_alert_says_what_to_do() -> None:
     assert {rule["alert"] for rule in rules()} == {
         "ChatqFrontDown", "ChatqNotReady", "ChatqNoWorker", "ChatqWorkerStalled", "ChatqConnectionPaused",
-        "ChatqBreakerOpen", "ChatqBacklogNearlyFull", "ChatqBudgetUsedUp", "ChatqLeasesLost", "ChatqJobsFail",
+        "ChatqBreakerOpen", "ChatqBacklogNearlyFull", "ChatqRedisNearlyFull",
+            "ChatqCheckFailed", "ChatqBudgetUsedUp", "ChatqLeasesLost", "ChatqJobsFail",
     }  # fmt: skip
     for rule in rules():
         assert set(rule) == {"alert", "expr", "for", "labels", "annotations"}

@@ -6,7 +6,6 @@ import argparse
 import json
 import sys
 from collections.abc import Callable, Sequence
-from typing import Final
 
 from chatq.cli.connection_limits import print_limits
 from chatq.cli.table import print_table
@@ -14,9 +13,7 @@ from chatq.client import ChatQueue
 from chatq.contract.record import rfc3339
 from chatq.contract.sources import KEY_PAGES
 from chatq.contract.spending import ConnectionSpending, told_spending
-from chatq.contract.status import StatusOutcome, StatusState
-
-_FINE: Final = frozenset({StatusState.OK, StatusState.NO_MODEL_LIST, StatusState.BYPASSED})
+from chatq.contract.status import StatusOutcome
 
 
 def connections(arguments: argparse.Namespace) -> int:
@@ -88,7 +85,7 @@ def _check(queue: ChatQueue, arguments: argparse.Namespace) -> int:
     for name in _names(queue, arguments):
         outcome = queue.check(name, arguments.timeout)
         print(outcome.model_dump_json() if arguments.json else _told(outcome), flush=True)
-        fine = fine and outcome.state in _FINE
+        fine = fine and outcome.state.is_fine
         pause = queue.overview()["connections"][name]["paused"]
         if pause is not None:
             # The check went past the pause; jobs do not.

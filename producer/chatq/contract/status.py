@@ -28,6 +28,11 @@ class StatusState(StrEnum):
     UNKNOWN = "unknown"
     """Never checked."""
 
+    @property
+    def is_fine(self) -> bool:
+        """Whether there is nothing to mend. What was never checked is not."""
+        return self in {StatusState.OK, StatusState.NO_MODEL_LIST, StatusState.BYPASSED}
+
 
 class ModelList(NamedTuple):
     """The model ids that a connection offers, and when its source was asked. No ids: it offers no list just now."""

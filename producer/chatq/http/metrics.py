@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import orjson
 from fastapi import APIRouter
@@ -17,12 +17,14 @@ from starlette.responses import Response
 from chatq.contract.errors import ChatQueueError
 from chatq.contract.settings import Backlog
 from chatq.contract.spending import ConnectionSpending, read_spending
+from chatq.contract.status import StatusState
 from chatq.http.errors import BadRequest
 from chatq.http.front import Front, TheCaller, TheFront
 from chatq.http.prometheus_text import CONTENT_TYPE, Family, Kind, Sample, label, number, written
 from chatq.ledger.ledger import ConnectionFacts, Overview
 from chatq.ledger.measured import ConnectionCounts, Measured, Times
 from chatq.ledger.readiness import is_ready
+from chatq.ledger.server import ServerLoad
 
 router = APIRouter(tags=["status"])
 
@@ -50,20 +52,16 @@ async def metrics(front: TheFront, caller: TheCaller) -> Response:
 async def _families(front: Front) -> list[Family]:
     names = list(front.settings.connections)
     ledger, run = front.core.ledger, front.server.run
-    overview, measured = await asyncio.gather(
+    overview, measured, checks = await asyncio.gather(
         run(ledger.overview(names), patience_s=_PATIENCE_S),
         run(ledger.metrics(names), patience_s=_PATIENCE_S),
+        run(ledger.statuses(names), patience_s=_PATIENCE_S),
     )
-    scripts, scripts_s = await front.server.script_time()
+    outcomes = {name: orjson.loads(check) for name, check in zip(names, checks, strict=True) if check}
     return [
         *_of_the_whole(overview, measured.totals, front.settings.bounds.backlog),
-        Family(
-            "chatq_redis_script_seconds",
-            "summary",
-            "Time in which the Redis server ran scripts, whosever they were, since it was started.",
-            [Sample("_sum", "", scripts_s), Sample("_count", "", scripts)],
-        ),
-        *_of_connections(overview, measured),
+        *_of_the_server(await front.server.load()),
+        *_of_connections(overview, measured, outcomes),
     ]
 
 
@@ -112,17 +110,47 @@ def _of_the_whole(overview: Overview, totals: Mapping[str, int], backlog: Backlo
     )
 
 
+def _of_the_server(load: ServerLoad) -> Iterator[Family]:
+    yield Family(
+        "chatq_redis_script_seconds",
+        "summary",
+        "Time in which the Redis server ran scripts, whosever they were, since it was started.",
+        [Sample("_sum", "", load.scripts_s), Sample("_count", "", load.scripts)],
+    )
+    yield Family(
+        "chatq_redis_memory_bytes",
+        "gauge",
+        "Memory that the Redis server uses, for whomever.",
+        [Sample("", "", load.memory_bytes)],
+    )
+    yield Family(
+        "chatq_redis_max_memory_bytes",
+        "gauge",
+        "As much may be (maxmemory); none where it may be all there is.",
+        [*_one(load.most_memory_bytes)],
+    )
+
+
 class _View(NamedTuple):
     """A connection as it is now."""
 
     facts: ConnectionFacts
     counts: ConnectionCounts
     spending: ConnectionSpending
+    check: str | None
+    """The state that its last check found; None: it was never checked."""
 
 
-def _of_connections(overview: Overview, measured: Measured) -> Iterator[Family]:
+def _of_connections(
+    overview: Overview, measured: Measured, outcomes: Mapping[str, Mapping[str, Any]]
+) -> Iterator[Family]:
     views = {
-        label("connection", name): _View(facts, measured.connections[name], read_spending(facts.spending))
+        label("connection", name): _View(
+            facts,
+            measured.connections[name],
+            read_spending(facts.spending),
+            outcomes[name]["state"] if name in outcomes else None,
+        )
         for name, facts in overview.connections.items()
     }
     for name, kind, about, samples_of in _CONNECTION_METRICS:
@@ -281,6 +309,12 @@ _CONNECTION_METRICS: Final[Sequence[tuple[str, Kind, str, Callable[[_View], Iter
         "gauge",
         "1 while its provider has asked to wait.",
         lambda view: _one(view.facts.cooling_until_ms is not None),
+    ),
+    (
+        "chatq_connection_check_ok",
+        "gauge",
+        "Whether its last status check found nothing to mend; none for one that was never checked.",
+        lambda view: _one(None if view.check is None else StatusState(view.check).is_fine),
     ),
     (
         "chatq_connection_paused",

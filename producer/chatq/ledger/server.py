@@ -12,7 +12,7 @@ import re
 import threading
 import time
 from collections.abc import Callable, Sequence
-from typing import Any, Final, TypeVar
+from typing import Any, Final, NamedTuple, TypeVar
 from urllib.parse import urlsplit
 
 import redis
@@ -217,6 +217,17 @@ def _backoff_s(attempt: int) -> float:
     return float(min(0.5, 0.02 * 2**attempt))
 
 
+class ServerLoad(NamedTuple):
+    """What a server has done since it was started, and holds."""
+
+    scripts: int
+    scripts_s: float
+    """The time that these scripts took."""
+    memory_bytes: int
+    most_memory_bytes: int | None
+    """`maxmemory`; None: as much as there is."""
+
+
 class Server:
     """The ledger's Redis for blocking callers. Safe to share between threads."""
 
@@ -308,15 +319,20 @@ class AsyncServer:
         except RedisError as error:
             raise translate(error, self.url) from None
 
-    async def script_time(self) -> tuple[int, float]:
-        """Scripts that the server ran since it was started, whosever they were, and the seconds that they took."""
+    async def load(self) -> ServerLoad:
+        """What the server has done and holds, whosever it is."""
         client = await self.client()
         try:
-            stats = await client.info("commandstats")
+            stats, memory = await client.info("commandstats"), await client.info("memory")
         except RedisError as error:
             raise translate(error, self.url) from None
         scripts = stats.get("cmdstat_evalsha", {"calls": 0, "usec": 0})
-        return int(scripts["calls"]), int(scripts["usec"]) / 1e6
+        return ServerLoad(
+            scripts=int(scripts["calls"]),
+            scripts_s=int(scripts["usec"]) / 1e6,
+            memory_bytes=int(memory["used_memory"]),
+            most_memory_bytes=int(memory["maxmemory"]) or None,
+        )
 
     def give_up(self) -> None:
         """From now on no call is made again: what waits for the server to come back raises instead."""
