@@ -137,3 +137,9 @@ def test_a_folder_that_others_could_enter_is_closed_to_them(
     (tmp_path / inside).chmod(0o775)
     store(tmp_path)
     assert stat.S_IMODE((tmp_path / inside).stat().st_mode) == 0o700
+
+
+def test_folders_are_made_for_the_front_alone(tmp_path: Path) -> None:
+    FileStore(tmp_path / ".chatq" / "http")
+    made = [".chatq", ".chatq/http", ".chatq/http/files"]
+    assert [stat.S_IMODE((tmp_path / folder).stat().st_mode) for folder in made] == [0o700] * 3
