@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-import stat
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +18,7 @@ from chatq.contract.config_file import SHORTEST_TOKEN
 from chatq.contract.config_problems import ConfigError, Place, Problem, nearest
 from chatq.contract.config_yaml import Node, read_yaml
 from chatq.contract.errors import ChatQueueError
+from chatq.contract.key_reference import is_open_to_others
 from chatq.contract.record import JobRecord
 from chatq.contract.settings import Settings
 from chatq.contract.shown import shown, shown_key
@@ -132,11 +132,11 @@ def _digest(token: str) -> bytes:
 def _read_tokens(path: Path, settings: Settings) -> list[tuple[str, Caller]]:
     """The entries of a tokens file. Raises `ConfigError` with all that is wrong with it; no token is ever shown."""
     try:
-        data, mode = path.read_bytes(), path.stat().st_mode
+        data, is_open = path.read_bytes(), is_open_to_others(path.stat())
     except OSError as error:
         raise ConfigError([Problem(Place(str(path)), "", f"cannot be read: {error.strerror}")]) from None
     root, problems = read_yaml(data, str(path))
-    if mode & (stat.S_IRWXG | stat.S_IRWXO):
+    if is_open:
         problems.append(Problem(Place(str(path)), "", f"can be read by others; run: chmod 600 {path}"))
     if root is not None and root.items is None:
         problems.append(Problem(root.place, "", "expected a list of entries with token, tenant, connections"))
