@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 import redis
+import yaml
+from compose import ROOT
 from installation import until
 from server_files import (
     ACL,
@@ -50,6 +52,25 @@ def test_doctor_has_nothing_to_say_of_a_server_by_the_file(tmp_path: Path) -> No
     finally:
         server.remove()
     assert [finding.what for finding in found] == ["workers: none is alive; 0 jobs wait"]
+
+
+def test_the_command_of_kubernetes_is_one_that_the_server_takes() -> None:
+    objects = yaml.safe_load_all((ROOT / "deploy/kubernetes/valkey.yaml").read_text("utf-8"))
+    [pod] = [made["spec"]["template"]["spec"] for made in objects if made["kind"] == "StatefulSet"]
+    name, _, *options = pod["containers"][0]["command"]
+    assert name == "valkey-server"
+    server = DescribedServer()
+    here = {"*": "127.0.0.1", "-::*": "-::1", "/data": str(server.folder)}
+    server._words += tuple(here.get(word, word) for word in options)
+    try:
+        server.start()
+        with contextlib.closing(server.client(decode_responses=True)) as client:
+            assert client.config_get("bind", "maxmemory") == {
+                "bind": "127.0.0.1 -::1",
+                "maxmemory": str(2 << 30),
+            }
+    finally:
+        server.remove()
 
 
 @pytest.fixture
