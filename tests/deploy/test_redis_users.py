@@ -105,6 +105,7 @@ REFUSED: dict[str, list[tuple[str, ...]]] = {
         ("GET", "chatq:result:1"),
         ("HGET", "chatq:celery:unacked", "1"),
         ("RPOP", "chatq"),
+        ("LPUSH", "chatq", "x"),
         ("LRANGE", "chatq:deltas:1", "0", "-1"),
         ("SET", "chatq:result:1", "x"),
         ("SUBSCRIBE", "chatq:done:1"),

@@ -142,7 +142,7 @@ def on_all_addresses(world: World) -> None:
 FRONT = {
     "no token, for all the world": Case(
         lambda world: world.write(http={"host": "0.0.0.0"}),
-        "wrong", "without tokens it listens on this machine alone, not on 0.0.0.0", "Correct it",
+        "note", "without tokens it listens on this machine alone, not on 0.0.0.0", "Correct it where the front runs",
     ),
     "a token that can be guessed": Case(
         lambda world: world.patch.setenv("CHATQ_HTTP_TOKENS", "secret"),
@@ -155,7 +155,7 @@ FRONT = {
     "tokens go unencrypted": Case(on_all_addresses, "note", "speaks no TLS", "Put a proxy with TLS before it"),
     "webhooks that nobody signs": Case(
         lambda world: world.write(http={"webhooks": {"hosts": ["example.org"], "secret": "env:NO_SUCH"}}),
-        "wrong", "http.webhooks.secret: the environment variable NO_SUCH is not set", "Correct it",
+        "note", "http.webhooks.secret: the environment variable NO_SUCH is not set", "Correct it where the front",
     ),
     "others may read uploads": Case(
         others_may_read_the_files, "wrong", "prompts and answers are in it", "chmod 700"

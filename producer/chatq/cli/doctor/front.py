@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from chatq.cli.doctor.finding import Finding
+from chatq.cli.doctor.here import is_here
 from chatq.contract.addresses import is_loopback
 from chatq.contract.config_problems import ConfigError
 from chatq.contract.settings import Settings
@@ -20,13 +21,16 @@ def look(settings: Settings) -> Iterator[Finding]:
         return
     try:
         Access.of(settings, settings.http.host)
-        if settings.http.webhooks.hosts:
-            from chatq.http.webhooks import read_secret
-
-            read_secret(settings.http.webhooks)
     except ConfigError as error:
-        for problem in error.problems:
-            yield Finding("wrong", str(problem), "Correct it; chatq serve does not start before.")
+        yield from _would_not_start(error, may_be_elsewhere=settings.http.tokens_file is None)
+    secret = settings.http.webhooks.secret
+    if secret is not None and settings.http.webhooks.hosts:
+        from chatq.http.webhooks import read_secret
+
+        try:
+            read_secret(settings.http.webhooks)
+        except ConfigError as error:
+            yield from _would_not_start(error, may_be_elsewhere=not is_here(secret))
     if not is_loopback(settings.http.host):
         yield Finding(
             "note",
@@ -35,6 +39,16 @@ def look(settings: Settings) -> Iterator[Finding]:
             "Put a proxy with TLS before it, and let it listen on 127.0.0.1 (http.host).",
         )
     yield from _folder(Path(settings.http.folder))
+
+
+def _would_not_start(error: ConfigError, *, may_be_elsewhere: bool) -> Iterator[Finding]:
+    """`may_be_elsewhere`: what is missing is a variable or file that only the machine with the front has to have."""
+    for problem in error.problems:
+        yield Finding(
+            "note" if may_be_elsewhere else "wrong",
+            str(problem),
+            "Correct it where the front runs; chatq serve does not start before.",
+        )
 
 
 def _folder(folder: Path) -> Iterator[Finding]:

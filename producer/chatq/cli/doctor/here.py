@@ -68,7 +68,7 @@ def _keys(settings: Settings) -> Iterator[Finding]:
         try:
             read_key_at(reference)
         except KeyUnreadable as error:
-            if _is_here(reference):
+            if is_here(reference):
                 yield Finding("wrong", f"connection {name}: {error}", f"{error.remedy}.")
             else:
                 yield Finding(
@@ -78,7 +78,8 @@ def _keys(settings: Settings) -> Iterator[Finding]:
             yield Finding("ok", f"connection {name}: its key {reference} is set here")
 
 
-def _is_here(reference: KeyReference) -> bool:
+def is_here(reference: KeyReference) -> bool:
+    """Whether there is something here, good or not, in the place that is named."""
     if reference.kind == "env":
         return bool(os.environ.get(reference.name))
     return os.access(reference.name, os.R_OK)
