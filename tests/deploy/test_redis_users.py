@@ -161,11 +161,12 @@ def parts(users: Users, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pa
     def as_user(user: str) -> dict[str, str]:
         return {"CHATQ_REDIS_URL": users.url(user)}
 
+    may = {"FLOWER_UNAUTHENTICATED_API": "1", "FLOWER_READ_ONLY": "false"}
     with Installation(tmp_path_factory.mktemp("parts"), redis={"url": users.url("producer")}) as installation:
         installation.redis.close()
         installation.redis = users.client("admin")
         with (
-            FlowerProcess(installation, FLOWER_UNAUTHENTICATED_API="1", **as_user("flower")) as flower,
+            FlowerProcess(installation, **may, **as_user("flower")) as flower,
             FrontProcess(installation, environ=as_user("front")) as front,
         ):
             installation.start_worker(environ=as_user("worker"))

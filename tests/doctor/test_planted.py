@@ -6,6 +6,7 @@ import shutil
 import socket
 import time
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import NamedTuple
 
 from doctor_world import World
@@ -52,9 +53,8 @@ def a_key_file(world: World, text: str, mode: int) -> None:
 def a_full_disk(world: World) -> None:
     (world.folder / "front").mkdir()
     world.write(http={"folder": "front"})
-    world.patch.setattr(
-        shutil, "disk_usage", lambda _folder: shutil._ntuple_diskusage(2**40, 2**40 - 2**20, 2**20)
-    )  # type: ignore[attr-defined]
+    full = SimpleNamespace(total=2**40, used=2**40 - 2**20, free=2**20)
+    world.patch.setattr(shutil, "disk_usage", lambda _folder: full)
 
 
 def a_shared_data_folder(world: World) -> None:
