@@ -9,7 +9,9 @@ from __future__ import annotations
 import argparse
 import ast
 import asyncio
+import importlib
 import inspect
+import pkgutil
 import re
 import sys
 import tempfile
@@ -21,6 +23,7 @@ import httpx
 from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
+import chatq
 from chatq import cli
 from chatq.contract import connection, settings
 from chatq.contract.config_file import load_settings
@@ -283,6 +286,10 @@ def _errors() -> Iterator[str]:
     )
     yield from ("## What callers get", "", _RAISED)
     yield from _table("code", "in Python", "HTTP", "again", "what it means")
+    # Every one, whatever was imported before.
+    for module in pkgutil.walk_packages(chatq.__path__, "chatq."):
+        if not module.name.endswith("__main__"):
+            importlib.import_module(module.name)
     known = sorted(_subclasses(ChatQueueError), key=lambda kind: kind.code)
     for kind in known:
         own = kind.__module__.startswith("chatq.http")

@@ -41,6 +41,18 @@ def schemathesis_command() -> Path:
 
 
 @pytest.fixture(scope="session")
+def kubernetes_validate() -> Path:
+    """The command `kubernetes-validate`, with Kubernetes' schemas."""
+    return _program("kubernetes", "bin", "kubernetes-validate")
+
+
+@pytest.fixture(scope="session")
+def audit_python() -> Path:
+    """The Python of the environment with pip-audit."""
+    return _program("audit", "bin", "python")
+
+
+@pytest.fixture(scope="session")
 def node_command() -> Path:
     """Node.js."""
     return _program("node", "bin", "node")

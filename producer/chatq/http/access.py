@@ -7,22 +7,23 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-import stat
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Final
 
+from chatq.contract.addresses import is_loopback
 from chatq.contract.check import unknown_connection
+from chatq.contract.config_file import SHORTEST_TOKEN
 from chatq.contract.config_problems import ConfigError, Place, Problem, nearest
 from chatq.contract.config_yaml import Node, read_yaml
 from chatq.contract.errors import ChatQueueError
+from chatq.contract.key_reference import is_open_to_others
 from chatq.contract.record import JobRecord
 from chatq.contract.settings import Settings
 from chatq.contract.shown import shown, shown_key
 
 _KEYS: Final = ("token", "tenant", "connections")
-_LOOPBACK: Final = frozenset({"127.0.0.1", "::1", "[::1]", "localhost"})
 
 
 class Unauthorized(ChatQueueError):
@@ -86,7 +87,7 @@ class Access:
         tokens = [(token.get_secret_value(), Caller()) for token in settings.http_tokens]
         if settings.http.tokens_file is not None:
             tokens += _read_tokens(Path(settings.http.tokens_file), settings)
-        if not tokens and host not in _LOOPBACK:
+        if not tokens and not is_loopback(host):
             raise ConfigError(
                 [
                     Problem(
@@ -131,11 +132,11 @@ def _digest(token: str) -> bytes:
 def _read_tokens(path: Path, settings: Settings) -> list[tuple[str, Caller]]:
     """The entries of a tokens file. Raises `ConfigError` with all that is wrong with it; no token is ever shown."""
     try:
-        data, mode = path.read_bytes(), path.stat().st_mode
+        data, is_open = path.read_bytes(), is_open_to_others(path.stat())
     except OSError as error:
         raise ConfigError([Problem(Place(str(path)), "", f"cannot be read: {error.strerror}")]) from None
     root, problems = read_yaml(data, str(path))
-    if mode & (stat.S_IRWXG | stat.S_IRWXO):
+    if is_open:
         problems.append(Problem(Place(str(path)), "", f"can be read by others; run: chmod 600 {path}"))
     if root is not None and root.items is None:
         problems.append(Problem(root.place, "", "expected a list of entries with token, tenant, connections"))
@@ -178,8 +179,10 @@ def _wrong_with(entry: Node, number: int, settings: Settings) -> Iterator[Proble
         yield Problem(
             token.place, f"{where}.token", "expected a text of visible ASCII characters; put it in quotes"
         )
-    elif len(token.scalar) < 8:
-        yield Problem(token.place, f"{where}.token", "expected at least 8 characters: it can be guessed")
+    elif len(token.scalar) < SHORTEST_TOKEN:
+        yield Problem(
+            token.place, f"{where}.token", f"expected at least {SHORTEST_TOKEN} characters: it can be guessed"
+        )
     tenant = entry.entries.get("tenant")
     if tenant is not None and tenant.plain() is not None and not _is_label(tenant.scalar):
         yield Problem(tenant.place, f"{where}.tenant", f"expected a name, got {shown(tenant.plain())}")

@@ -128,7 +128,7 @@ class EventStream(Response):
         usage: bool,
     ) -> None:
         super().__init__(
-            headers={**headers, "cache-control": "no-cache", "x-accel-buffering": "no"},
+            headers={**headers, "x-accel-buffering": "no"},
             media_type=self.media_type,
         )
         del self.headers["content-length"]

@@ -159,8 +159,14 @@ def in_pages(ids: list[str], after: str | None, *, newest_first: bool) -> Iterat
 
 
 def make_folder(folder: Path) -> None:
-    """Make a folder that nobody else may look into."""
-    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    """Make a folder that nobody else may look into, and what is missing above it; or close one that is there to others.
+
+    Raises `OSError`.
+    """
+    for missing in reversed([one for one in (folder, *folder.parents) if not one.exists()]):
+        missing.mkdir(exist_ok=True, mode=0o700)
+    if folder.stat().st_mode & 0o077:
+        folder.chmod(0o700)
 
 
 def read_json_file(path: Path) -> dict[str, Any] | None:

@@ -15,7 +15,7 @@ import traceback
 from pathlib import Path
 from typing import Final
 
-from starlette.datastructures import Headers
+from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from chatq.contract.errors import ChatQueueError
@@ -35,6 +35,14 @@ _FRAME_BYTES: Final = 1 << 20
 _SPELLED_OUT: Final = 3
 """As in batch files: JSON can spell a character out."""
 _UPLOADS: Final = "/v1/files"
+_HEADERS: Final = {
+    # Prompts and answers are kept by no browser and no proxy, and are never taken for a page, whatever is in them.
+    "cache-control": "no-store",
+    "x-content-type-options": "nosniff",
+    "content-security-policy": "default-src 'none'; frame-ancestors 'none'",
+    "referrer-policy": "no-referrer",
+}
+"""Of every answer that does not say something else itself."""
 
 
 class Guard:
@@ -51,6 +59,7 @@ class Guard:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
+        send = _headed(send)
         headers = Headers(scope=scope)
         longest = self._longest_upload if scope["path"].rstrip("/") == _UPLOADS else self._longest
         try:
@@ -141,6 +150,17 @@ def _bounded(receive: Receive, longest: int) -> Receive:
         return message
 
     return next_message
+
+
+def _headed(send: Send) -> Send:
+    async def with_headers(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            headers = MutableHeaders(scope=message)
+            for name, value in _HEADERS.items():
+                headers.setdefault(name, value)
+        await send(message)
+
+    return with_headers
 
 
 def _impatient(send: Send) -> Send:

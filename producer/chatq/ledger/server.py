@@ -131,7 +131,8 @@ def translate(error: RedisError, url: str) -> ServerError:
     if isinstance(error, NoPermissionError) or "NOPERM " in text:
         return ServerRefused(
             f"Redis at {where} does not permit what chatq needs: {text}.",
-            remedy="Give the user of redis.url the rights on the keys and channels of redis.key_prefix.",
+            remedy="Give the user of redis.url the rights that deploy/redis-acl lists for its part, on the keys and "
+            "channels of redis.key_prefix.",
         )
     if isinstance(error, BusyLoadingError):
         return ServerUnreachable(
