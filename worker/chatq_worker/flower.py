@@ -23,11 +23,11 @@ from flower.urls import settings as web_settings
 from kombu.utils.url import maybe_sanitize_url
 from tornado.ioloop import IOLoop, PeriodicCallback
 
+from chatq import logs
 from chatq.contract.errors import ChatQueueError
 from chatq.contract.settings import Settings
 from chatq.ledger.locate import broker_url, locator
 from chatq.ledger.server import Server
-from chatq_worker import logs
 from chatq_worker.app import make_app
 from chatq_worker.flower_options import set_options
 
@@ -52,7 +52,7 @@ def run_flower(settings: Settings, *, address: str | None = None, port: int | No
     asyncio.set_event_loop(loop)
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, loop.stop)
-    logs.set_up(level=settings.log.level, form=settings.log.format)
+    logs.set_up(level=settings.log.level, form=settings.log.format, process="flower")
     # It warns whenever no worker answered at once: while workers start, and while there is none.
     logging.getLogger("flower.inspector").setLevel(logging.ERROR)
     set_options(address, port)

@@ -16,6 +16,7 @@ import flower.command
 from flower.options import options
 
 from chatq.contract.errors import ChatQueueError
+from chatq.contract.redaction import remember
 
 DEFAULTS: Final[Mapping[str, Any]] = {
     "address": "127.0.0.1",
@@ -74,6 +75,7 @@ def set_options(address: str | None = None, port: int | None = None) -> None:
 
 def _check_login() -> None:
     logins = options.basic_auth or []
+    remember(login.partition(":")[2] for login in logins)
     if not all(_LOGIN.fullmatch(login) for login in logins):
         raise FlowerMisconfigured(
             "A login for Flower has no user or no password.",

@@ -13,13 +13,13 @@ from celery import signals
 from celery.apps import worker as celery_worker
 from celery.platforms import SecurityWarning
 
+from chatq import logs
 from chatq.contract.config_file import load_settings
 from chatq.contract.connection import Connection
 from chatq.contract.live_settings import LiveSettings
 from chatq.contract.settings import Settings
 from chatq.ledger.locate import broker_url, locator
 from chatq.ledger.server import AsyncServer, Server
-from chatq_worker import logs
 from chatq_worker.app import make_app
 from chatq_worker.control import node_name
 from chatq_worker.prices import unpriced_budgets
@@ -46,7 +46,7 @@ def run_worker(settings: Settings, *, slots: int | None = None) -> int:
 
     Raises a `ServerError` when Redis cannot carry the queue.
     """
-    logs.set_up(level=settings.log.level, form=settings.log.format)
+    logs.set_up(level=settings.log.level, form=settings.log.format, process="worker")
     slots = slots or settings.worker.slots
     _raise_open_files(slots)
     settings = with_simulator(settings, os.environ)

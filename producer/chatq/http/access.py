@@ -18,6 +18,7 @@ from chatq.contract.config_problems import ConfigError, Place, Problem, nearest
 from chatq.contract.config_yaml import Node, read_yaml
 from chatq.contract.errors import ChatQueueError
 from chatq.contract.record import JobRecord
+from chatq.contract.redaction import remember
 from chatq.contract.settings import Settings
 from chatq.contract.shown import shown, shown_key
 
@@ -156,6 +157,7 @@ def _read_tokens(path: Path, settings: Settings) -> list[tuple[str, Caller]]:
         problems.append(Problem(Place(str(path)), "", "expected at least one entry, got none"))
     if problems:
         raise ConfigError(problems)
+    remember(token for token, _ in found)
     return found
 
 

@@ -36,6 +36,7 @@ from chatq.http.access import Caller
 from chatq.http.batch_store import ENDED, BatchRecord, BatchStore
 from chatq.http.file_store import FileStore, new_id
 from chatq.http.webhooks import Messenger, Notice, notice, read_secret
+from chatq.logs import fields
 
 logger = logging.getLogger(__name__)
 
@@ -143,9 +144,9 @@ class BatchKeeper:
                     self._tell(record)
         except ChatQueueError as error:
             # Redis is away, the disk is full, another keeper has it: it is looked at again.
-            logger.warning("batch %s waits: %s", batch_id, error.message)
+            logger.warning("batch waits: %s", error.message, extra=fields(batch=batch_id))
         except Exception as error:
-            logger.exception("batch %s: fault in chatq: %s", batch_id, type(error).__name__)
+            logger.exception("fault in chatq: %s", type(error).__name__, extra=fields(batch=batch_id))
         finally:
             with self._lock:
                 self._taken.discard(batch_id)
@@ -344,4 +345,3 @@ class OneBatch:
         self._batches.save(record)
         for name in ("results", "results.chatq", "input"):
             (self._folder / name).unlink(missing_ok=True)
-        logger.info("batch %s: %s", record.id, status)

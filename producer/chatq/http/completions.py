@@ -97,10 +97,10 @@ def _job(
 async def _enqueue(front: Front, job: Job) -> JobRecord:
     """The job's record; under an idempotency key it may be one that was there before. One that was cancelled, as
     happens when its client leaves, has no result that its client could have come back for: it goes anew."""
-    record = await front.ask(front.core.enqueue(job))
+    record = await front.enqueue(job)
     if job.idempotency_key and record.state is State.CANCELLED:
         await front.ask(front.core.delete(record.id))
-        record = await front.ask(front.core.enqueue(job))
+        record = await front.enqueue(job)
     return record
 
 
