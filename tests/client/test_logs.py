@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import os
 import pty
+import re
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,6 +17,8 @@ import pytest
 from chatq.contract.redaction import remember, scrubbed, scrubbed_name
 from for_each import for_each
 
+ROOT = Path(__file__).parents[2]
+OPERATIONS = ROOT / "docs" / "operations.md"
 KEY = "cc1d9a40-of-the-canary-5b7f"
 START = f"""
 import logging, sys
@@ -194,3 +199,20 @@ def test_a_secret_is_taken_out_also_of_what_was_said_before_it_was_read() -> Non
 def test_what_is_too_short_to_be_a_secret_is_a_word_like_others() -> None:
     remember(["chatq", ""])
     assert scrubbed("chatq is up") == "chatq is up"
+
+
+def test_every_field_that_is_logged_is_documented() -> None:
+    used = {
+        keyword.arg
+        for package in ("producer", "worker")
+        for path in (ROOT / package).rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Call) and ast.unparse(node.func).endswith("fields")
+        for keyword in node.keywords
+        if keyword.arg is not None
+    }
+    [section] = re.findall(r"^## Logs\n(.*?)^## ", OPERATIONS.read_text(), re.MULTILINE | re.DOTALL)
+    rows = [line.split("|")[1] for line in section.splitlines() if line.startswith("| `")]
+    documented = {name for row in rows for name in re.findall(r"`(\w+)`", row)}
+    assert "job" in used
+    assert used <= documented
