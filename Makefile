@@ -80,7 +80,7 @@ $(FOREIGN)/node/.npm-installed: $(addprefix $(OPENAI_NODE)/,package.json package
 	@touch $@
 
 .PHONY: test-all
-test-all: $(DEV) $(addprefix $(FOREIGN)/,litellm/.installed sdks/.installed schemathesis/.installed node/.npm-installed) ## run the tests that take longer, and those with programs that are not ours: a LiteLLM proxy, the official SDKs and clients, schemathesis
+test-all: $(DEV) $(addprefix $(FOREIGN)/,litellm/.installed otel/.installed sdks/.installed schemathesis/.installed node/.npm-installed) ## run the tests that take longer, and those with programs that are not ours: a LiteLLM proxy, the official SDKs and clients, schemathesis
 	@$(PYTEST) -m thorough $(SHARED_OUT)
 	@$(PYTEST) tests_foreign
 
@@ -115,7 +115,7 @@ requirements: ## pin the versions anew (needs uv); ranges are in pyproject.toml
 		--no-emit-index-url --no-emit-find-links --quiet --upgrade --output-file requirements.txt requirements.in
 	@uv pip compile --group dev --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
 		--no-emit-index-url --no-emit-find-links --quiet --upgrade --constraint requirements.txt --output-file requirements-dev.txt
-	@for set in uv foreign-litellm foreign-node foreign-schemathesis foreign-sdks; do uv pip compile requirements-$$set.in --universal --python-version 3.11 \
+	@for set in uv foreign-litellm foreign-node foreign-otel foreign-schemathesis foreign-sdks; do uv pip compile requirements-$$set.in --universal --python-version 3.11 \
 		--generate-hashes --no-header --no-annotate --no-emit-index-url --no-emit-find-links --quiet --upgrade \
 		--output-file requirements-$$set.txt || exit 1; done
 

@@ -41,6 +41,12 @@ def schemathesis_command() -> Path:
 
 
 @pytest.fixture(scope="session")
+def otel_packages() -> Path:
+    """The folder with what the extra `chatq[otel]` adds, for `PYTHONPATH`."""
+    return next(_program("otel", "lib").glob("python*/site-packages"))
+
+
+@pytest.fixture(scope="session")
 def node_command() -> Path:
     """Node.js."""
     return _program("node", "bin", "node")

@@ -39,7 +39,9 @@ from chatq.ledger.ledger import (
 )
 from chatq.ledger.server import AsyncServer
 from chatq.logs import Field, fields
+from chatq.traces import Traces
 from chatq_worker.api_keys import read_key
+from chatq_worker.attempt_trace import Call, trace_attempt
 from chatq_worker.failures import CallFailed
 from chatq_worker.limit_report import told_by, used_by_failure, used_by_success
 from chatq_worker.mode_remedy import helpful_mode
@@ -115,8 +117,10 @@ class Completer:
         provider: ProviderClient,
         on_paused: Callable[[str], None] = lambda _connection: None,
         jitter: random.Random | None = None,
+        traces: Traces | None = None,
     ) -> None:
         """`on_paused(connection)`: called when the provider refused the account and the connection is paused for it."""
+        self._traces = traces
         self._worker = worker
         self._settings = settings
         self._ledger = ledger
@@ -213,6 +217,8 @@ class Completer:
         # near to the next.
         await asyncio.sleep(attempt.call_at - time.monotonic())
         attempt.sent = True
+        attempt.url = prepared.request.url
+        attempt.called_ns = time.time_ns()
         started = time.perf_counter()
         try:
             answer = await self._provider.send(self._told_on(attempt, prepared.request), connection.timeout)
@@ -234,6 +240,7 @@ class Completer:
 
     async def _succeeded(self, attempt: _Attempt, completion: Completion) -> Outcome:
         await attempt.end_telling(whole=True)
+        attempt.completion = completion
         usage = completion.usage
         models = (completion.model, attempt.begun.model)
         cost = cost_usd(attempt.connection, models, usage, completion.cost_usd)
@@ -391,15 +398,28 @@ class Completer:
             spent=spent,
             took=took,
         )
+        settle_ns = time.time_ns()
         settled, _ = await _to_the_end(self._server.run(call, patience_s=math.inf))
         self._recent.remember(call)
+        state = decision.state.value if settled.state == "again" else settled.state
+        known = spent if isinstance(spent, Spent) else None
+        if self._traces is not None and attempt.begun.walk is not None:
+            trace_attempt(
+                self._traces,
+                attempt.begun.walk,
+                attempt.job_id,
+                attempt.begun,
+                call=attempt.call,
+                settle_ns=settle_ns,
+                state=state,
+                error=error_code,
+                spent=known,
+            )
         if settled.state == "stale":
             logger.warning(
                 "the lease was lost meanwhile; this answer was not written", extra=attempt.fields()
             )
             return Outcome(DROPPED)
-        state = decision.state.value if settled.state == "again" else settled.state
-        known = spent if isinstance(spent, Spent) else None
         if logger.isEnabledFor(logging.INFO):
             logger.info(
                 "job %s: %s" if reason else "job %s",
@@ -444,6 +464,9 @@ class _Attempt:
         self.told: Iterable[LimitTold] = ()
         self.warnings: list[str] = []
         self.teller: Teller | None = None
+        self.url = ""
+        self.called_ns = 0
+        self.completion: Completion | None = None
 
     @property
     def connection(self) -> Connection:
@@ -464,6 +487,14 @@ class _Attempt:
             model=begun.model,
             **more,
         )
+
+    @property
+    def call(self) -> Call | None:
+        """Its call, for a trace; None: there was none."""
+        if not self.called_ns:
+            return None
+        ended_ns = self.called_ns + int(self.latency_s * 1e9)
+        return Call(self.source, self.url, self.called_ns, ended_ns, self.http_status, self.completion)
 
     @property
     def took(self) -> CallTook | None:

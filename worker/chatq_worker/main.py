@@ -20,6 +20,7 @@ from chatq.contract.live_settings import LiveSettings
 from chatq.contract.settings import Settings
 from chatq.ledger.locate import broker_url, locator
 from chatq.ledger.server import AsyncServer, Server
+from chatq.traces import traces
 from chatq_worker.app import make_app
 from chatq_worker.control import node_name
 from chatq_worker.prices import unpriced_budgets
@@ -78,7 +79,10 @@ def run_worker(settings: Settings, *, slots: int | None = None) -> int:
     _spare_garbage_collector()
     told: list[object] = []
     signals.worker_shutting_down.connect(lambda **_: told.append(None), weak=False)
+    traced = traces("chatq-worker")
     worker.start()
+    if traced is not None:
+        traced.flush()
     # Celery takes SIGINT for a failure; to stop when told so is none.
     return 0 if told else int(worker.exitcode or 0)
 

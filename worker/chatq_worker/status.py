@@ -115,7 +115,8 @@ class StatusChecker:
         answer = outcome.model_dump_json().encode()
         await self._server.run(self._ledger.answer(question_id, answer, status_of=outcome.connection))
         told = fields(connection=outcome.connection, state=outcome.state.value)
-        logger.info("connection checked: %s", outcome.message, extra=told)
+        words = f"{outcome.state}: {outcome.message}" if outcome.message else outcome.state
+        logger.info("connection %s", words, extra=told)
 
     async def check(self, name: str) -> StatusOutcome:
         """The outcome of a check of one connection, made now. Raises nothing that a provider can cause."""

@@ -13,6 +13,7 @@ from chatq.contract.config_file import load_settings
 from chatq.contract.errors import ChatQueueError
 from chatq.contract.settings import ConfigError
 from chatq.processes import follow_parent
+from chatq.traces import traces
 
 _PROCESSES: Final = {"serve": "front", "keeper": "keeper"}
 
@@ -37,6 +38,7 @@ def main() -> int:
         settings = load_settings(arguments.config)
         logs.set_up(level=settings.log.level, form=settings.log.format, process=_PROCESSES[arguments.role])
         logging.getLogger("python_multipart").setLevel(logging.ERROR)
+        traces(f"chatq-{_PROCESSES[arguments.role]}")
         if arguments.role == "keeper":
             from chatq.http.batch_keeper import keep
 

@@ -37,6 +37,7 @@ from chatq.http.batch_store import ENDED, BatchRecord, BatchStore
 from chatq.http.file_store import FileStore, new_id
 from chatq.http.webhooks import Messenger, Notice, notice, read_secret
 from chatq.logs import fields
+from chatq.traces import traces
 
 logger = logging.getLogger(__name__)
 
@@ -57,6 +58,8 @@ def keep(settings: Settings) -> None:
     threading.Thread(target=keeper.look_around, daemon=True, name="chatq-look-around").start()
     for line in sys.stdin:
         keeper.take(line.strip())
+    if (traced := traces()) is not None:
+        traced.flush()
     # Every batch bears that at any moment, and who waits for results would take a while to notice.
     os._exit(0)
 

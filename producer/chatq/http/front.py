@@ -75,9 +75,10 @@ class Front:
         """What the ledger says."""
         return await drive_async(steps, self.server)
 
-    async def enqueue(self, job: Job) -> JobRecord:
+    async def enqueue(self, job: Job, request: Request) -> JobRecord:
         """The record of a job that is enqueued now, or that was before: see `Core.enqueue`."""
-        record = await self.ask(self.core.enqueue(job))
+        traceparent = request.headers.get("traceparent", "")
+        record = await self.ask(self.core.enqueue(job, traceparent=traceparent))
         told = fields(job=record.id, connection=record.connection, model=job.model, state=record.state.value)
         logger.info("job enqueued", extra=told)
         return record
