@@ -127,7 +127,8 @@ class PausedConnections:
             if gone and await self._server.run(self._ledger.resume(name, proof=True)):
                 logger.info("connection resumed: a check proved that the cause is gone", extra=told)
             else:
-                logger.warning("connection is paused: %s", reason["message"], extra=told)
+                # Not its message: that has the provider's words, which may quote what it was sent.
+                logger.warning("connection is paused: %s. %s", reason["code"], reason["remedy"], extra=told)
         except ServerError as error:
             logger.warning("the pause of a connection was not confirmed: %s", error.message, extra=told)
 

@@ -115,8 +115,9 @@ class StatusChecker:
         answer = outcome.model_dump_json().encode()
         await self._server.run(self._ledger.answer(question_id, answer, status_of=outcome.connection))
         told = fields(connection=outcome.connection, state=outcome.state.value)
-        words = f"{outcome.state}: {outcome.message}" if outcome.message else outcome.state
-        logger.info("connection %s", words, extra=told)
+        # Not its message: that has the provider's words, which may quote what it was sent.
+        words = f"{outcome.state}. {outcome.remedy}" if outcome.remedy else outcome.state
+        logger.info("connection checked: %s", words, extra=told)
 
     async def check(self, name: str) -> StatusOutcome:
         """The outcome of a check of one connection, made now. Raises nothing that a provider can cause."""
