@@ -40,10 +40,16 @@ class FlowerNotStarted(ChatQueueError):
     code = "flower_not_started"
 
 
-def run_flower(settings: Settings, *, address: str | None = None, port: int | None = None) -> NoReturn:
+def run_flower(
+    settings: Settings,
+    *,
+    address: str | None = None,
+    port: int | None = None,
+    read_only: bool | None = None,
+) -> NoReturn:
     """Run Flower until SIGTERM or SIGINT, then end the process with exit code 0.
 
-    Once it listens it says where, in one line on stdout. `address` and `port` override every other source.
+    Once it listens it says where, in one line on stdout. `address`, `port` and `read_only` override every other source.
 
     Raises as `set_options`; `FlowerNotStarted` when the port is taken; a `ServerError` when Redis cannot carry the
     queue.
@@ -55,7 +61,7 @@ def run_flower(settings: Settings, *, address: str | None = None, port: int | No
     logs.set_up(level=settings.log.level, form=settings.log.format, process="flower")
     # It warns whenever no worker answered at once: while workers start, and while there is none.
     logging.getLogger("flower.inspector").setLevel(logging.ERROR)
-    set_options(address, port)
+    set_options(address, port, read_only)
     if settings.redis.broker_url is None:
         probe = Server(locator(settings.redis), patience_s=0)
         probe.client()

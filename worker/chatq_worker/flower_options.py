@@ -24,13 +24,15 @@ DEFAULTS: Final[Mapping[str, Any]] = {
     # Not a flowerconfig.py that happens to lie in the working folder: it is Python, and would be run.
     "conf": os.devnull,
     "tasks_columns": "uuid,state,args,result,exception,received,runtime,worker",
-    # Some 5 kB a row. What is older is in the ledger.
-    "max_tasks": 10_000,
+    # Some 5 kB a row: 0.3 GB. What is older is in the ledger.
+    "max_tasks": 50_000,
     # Every run of a worker has a name of its own: those that ended go.
     "max_workers": 500,
     "purge_offline_workers": 600,
     # Our workers always send events; asking all of them anew every five seconds would be noise.
     "enable_events": False,
+    # Who may look may not, for that alone, cancel jobs and stop workers.
+    "read_only": True,
     # Logging is ours.
     "logging": "none",
 }
@@ -43,7 +45,7 @@ class FlowerMisconfigured(ChatQueueError):
     code = "config"
 
 
-def set_options(address: str | None = None, port: int | None = None) -> None:
+def set_options(address: str | None = None, port: int | None = None, read_only: bool | None = None) -> None:
     """Set Flower's options, which are global to the process.
 
     Raises `FlowerMisconfigured` for a wrong one, and for an address beyond loopback without a login: Flower shows who
@@ -58,7 +60,7 @@ def set_options(address: str | None = None, port: int | None = None) -> None:
         raise FlowerMisconfigured(
             f"A variable for Flower has a value it cannot have: {error}.", remedy=f"Check {', '.join(names)}."
         ) from None
-    given = {"--address": address, "--port": port}
+    given = {"--address": address, "--port": port, "--read_only": read_only}
     arguments = [f"{name}={value}" for name, value in given.items() if value is not None]
     try:
         flower.command.apply_options("chatq flower", arguments)

@@ -10,6 +10,7 @@ from celery.exceptions import Ignore, Retry
 from celery.worker.request import Request
 
 from chatq.contract.errors import ChatQueueError, ServerError
+from chatq.contract.redaction import scrubbed
 from chatq.contract.states import State
 from chatq.ledger.ledger import Ledger, Spent
 from chatq.ledger.server import AsyncServer
@@ -28,6 +29,9 @@ SUBMIT = "chatq.submit"
 
 class _Shown(Exception):
     """An error whose text is all that Flower shows of it."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(scrubbed(text))
 
     def __repr__(self) -> str:
         return str(self)
