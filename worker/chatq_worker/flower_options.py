@@ -18,12 +18,20 @@ from flower.options import options
 from chatq.contract.errors import ChatQueueError
 from chatq.contract.redaction import remember
 
+
+def _with_reason(task: Any) -> Any:
+    """A task as its row shows it: in place of a result why there is none, else one had to scroll for it."""
+    task.result = task.result or task.exception
+    return task
+
+
 DEFAULTS: Final[Mapping[str, Any]] = {
     "address": "127.0.0.1",
     "port": 5555,
     # Not a flowerconfig.py that happens to lie in the working folder: it is Python, and would be run.
     "conf": os.devnull,
-    "tasks_columns": "uuid,state,args,result,exception,received,runtime,worker",
+    "tasks_columns": "uuid,state,args,result,received,runtime,worker",
+    "format_task": _with_reason,
     # Some 5 kB a row: 0.3 GB. What is older is in the ledger.
     "max_tasks": 50_000,
     # Every run of a worker has a name of its own: those that ended go.
