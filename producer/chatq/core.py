@@ -41,6 +41,7 @@ from chatq.contract.why import START_A_WORKER, Why, explained
 from chatq.ledger.ledger import AT_ONCE, UNKNOWN_PRICE, Enqueued, Entry, Ledger, Overview, Retried
 from chatq.ledger.readiness import hindrances, is_ready
 from chatq.steps import Hear, Pause, Steps
+from chatq.traces import traces
 
 POLL_S: Final = 10.0
 """How often a wait looks at the record although nothing was announced. One who may have missed something is told so."""
@@ -73,6 +74,7 @@ class Core:
         self._published: Settings | None = None
         self._published_at = 0.0
         self._counts_dollars: tuple[str, bool] | None = None
+        self._traces = traces()
         self.ledger = Ledger(prefix)
 
     # Settings and jobs
@@ -108,10 +110,11 @@ class Core:
 
     # One job
 
-    def enqueue(self, job: Job) -> Steps[JobRecord]:
-        """Enqueue one job; its record. Raises `InvalidJob`, `JobConflict`, `BacklogFull`, `ServerError`."""
+    def enqueue(self, job: Job, *, traceparent: str = "") -> Steps[JobRecord]:
+        """Enqueue one job; its record. `traceparent`: of who asked for it. Raises `InvalidJob`, `JobConflict`,
+        `BacklogFull`, `ServerError`."""
         entry = yield from self.entry(job)
-        enqueued = yield from self._enqueue([entry])
+        enqueued = yield from self._enqueue([entry], traceparent=traceparent)
         status, job_id = enqueued.jobs[0]
         if status == "same":
             return (yield from self.get(job_id))
@@ -128,12 +131,26 @@ class Core:
             metadata=job.metadata,
         )
 
-    def _enqueue(self, entries: Sequence[Entry], batch_id: str = "") -> Steps[Enqueued]:
+    def _enqueue(
+        self, entries: Sequence[Entry], batch_id: str = "", traceparent: str = ""
+    ) -> Steps[Enqueued]:
         settings = yield from self.settings()
         backlog = settings.bounds.backlog
-        enqueued: Enqueued = yield self.ledger.enqueue(
-            entries, backlog_jobs=backlog.jobs, backlog_bytes=int(backlog.bytes), batch_id=batch_id
-        )
+        traced = None
+        if self._traces is not None:
+            traced = self._traces.enqueue(entries, batch_id, traceparent)
+            entries = traced.entries
+        enqueued: Enqueued
+        try:
+            enqueued = yield self.ledger.enqueue(
+                entries, backlog_jobs=backlog.jobs, backlog_bytes=int(backlog.bytes), batch_id=batch_id
+            )
+        except ChatQueueError as error:
+            if traced is not None:
+                traced.failed(error.code)
+            raise
+        if traced is not None:
+            traced.done(enqueued)
         if enqueued.refused == "full":
             raise backlog_full(backlog, enqueued)
         return enqueued

@@ -27,7 +27,7 @@ def installation(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installat
 
 @pytest.fixture(scope="module")
 def flower(installation: Installation) -> Iterator[FlowerProcess]:
-    """Flower with its API open, and then a worker."""
-    with FlowerProcess(installation, FLOWER_UNAUTHENTICATED_API="1") as flower:
+    """Flower with its API open, that may do more than show; and then a worker."""
+    with FlowerProcess(installation, "--no-read-only", FLOWER_UNAUTHENTICATED_API="1") as flower:
         installation.start_worker()
         yield flower

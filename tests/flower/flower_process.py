@@ -49,6 +49,10 @@ class FlowerProcess:
             self._process.kill()
             self._process.communicate()
 
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
     def end(self, number: signal.Signals) -> int:
         """Send a signal and wait; the exit code. What it said on stderr is in `errors`."""
         self._process.send_signal(number)

@@ -64,7 +64,19 @@ def test_a_flowerconfig_of_the_working_folder_is_not_read(
 
 def test_what_flower_keeps_is_bounded() -> None:
     set_options()
-    assert (options.max_tasks, options.max_workers, options.persistent) == (10_000, 500, False)
+    assert (options.max_tasks, options.max_workers, options.persistent) == (50_000, 500, False)
+
+
+def test_it_only_shows_unless_it_is_asked_to_do_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    set_options()
+    assert options.read_only is True
+    set_options(read_only=False)
+    assert options.read_only is False
+    monkeypatch.setenv("FLOWER_READ_ONLY", "false")
+    set_options()
+    assert options.read_only is False
+    set_options(read_only=True)
+    assert options.read_only is True
 
 
 @pytest.mark.parametrize("address", ["0.0.0.0", "", "::", "192.0.2.1", "example.org"])

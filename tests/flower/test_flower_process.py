@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import socket
 from collections.abc import Iterator
+from urllib.error import HTTPError
 from urllib.parse import urlsplit
 
 import pytest
@@ -40,8 +41,6 @@ def test_it_ends_when_told_also_while_the_server_is_gone(own_installation: Insta
 
 
 def test_it_listens_on_loopback_only_and_keeps_its_api_closed(installation: Installation) -> None:
-    from urllib.error import HTTPError
-
     with FlowerProcess(installation) as flower:
         place = urlsplit(flower.url)
         assert place.hostname == "127.0.0.1"
@@ -52,6 +51,14 @@ def test_it_listens_on_loopback_only_and_keeps_its_api_closed(installation: Inst
             flower.text("/api/tasks")
         with closed.value:
             assert closed.value.code == 401
+
+
+def test_unless_asked_it_only_shows(installation: Installation) -> None:
+    with FlowerProcess(installation, FLOWER_UNAUTHENTICATED_API="1") as flower:
+        with pytest.raises(HTTPError) as refused:
+            flower.post("/api/task/revoke/no-such-job?terminate=true")
+        with refused.value:
+            assert refused.value.code == 403
 
 
 def test_a_port_in_use_is_one_error_that_tells_the_way_out(installation: Installation) -> None:

@@ -21,20 +21,31 @@ def test_a_finished_job_is_one_row_under_its_own_id(
     assert (row["uuid"], row["name"]) == (job.id, "chatq.complete")
 
 
-def test_the_arguments_are_job_and_connection_only(installation: Installation, flower: FlowerProcess) -> None:
+def test_the_arguments_are_connection_model_batch_and_attempt(
+    installation: Installation, flower: FlowerProcess
+) -> None:
     job = installation.run("sim", "job:arguments Say hi")
     row = flower.row(job.id, "SUCCESS")
-    assert ast.literal_eval(row["args"]) == (job.id, "sim")
+    assert ast.literal_eval(row["args"]) == ("sim", "demo", None, 1)
     assert row["kwargs"] == "{}"
+    batch = installation.queue.enqueue_batch(["job:arguments-batch Say hi"], connection="openai")
+    [record] = installation.follow(batch.id)
+    row = flower.row(record.id, "SUCCESS")
+    assert ast.literal_eval(row["args"]) == ("openai", "gpt-5-mini", batch.id, 1)
 
 
-def test_the_result_is_state_and_token_counts_only(installation: Installation, flower: FlowerProcess) -> None:
-    job = installation.run("sim", "job:result Say hi")
+def test_the_result_is_state_tokens_cost_and_latency(
+    installation: Installation, flower: FlowerProcess
+) -> None:
+    job = installation.run("openai", "job:result Say hi")
     assert job.result is not None
+    assert job.result.cost_usd is not None
     assert ast.literal_eval(flower.row(job.id, "SUCCESS")["result"]) == {
         "state": "succeeded",
         "prompt_tokens": job.result.usage.prompt_tokens,
         "completion_tokens": job.result.usage.completion_tokens,
+        "cost_usd": job.result.cost_usd,
+        "latency_s": round(job.result.latency_s, 3),
     }
 
 
@@ -56,6 +67,7 @@ def test_a_retried_job_that_succeeds_is_one_row_without_the_old_reason(
     row = flower.row(job.id, "SUCCESS")
     assert row["retried"] is not None
     assert (row["exception"], row["traceback"]) == (None, None)
+    assert ast.literal_eval(row["args"]) == ("sim", "demo", None, 2)
     assert len(flower.rows()) == before + 1
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Mapping
 from types import TracebackType
@@ -16,20 +18,36 @@ from forked import ForkedProcess
 
 
 class FrontProcess:
-    """A front of an installation. `environ`: beside the installation's."""
+    """A front of an installation. `environ`: beside the installation's. `fresh`: see `WorkerProcess`."""
 
-    def __init__(self, installation: Installation, *, environ: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self, installation: Installation, *, environ: Mapping[str, str] | None = None, fresh: bool = False
+    ) -> None:
         self.installation = installation
         place = installation.folder / f"front-{time.monotonic_ns()}"
         self._output, self.errors = place.with_suffix(".out"), place.with_suffix(".err")
-        self._process = ForkedProcess(
-            "chatq.http",
-            ["serve", "--config", str(installation.config)],
-            environ={**installation.environ, **(environ or {})},
-            folder=installation.folder,
-            output=self._output,
-            errors=self.errors,
-        )
+        arguments = ["serve", "--config", str(installation.config)]
+        environ = {**installation.environ, **(environ or {})}
+        self._process: subprocess.Popen[bytes] | ForkedProcess
+        if fresh:
+            with self._output.open("wb") as output, self.errors.open("wb") as errors:
+                self._process = subprocess.Popen(
+                    [sys.executable, "-m", "chatq.http", *arguments],
+                    cwd=installation.folder,
+                    env=environ,
+                    stdin=subprocess.DEVNULL,
+                    stdout=output,
+                    stderr=errors,
+                )
+        else:
+            self._process = ForkedProcess(
+                "chatq.http",
+                arguments,
+                environ=environ,
+                folder=installation.folder,
+                output=self._output,
+                errors=self.errors,
+            )
 
     def __enter__(self) -> Self:
         def said() -> str:

@@ -84,6 +84,15 @@ class WorkerProcess:
         """The messages of its log lines, in order."""
         return [line["message"] for line in self._lines() if line["message"]]
 
+    def about(self, job_id: str) -> list[dict[str, Any]]:
+        """The lines of its log about a job, in order, without what every line has."""
+        common = ("time", "level", "process", "logger", "job")
+        return [
+            {name: value for name, value in line.items() if name not in common}
+            for line in self._lines()
+            if line.get("job") == job_id
+        ]
+
     def faults(self) -> list[str]:
         """Errors and tracebacks in its log, and whatever is no line of JSON."""
         return [

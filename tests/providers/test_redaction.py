@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from provider_testing import KEY
 
-from chatq_worker.redaction import redacted
+from chatq.contract.redaction import redacted
 from for_each import for_each
 
 

@@ -8,8 +8,8 @@ from typing import NamedTuple
 import pytest
 from wire_readings import SAMPLES, cases, read
 
+from chatq.contract.redaction import redacted
 from chatq_worker.failures import CODES, CallFailed
-from chatq_worker.redaction import redacted
 from for_each import for_each
 
 

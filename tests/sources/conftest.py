@@ -9,6 +9,7 @@ from typing import Any, get_args
 
 import pytest
 
+sys.path.insert(0, str(Path(__file__).parent.parent / "http"))
 sys.path.insert(0, str(Path(__file__).parent.parent / "integration"))
 
 from odd_provider import ODD_KEY, OddProvider, places

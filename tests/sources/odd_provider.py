@@ -44,6 +44,8 @@ class OddProvider:
 
     def __init__(self) -> None:
         self.asked: list[Asked] = []
+        self.words = "It cannot be"
+        """What `quotes` begins with."""
         self.gone = threading.Event()
         """Set at the end: lets go of whom it kept waiting."""
         odd = self
@@ -76,6 +78,7 @@ class OddProvider:
 class _Handler(BaseHTTPRequestHandler):
     provider: ClassVar[OddProvider]
     protocol_version = "HTTP/1.1"
+    body = ""
 
     def log_message(self, *_: object) -> None:
         """Say nothing: what is odd here, a handshake in place of a request too, is meant."""
@@ -88,7 +91,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _do(self) -> None:
         length = int(self.headers.get("content-length") or 0)
-        self.rfile.read(length)
+        self.body = self.rfile.read(length).decode("utf-8", "replace")
         headers = {name.lower(): value for name, value in self.headers.items()}
         self.provider.asked.append(Asked(self.command, self.path, headers))
         _, place, *rest = urlsplit(self.path).path.split("/")
@@ -196,6 +199,13 @@ def _echo_headers(handler: _Handler, _: str) -> None:
     handler.say(403, {"error": {"message": f"Team {team} may not, with {login}: {login[-12:]} is unknown"}})
 
 
+def _quotes(handler: _Handler, _: str) -> None:
+    """Refuses, and quotes all that it was sent."""
+    handler.say(
+        400, {"error": {"message": f"{handler.provider.words}, in {handler.body}, key {handler.key}"}}
+    )
+
+
 def _fails(body: bytes, **headers: str) -> Callable[[_Handler, str], None]:
     return lambda handler, _: handler.say(200, body, **headers)
 
@@ -216,6 +226,7 @@ _PLACES: Final[dict[str, Callable[[_Handler, str], None]]] = {
     "huge": _huge,
     "echo-refusal": _echo_refusal,
     "echo-headers": _echo_headers,
+    "quotes": _quotes,
     "bad-utf8": _fails(b'{"data": [{"id": "\xff\xfe"}]}'),
     "nan": _fails(b'{"data": [{"id": NaN}]}'),
     "not-gzip": _fails(b"{}", content_encoding="gzip"),

@@ -1,4 +1,8 @@
-"""A canary key for every source appears nowhere: not after successes, refusals that echo it, time-outs or crashes."""
+"""A canary key for every source appears nowhere: not after successes, refusals that echo it, time-outs or crashes.
+
+Nor does anything of a prompt, an answer, a provider's words, a token or a login appear where operators look: logs at
+debug, metrics, Flower, the names of keys, Celery's messages and events. (Traces: `tests_foreign/test_traces.py`.)
+"""
 
 from __future__ import annotations
 
@@ -17,9 +21,12 @@ from urllib.request import Request, urlopen
 
 import pytest
 import redis
+from front_process import FrontProcess, chat
 from installation import WAIT_S, until
 from odd_provider import ODD_KEY, OddProvider
 from source_installation import NAMES, SourceInstallation, canary_of
+
+from for_each import for_each
 
 TEAM, LOGIN_KEY = "d41b0e77a95b-of-the-north", "83c6f2105ef94a7d"
 """Secrets in headers of a connection's own: one written in its configuration, one from the environment."""
@@ -29,8 +36,17 @@ KEYS = [
     LOGIN_KEY,
     *(canary_of(name, wrong=wrong) for name in NAMES for wrong in (False, True)),
 ]
+PROMPT, ANSWER, WORDS = "planted-prompt-6b1f94", "planted-answer-d07e35", "planted-words-2ac881"
+TOKEN, WRONG_TOKEN = "planted-token-97f3b2c4", "planted-wrong-token-e15a08"
+PASSWORD = "planted-password-c46d19"
+CANARIES = (PROMPT, ANSWER, WORDS, TOKEN, WRONG_TOKEN, PASSWORD)
+"""What is secret where operators look, beside the keys. (No word with a part of a key would come through at all.)"""
+FRONTS_PAGES = ("/metrics", "/openapi.json", "/healthz", "/readyz")
+"""What the front shows of the whole. Its own page belongs here."""
+_SENT = re.compile(r"(?:PUBLISH|LPUSH|EVAL) ")
+"""How messages and events travel. (`EVALSHA` is the ledger's, and carries the prompt.)"""
 _BODY = re.compile(r'\\?"body\\?": \\?"([A-Za-z0-9+/]+=*)\\?"')
-LOGIN = "tester:not-a-key"
+LOGIN = f"tester:{PASSWORD}"
 
 
 def stretches(key: str) -> list[str]:
@@ -42,6 +58,11 @@ def stretches(key: str) -> list[str]:
 def betrayed(text: str) -> list[str]:
     """The keys that are found in a text, whole or in part."""
     return [key for key in KEYS if any(stretch in text for stretch in stretches(key))]
+
+
+def found(text: str) -> list[str]:
+    """The keys that are found in a text, whole or in part, and the other canaries."""
+    return [*betrayed(text), *(canary for canary in CANARIES if canary in text)]
 
 
 class Aftermath(NamedTuple):
@@ -56,6 +77,11 @@ class Aftermath(NamedTuple):
     """What the caller's commands and errors said."""
     pauses: str
     """Why connections are paused, and why jobs wait for them."""
+    front: str
+    """What the front shows of the whole."""
+    front_log: str
+    """That of its keeper too."""
+    flower_log: str
 
 
 class Wire:
@@ -91,13 +117,20 @@ class Flower:
     """`chatq flower` on a free port."""
 
     def __init__(self, installation: SourceInstallation) -> None:
+        self._errors = (installation.folder / "flower.log").open("wb")
         self._process = subprocess.Popen(
             [str(Path(sys.executable).with_name("chatq")), "flower", "--port", "0"],
             cwd=installation.folder,
             env={**installation.environ, "FLOWER_BASIC_AUTH": LOGIN},
             stdout=subprocess.PIPE,
+            stderr=self._errors,
             text=True,
         )
+
+    @property
+    def log(self) -> str:
+        """What it has logged so far."""
+        return Path(self._errors.name).read_text()
 
     @cached_property
     def url(self) -> str:
@@ -119,6 +152,29 @@ class Flower:
         self._process.wait(WAIT_S)
         assert self._process.stdout is not None
         self._process.stdout.close()
+        self._errors.close()
+
+
+def use(front: FrontProcess) -> None:
+    """Ask the front for all kinds of things: with its token and with none that it knows."""
+    asked = front.ask(f"job:canary-front {PROMPT} [sim: say {ANSWER}]", model="openai")
+    assert asked.status_code == 200
+    assert ANSWER in asked.text
+    streamed = front.ask(f"job:canary-stream {PROMPT} [sim: say {ANSWER}]", model="openai", stream=True)
+    assert ANSWER in streamed.text
+    assert front.ask(f"{PROMPT} [sim: say {ANSWER}]", model="quotes").status_code == 400
+    assert front.client.post("/v1/jobs", json={"prompt": PROMPT, "no-such": PROMPT}).status_code == 400
+    wrong = {"authorization": f"Bearer {WRONG_TOKEN}"}
+    assert front.ask(PROMPT, model="openai", headers=wrong).status_code == 401
+    lines = [
+        {"custom_id": name, "method": "POST", "url": "/v1/chat/completions", "body": chat(text, model=name)}
+        for name, text in {"openai": f"{PROMPT} [sim: say {ANSWER}]", "quotes": PROMPT}.items()
+    ]
+    uploaded = front.upload(
+        "\n".join(map(json.dumps, lines)).encode(), headers={"authorization": f"Bearer {TOKEN}"}
+    )
+    batch = front.ended(front.batch(uploaded.json()["id"]).json()["id"])
+    assert ANSWER in front.client.get(f"/v1/files/{batch['output_file_id']}/content").text
 
 
 def heard(flower: Flower, installation: SourceInstallation) -> bool:
@@ -145,7 +201,9 @@ def aftermath(tmp_path_factory: pytest.TempPathFactory, odd: OddProvider) -> Ite
         "silent": {**keyed, "url": f"{odd.url}/silent/v1", "timeout": {"connect": "0.3s", "total": "0.3s"}},
         "buggy": {**keyed, "url": f"{odd.url}/good/v1", "model": "buggy"},
         "unreachable": {**keyed, "url": "http://127.0.0.1:9/v1"},
+        "quotes": {**keyed, "url": f"{odd.url}/quotes/v1"},
     }
+    odd.words = WORDS
     folder = str(Path(__file__).parent / "fault_in_worker")
     with SourceInstallation(
         tmp_path_factory.mktemp("canary"),
@@ -156,15 +214,17 @@ def aftermath(tmp_path_factory: pytest.TempPathFactory, odd: OddProvider) -> Ite
             "PYTHONPATH": folder,
         },
         log={"format": "json", "level": "debug"},
+        http={"port": 0},
     ) as installation:
         wire, queue = Wire(installation.url), installation.queue
         flower = Flower(installation)
+        front = FrontProcess(installation, environ={"CHATQ_HTTP_TOKENS": TOKEN})
         try:
             first = installation.start_worker(fresh=True)
             until(partial(heard, flower, installation), "Flower to hear: events that nobody hears are gone")
-            jobs = [queue.enqueue(name, f"job:canary-{name} Say hi") for name in NAMES]
-            jobs += [queue.enqueue(f"wrong-{name}", "Say hi") for name in NAMES]
-            jobs += [queue.enqueue(name, "Say hi") for name in others]
+            jobs = [queue.enqueue(name, f"job:canary-{name} {PROMPT} [sim: say {ANSWER}]") for name in NAMES]
+            jobs += [queue.enqueue(f"wrong-{name}", PROMPT) for name in NAMES]
+            jobs += [queue.enqueue(name, PROMPT) for name in others]
             first.expect("fault in chatq")
             until(
                 lambda: all(queue.get(job.id).attempts or queue.get(job.id).final for job in jobs),
@@ -184,6 +244,10 @@ def aftermath(tmp_path_factory: pytest.TempPathFactory, odd: OddProvider) -> Ite
             for ended in (installation.command(*words.split()) for words in commands):
                 told.append(ended.stdout + ended.stderr)
             assert queue.wait(held.id, WAIT_S).state == "succeeded"
+            with front:
+                front.client.headers["authorization"] = f"Bearer {TOKEN}"
+                use(front)
+                shown = [front.client.get(path).text for path in FRONTS_PAGES]
             pages = [flower.page(f"/api/task/info/{job.id}") for job in (*jobs[:3], *jobs[-4:])]
             pages += [flower.page(f"/task/{job.id}") for job in jobs[-4:]]
             pages += [
@@ -197,6 +261,9 @@ def aftermath(tmp_path_factory: pytest.TempPathFactory, odd: OddProvider) -> Ite
                 "\n".join(pages),
                 "\n".join(told),
                 "\n".join([repr(queue.overview()), *(queue.why(job.id).model_dump_json() for job in jobs)]),
+                "\n".join(shown),
+                front.errors.read_text(),
+                flower.log,
             )
         finally:
             flower.end()
@@ -265,14 +332,6 @@ def test_no_key_is_in_flower(aftermath: Aftermath) -> None:
     assert betrayed(aftermath.flower) == []
 
 
-def test_no_key_is_in_a_workers_log_at_debug_level(aftermath: Aftermath) -> None:
-    logs = [worker.log for worker in aftermath.installation.workers]
-    assert len(logs) == 2
-    assert all('"level": "debug"' in log for log in logs)
-    assert "fault in chatq" in logs[0]
-    assert betrayed("\n".join(logs)) == []
-
-
 def test_no_key_is_in_a_process_list(aftermath: Aftermath) -> None:
     worker = aftermath.installation.workers[-1]
     assert betrayed(Path(f"/proc/{worker.pid}/cmdline").read_text()) == []
@@ -281,6 +340,41 @@ def test_no_key_is_in_a_process_list(aftermath: Aftermath) -> None:
 def test_the_embedded_server_does_not_inherit_the_keys(aftermath: Aftermath) -> None:
     process = aftermath.installation.redis.info("server")["process_id"]
     assert betrayed(Path(f"/proc/{process}/environ").read_text()) == []
+
+
+@for_each(
+    ("place", "proof"),
+    [
+        ("worker", '"level":"debug"'),
+        ("front's log", '"process":"keeper"'),
+        ("Flower's log", '"process":"flower"'),
+        ("front", "chatq_jobs_ended_total"),
+        ("Flower", "internal: A fault in chatq: RuntimeError"),
+        ("names of keys", "chatq:settings"),
+        ("messages and events", "task-succeeded"),
+        ("messages and events", "chatq.complete"),
+    ],
+)
+def test_nothing_secret_is_where_operators_look(aftermath: Aftermath, place: str, proof: str) -> None:
+    told = {
+        "worker": "\n".join(worker.log for worker in aftermath.installation.workers),
+        "front's log": aftermath.front_log,
+        "Flower's log": aftermath.flower_log,
+        "front": aftermath.front,
+        "Flower": aftermath.flower,
+        "names of keys": "\n".join(aftermath.installation.every_key()),
+        "messages and events": "\n".join(
+            line for line in aftermath.wire.splitlines() if _SENT.match(line) or line.startswith(("{", "["))
+        ),
+    }[place]
+    assert proof in told
+    assert found(told) == []
+
+
+def test_the_canaries_were_really_used(aftermath: Aftermath) -> None:
+    assert PROMPT in aftermath.wire
+    assert ANSWER in aftermath.records
+    assert f"{WORDS}, in " in aftermath.records
 
 
 def everything(client: Any) -> Iterator[str]:

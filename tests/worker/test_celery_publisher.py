@@ -69,11 +69,11 @@ def test_its_messages_are_those_of_the_publisher_on_the_loop(app: Celery, client
         publisher.publish(JOBS[:1])
         publisher.publish_task("chatq.ask", ("question-1", "check", "openai-main"), worker=WORKER)
     sent = raw(client)
-    wake = TaskMessage(app, "chatq.complete", arguments=3, shown=(0, 1))
-    ask = TaskMessage(app, "chatq.ask", arguments=3, shown=(1, 2))
+    wake = TaskMessage(app, "chatq.complete", arguments=3)
+    ask = TaskMessage(app, "chatq.ask", arguments=3)
     filled = [
-        json.loads(wake.fill(QUEUE, ("job-0", "openai-main", "0-f0"))),
-        json.loads(ask.fill(QUEUE, ("question-1", "check", "openai-main"))),
+        json.loads(wake.fill(QUEUE, ("job-0", "openai-main", "0-f0"), shown="('openai-main', '', None, 1)")),
+        json.loads(ask.fill(QUEUE, ("question-1", "check", "openai-main"), shown="('check', 'openai-main')")),
     ]
     for message in (*sent, *filled):
         del message["properties"]["delivery_tag"]

@@ -20,6 +20,7 @@ def main() -> int:
     flower = commands.add_parser("flower", help="Flower for this queue")
     flower.add_argument("--address", help="default: $FLOWER_ADDRESS, else 127.0.0.1")
     flower.add_argument("--port", type=int, help="default: $FLOWER_PORT, else 5555")
+    flower.add_argument("--read-only", action=argparse.BooleanOptionalAction)
     render = commands.add_parser("render", help="the request that would be sent")
     render.add_argument("connection")
     render.add_argument("--file", type=Path)
@@ -39,7 +40,9 @@ def main() -> int:
         if arguments.command == "flower":
             from chatq_worker.flower import run_flower
 
-            run_flower(settings, address=arguments.address, port=arguments.port)
+            run_flower(
+                settings, address=arguments.address, port=arguments.port, read_only=arguments.read_only
+            )
         if arguments.command == "health":
             from chatq_worker.health import check_health
 

@@ -15,7 +15,7 @@ from celery import Celery
 
 from chatq.contract.keys import Keys
 from chatq.ledger.ledger import Admitted
-from chatq_worker.task_message import send
+from chatq_worker.task_message import send, shown_of
 
 logger = logging.getLogger(__name__)
 
@@ -59,7 +59,12 @@ class CeleryPublisher:
         queue_name = self._keys.worker_queue(worker)
         self._inbox.put(
             lambda producer: send(
-                self._app, name, arguments, shown=arguments[1:], queue=queue_name, producer=producer
+                self._app,
+                name,
+                arguments,
+                shown=repr(tuple(arguments[1:])),
+                queue=queue_name,
+                producer=producer,
             )
         )
 
@@ -107,12 +112,11 @@ class CeleryPublisher:
     def _wake(self, admitted: Admitted) -> None:
         arguments = (admitted.job_id, admitted.connection, admitted.token)
         queue_name = self._keys.worker_queue(admitted.worker)
-        # Flower does not show the token, which means nothing to a person.
         send(
             self._app,
             self._task_name,
             arguments,
-            shown=arguments[:2],
+            shown=shown_of(admitted),
             queue=queue_name,
             producer=self._producer,
         )

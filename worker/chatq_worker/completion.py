@@ -23,6 +23,7 @@ from chatq.contract.connection import Connection
 from chatq.contract.errors import ServerError, ServerFull, ServerRefused, ServerUnreachable
 from chatq.contract.job import unknown_fields
 from chatq.contract.live_settings import LiveSettings
+from chatq.contract.redaction import redacted
 from chatq.contract.settings import Settings
 from chatq.contract.states import State
 from chatq.ledger.ledger import (
@@ -37,7 +38,10 @@ from chatq.ledger.ledger import (
     TokensUsed,
 )
 from chatq.ledger.server import AsyncServer
+from chatq.logs import Field, fields
+from chatq.traces import Traces
 from chatq_worker.api_keys import read_key
+from chatq_worker.attempt_trace import Call, trace_attempt
 from chatq_worker.failures import CallFailed
 from chatq_worker.limit_report import told_by, used_by_failure, used_by_success
 from chatq_worker.mode_remedy import helpful_mode
@@ -47,7 +51,6 @@ from chatq_worker.prices import charged_by_failure, cost_usd
 from chatq_worker.provider_client import ProviderClient
 from chatq_worker.providers import ADAPTERS, Chat, Completion, Overheard, Request
 from chatq_worker.recent_settlements import RecentSettlements
-from chatq_worker.redaction import redacted
 from chatq_worker.retry import Decision, decide
 from chatq_worker.teller import Teller
 
@@ -88,13 +91,15 @@ DROPPED = "dropped"
 class Outcome:
     """What became of the job here. `state` is a job state, or `DROPPED`.
 
-    `admitted`: jobs that may go now that this one made room. `usage`: tokens, of a success. `reason`: why it failed
-    or waits again, without anything of the prompt. `paused`: whether the connection is paused now.
+    `admitted`: jobs that may go now that this one made room. `spent`: what the call used, where that is known.
+    `latency_s`: of the call; 0: there was none. `reason`: why it failed or waits again, without anything of the prompt.
+    `paused`: whether the connection is paused now.
     """
 
     state: str
     admitted: tuple[Admitted, ...] = ()
-    usage: tuple[int, int] | None = None
+    spent: Spent | None = None
+    latency_s: float = 0.0
     reason: str = ""
     paused: bool = False
 
@@ -112,8 +117,10 @@ class Completer:
         provider: ProviderClient,
         on_paused: Callable[[str], None] = lambda _connection: None,
         jitter: random.Random | None = None,
+        traces: Traces | None = None,
     ) -> None:
         """`on_paused(connection)`: called when the provider refused the account and the connection is paused for it."""
+        self._traces = traces
         self._worker = worker
         self._settings = settings
         self._ledger = ledger
@@ -144,7 +151,9 @@ class Completer:
             return await self._complete(job_id, token, was_cancelled_by_caller)
         except (ServerFull, ServerRefused, ServerUnreachable) as error:
             # Waited for until this worker stopped, which waits no longer.
-            logger.warning("job %s: left to whoever finds our lease run out: %s", job_id, error.message)
+            logger.warning(
+                "job left to whoever finds our lease run out: %s", error.message, extra=fields(job=job_id)
+            )
             return Outcome(DROPPED)
 
     async def _complete(self, job_id: str, token: str, was_cancelled_by_caller: Any) -> Outcome:
@@ -152,6 +161,8 @@ class Completer:
         if begun is None:
             return Outcome(DROPPED)
         attempt = _Attempt(job_id, token, begun, self._settings.current)
+        if logger.isEnabledFor(logging.INFO):
+            logger.info("job begins", extra=attempt.fields(state=State.RUNNING.value))
         if stopped:
             return await self._stopped(attempt, cancelled=was_cancelled_by_caller())
         try:
@@ -164,7 +175,9 @@ class Completer:
             return await self._stopped(attempt, cancelled=was_cancelled_by_caller())
         except Exception as error:
             # Only the kind of error is told: its text could hold a part of the prompt.
-            logger.error("job %s: fault in chatq: %s at %s", job_id, type(error).__name__, _where(error))
+            logger.error(
+                "fault in chatq: %s at %s", type(error).__name__, _where(error), extra=attempt.fields()
+            )
             fault = CallFailed("internal", f"A fault in chatq: {type(error).__name__} at {_where(error)}.")
             return await self._failed(attempt, fault)
         return await self._succeeded(attempt, completion)
@@ -204,6 +217,8 @@ class Completer:
         # near to the next.
         await asyncio.sleep(attempt.call_at - time.monotonic())
         attempt.sent = True
+        attempt.url = prepared.request.url
+        attempt.called_ns = time.time_ns()
         started = time.perf_counter()
         try:
             answer = await self._provider.send(self._told_on(attempt, prepared.request), connection.timeout)
@@ -225,6 +240,7 @@ class Completer:
 
     async def _succeeded(self, attempt: _Attempt, completion: Completion) -> Outcome:
         await attempt.end_telling(whole=True)
+        attempt.completion = completion
         usage = completion.usage
         models = (completion.model, attempt.begun.model)
         cost = cost_usd(attempt.connection, models, usage, completion.cost_usd)
@@ -382,23 +398,46 @@ class Completer:
             spent=spent,
             took=took,
         )
+        settle_ns = time.time_ns()
         settled, _ = await _to_the_end(self._server.run(call, patience_s=math.inf))
         self._recent.remember(call)
+        state = decision.state.value if settled.state == "again" else settled.state
+        known = spent if isinstance(spent, Spent) else None
+        if self._traces is not None and attempt.begun.walk is not None:
+            trace_attempt(
+                self._traces,
+                attempt.begun.walk,
+                attempt.job_id,
+                attempt.begun,
+                call=attempt.call,
+                settle_ns=settle_ns,
+                state=state,
+                error=error_code,
+                spent=known,
+            )
         if settled.state == "stale":
             logger.warning(
-                "job %s: the lease was lost meanwhile; this answer was not written", attempt.job_id
+                "the lease was lost meanwhile; this answer was not written", extra=attempt.fields()
             )
             return Outcome(DROPPED)
-        state = decision.state.value if settled.state == "again" else settled.state
-        logger.info(
-            "job %s on %s: %s%s",
-            attempt.job_id,
-            attempt.connection_id,
-            state,
-            f" ({reason})" if reason else "",
+        if logger.isEnabledFor(logging.INFO):
+            logger.info(
+                "job %s: %s" if reason else "job %s",
+                *((state, reason) if reason else (state,)),
+                extra=attempt.fields(
+                    state=state,
+                    error=error_code,
+                    http_status=attempt.http_status if error_code else None,
+                    wait_ms=settled.wait_ms,
+                    latency_ms=round(attempt.latency_s * 1000) or None,
+                    prompt_tokens=None if known is None else known.prompt,
+                    completion_tokens=None if known is None else known.answer,
+                    cost_usd=None if known is None else known.cost_usd,
+                ),
+            )
+        return Outcome(
+            state, tuple(settled.admitted), known, attempt.latency_s, reason, paused=settled.paused
         )
-        usage = (spent.prompt, spent.answer) if isinstance(spent, Spent) else None
-        return Outcome(state, tuple(settled.admitted), usage, reason, settled.paused)
 
 
 class _NotHere(Exception):
@@ -425,6 +464,9 @@ class _Attempt:
         self.told: Iterable[LimitTold] = ()
         self.warnings: list[str] = []
         self.teller: Teller | None = None
+        self.url = ""
+        self.called_ns = 0
+        self.completion: Completion | None = None
 
     @property
     def connection(self) -> Connection:
@@ -433,6 +475,26 @@ class _Attempt:
         if found is None:
             raise _NotHere("this worker's config.yaml has no such connection")
         return found
+
+    def fields(self, **more: Field) -> dict[str, Any]:
+        """What every line of the log about it tells, and `more`."""
+        begun = self.begun
+        return fields(
+            job=self.job_id,
+            connection=begun.connection,
+            batch=begun.batch,
+            attempt=begun.attempt,
+            model=begun.model,
+            **more,
+        )
+
+    @property
+    def call(self) -> Call | None:
+        """Its call, for a trace; None: there was none."""
+        if not self.called_ns:
+            return None
+        ended_ns = self.called_ns + int(self.latency_s * 1e9)
+        return Call(self.source, self.url, self.called_ns, ended_ns, self.http_status, self.completion)
 
     @property
     def took(self) -> CallTook | None:

@@ -20,6 +20,7 @@ from redis.exceptions import RedisError
 from chatq.contract.errors import ServerError
 from chatq.ledger.ledger import Ledger
 from chatq.ledger.server import AsyncServer
+from chatq.logs import fields
 from chatq_worker.publisher import Publisher
 from chatq_worker.tasks import ASK
 
@@ -112,7 +113,7 @@ class Clock:
             logger.info("this worker leads the clock")
             await self._on_lead()
         for dead in ticked.dead_workers:
-            logger.warning("worker %s is silent; its jobs went back in line", dead)
+            logger.warning("a worker is silent; its jobs went back in line", extra=fields(worker=dead))
             self._publisher.delete_queue(dead)
         await self._pass_questions_on()
         return min(ticked.wait_ms / 1000, await self._admit(ticked.due_lanes))

@@ -23,11 +23,11 @@ from flower.urls import settings as web_settings
 from kombu.utils.url import maybe_sanitize_url
 from tornado.ioloop import IOLoop, PeriodicCallback
 
+from chatq import logs
 from chatq.contract.errors import ChatQueueError
 from chatq.contract.settings import Settings
 from chatq.ledger.locate import broker_url, locator
 from chatq.ledger.server import Server
-from chatq_worker import logs
 from chatq_worker.app import make_app
 from chatq_worker.flower_options import set_options
 
@@ -40,10 +40,16 @@ class FlowerNotStarted(ChatQueueError):
     code = "flower_not_started"
 
 
-def run_flower(settings: Settings, *, address: str | None = None, port: int | None = None) -> NoReturn:
+def run_flower(
+    settings: Settings,
+    *,
+    address: str | None = None,
+    port: int | None = None,
+    read_only: bool | None = None,
+) -> NoReturn:
     """Run Flower until SIGTERM or SIGINT, then end the process with exit code 0.
 
-    Once it listens it says where, in one line on stdout. `address` and `port` override every other source.
+    Once it listens it says where, in one line on stdout. `address`, `port` and `read_only` override every other source.
 
     Raises as `set_options`; `FlowerNotStarted` when the port is taken; a `ServerError` when Redis cannot carry the
     queue.
@@ -52,10 +58,10 @@ def run_flower(settings: Settings, *, address: str | None = None, port: int | No
     asyncio.set_event_loop(loop)
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, loop.stop)
-    logs.set_up(level=settings.log.level, form=settings.log.format)
+    logs.set_up(level=settings.log.level, form=settings.log.format, process="flower")
     # It warns whenever no worker answered at once: while workers start, and while there is none.
     logging.getLogger("flower.inspector").setLevel(logging.ERROR)
-    set_options(address, port)
+    set_options(address, port, read_only)
     if settings.redis.broker_url is None:
         probe = Server(locator(settings.redis), patience_s=0)
         probe.client()

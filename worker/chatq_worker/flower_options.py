@@ -16,20 +16,31 @@ import flower.command
 from flower.options import options
 
 from chatq.contract.errors import ChatQueueError
+from chatq.contract.redaction import remember
+
+
+def _with_reason(task: Any) -> Any:
+    """A task as its row shows it: in place of a result why there is none, else one had to scroll for it."""
+    task.result = task.result or task.exception
+    return task
+
 
 DEFAULTS: Final[Mapping[str, Any]] = {
     "address": "127.0.0.1",
     "port": 5555,
     # Not a flowerconfig.py that happens to lie in the working folder: it is Python, and would be run.
     "conf": os.devnull,
-    "tasks_columns": "uuid,state,args,result,exception,received,runtime,worker",
-    # Some 5 kB a row. What is older is in the ledger.
-    "max_tasks": 10_000,
+    "tasks_columns": "uuid,state,args,result,received,runtime,worker",
+    "format_task": _with_reason,
+    # Some 5 kB a row: 0.3 GB. What is older is in the ledger.
+    "max_tasks": 50_000,
     # Every run of a worker has a name of its own: those that ended go.
     "max_workers": 500,
     "purge_offline_workers": 600,
     # Our workers always send events; asking all of them anew every five seconds would be noise.
     "enable_events": False,
+    # Who may look may not, for that alone, cancel jobs and stop workers.
+    "read_only": True,
     # Logging is ours.
     "logging": "none",
 }
@@ -42,7 +53,7 @@ class FlowerMisconfigured(ChatQueueError):
     code = "config"
 
 
-def set_options(address: str | None = None, port: int | None = None) -> None:
+def set_options(address: str | None = None, port: int | None = None, read_only: bool | None = None) -> None:
     """Set Flower's options, which are global to the process.
 
     Raises `FlowerMisconfigured` for a wrong one, and for an address beyond loopback without a login: Flower shows who
@@ -57,7 +68,7 @@ def set_options(address: str | None = None, port: int | None = None) -> None:
         raise FlowerMisconfigured(
             f"A variable for Flower has a value it cannot have: {error}.", remedy=f"Check {', '.join(names)}."
         ) from None
-    given = {"--address": address, "--port": port}
+    given = {"--address": address, "--port": port, "--read_only": read_only}
     arguments = [f"{name}={value}" for name, value in given.items() if value is not None]
     try:
         flower.command.apply_options("chatq flower", arguments)
@@ -74,6 +85,7 @@ def set_options(address: str | None = None, port: int | None = None) -> None:
 
 def _check_login() -> None:
     logins = options.basic_auth or []
+    remember(login.partition(":")[2] for login in logins)
     if not all(_LOGIN.fullmatch(login) for login in logins):
         raise FlowerMisconfigured(
             "A login for Flower has no user or no password.",

@@ -13,13 +13,14 @@ from celery import signals
 from celery.apps import worker as celery_worker
 from celery.platforms import SecurityWarning
 
+from chatq import logs
 from chatq.contract.config_file import load_settings
 from chatq.contract.connection import Connection
 from chatq.contract.live_settings import LiveSettings
 from chatq.contract.settings import Settings
 from chatq.ledger.locate import broker_url, locator
 from chatq.ledger.server import AsyncServer, Server
-from chatq_worker import logs
+from chatq.traces import traces
 from chatq_worker.app import make_app
 from chatq_worker.control import node_name
 from chatq_worker.prices import unpriced_budgets
@@ -46,7 +47,7 @@ def run_worker(settings: Settings, *, slots: int | None = None) -> int:
 
     Raises a `ServerError` when Redis cannot carry the queue.
     """
-    logs.set_up(level=settings.log.level, form=settings.log.format)
+    logs.set_up(level=settings.log.level, form=settings.log.format, process="worker")
     slots = slots or settings.worker.slots
     _raise_open_files(slots)
     settings = with_simulator(settings, os.environ)
@@ -78,7 +79,10 @@ def run_worker(settings: Settings, *, slots: int | None = None) -> int:
     _spare_garbage_collector()
     told: list[object] = []
     signals.worker_shutting_down.connect(lambda **_: told.append(None), weak=False)
+    traced = traces("chatq-worker")
     worker.start()
+    if traced is not None:
+        traced.flush()
     # Celery takes SIGINT for a failure; to stop when told so is none.
     return 0 if told else int(worker.exitcode or 0)
 

@@ -20,6 +20,7 @@ from chatq.contract.live_settings import LiveSettings
 from chatq.contract.status import StatusOutcome, StatusState
 from chatq.ledger.ledger import Ledger
 from chatq.ledger.server import AsyncServer
+from chatq.logs import fields
 from chatq_worker.providers import ADAPTERS, CheckKind
 from chatq_worker.status import StatusChecker
 
@@ -114,6 +115,7 @@ class PausedConnections:
         connection = self._settings.current.connections.get(name)
         if connection is None:
             return
+        told = fields(connection=name)
         try:
             outcome = await self._checker.check_and_tell(name)
             reason = (await self._server.run(self._ledger.paused())).get(name)
@@ -123,11 +125,12 @@ class PausedConnections:
             # Whatever the cause was, it was one of the settings before; jobs set in one by one, and may pause it again.
             gone = outcome.state in _GOOD_WHEN_MENDED if mended else proves(reason["code"], outcome, kind)
             if gone and await self._server.run(self._ledger.resume(name, proof=True)):
-                logger.info("connection %s: resumed, a check proved that the cause is gone", name)
+                logger.info("connection resumed: a check proved that the cause is gone", extra=told)
             else:
-                logger.warning("connection %s is paused: %s", name, reason["message"])
+                # Not its message: that has the provider's words, which may quote what it was sent.
+                logger.warning("connection is paused: %s. %s", reason["code"], reason["remedy"], extra=told)
         except ServerError as error:
-            logger.warning("connection %s: the pause was not confirmed: %s", name, error.message)
+            logger.warning("the pause of a connection was not confirmed: %s", error.message, extra=told)
 
     async def stop(self) -> None:
         """Break off the checks under way."""

@@ -22,7 +22,7 @@ from chatq.ledger.locate import redis_py_url
 from chatq.ledger.server import AsyncServer
 from chatq_worker import transport
 from chatq_worker.control import node_name
-from chatq_worker.task_message import TaskMessage
+from chatq_worker.task_message import TaskMessage, shown_of
 
 logger = logging.getLogger(__name__)
 
@@ -96,8 +96,7 @@ class RedisPublisher:
         self._hand_back = hand_back
         self._server = server
         self._owned = owned
-        # Flower does not show the token, which means nothing to a person.
-        self._job_message = TaskMessage(app, task_name, arguments=3, shown=(0, 1))
+        self._job_message = TaskMessage(app, task_name, arguments=3)
         self._other_messages: dict[str, TaskMessage] = {}
         self._waiting: defaultdict[str, list[tuple[bytes, Admitted | None]]] = defaultdict(list)
         self._flushes: asyncio.Handle | None = None
@@ -109,15 +108,17 @@ class RedisPublisher:
     def publish(self, admitted: Iterable[Admitted]) -> None:
         for one in admitted:
             queue = self._keys.worker_queue(one.worker)
-            message = self._job_message.fill(queue, (one.job_id, one.connection, one.token))
+            message = self._job_message.fill(
+                queue, (one.job_id, one.connection, one.token), shown=shown_of(one)
+            )
             self._send_soon(queue, message, one)
 
     def publish_task(self, name: str, arguments: Sequence[str], *, worker: str) -> None:
         if name not in self._other_messages:
-            count = len(arguments)
-            self._other_messages[name] = TaskMessage(self._app, name, arguments=count, shown=range(1, count))
+            self._other_messages[name] = TaskMessage(self._app, name, arguments=len(arguments))
         queue = self._keys.worker_queue(worker)
-        self._send_soon(queue, self._other_messages[name].fill(queue, arguments), None)
+        message = self._other_messages[name].fill(queue, arguments, shown=repr(tuple(arguments[1:])))
+        self._send_soon(queue, message, None)
 
     def delete_queue(self, worker: str) -> None:
         self._begin(self._delete(worker))

@@ -21,6 +21,7 @@ from chatq.contract.states import State
 from chatq.ledger.call import Call
 from chatq.ledger.ledger import Admitted, Ledger
 from chatq.ledger.server import PATIENCE_S, AsyncServer
+from chatq.traces import traces
 from chatq_worker import transport
 from chatq_worker.completion import Completer
 from chatq_worker.dispatch import Clock
@@ -122,6 +123,7 @@ class WorkerService:
             server=self._server,
             provider=self._provider,
             on_paused=self._paused.confirm,
+            traces=traces("chatq-worker"),
         )
         register(
             self._app,

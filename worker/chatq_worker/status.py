@@ -20,9 +20,11 @@ from chatq.contract.addresses import SIMULATOR
 from chatq.contract.connection import Connection, Timeout
 from chatq.contract.live_settings import LiveSettings
 from chatq.contract.record import rfc3339
+from chatq.contract.redaction import redacted
 from chatq.contract.status import StatusOutcome, StatusState
 from chatq.ledger.ledger import Ledger
 from chatq.ledger.server import AsyncServer
+from chatq.logs import fields
 from chatq_worker.api_keys import read_key
 from chatq_worker.failures import CODES, CallFailed
 from chatq_worker.model_remedy import nearest_models
@@ -30,7 +32,6 @@ from chatq_worker.provider_client import ProviderClient
 from chatq_worker.providers import ADAPTERS, Answer, CheckKind, Request
 from chatq_worker.providers.custom import other_url
 from chatq_worker.providers.source_adapter import MOST_MODELS
-from chatq_worker.redaction import redacted
 
 logger = logging.getLogger(__name__)
 
@@ -113,7 +114,10 @@ class StatusChecker:
     async def _tell(self, outcome: StatusOutcome, question_id: str) -> None:
         answer = outcome.model_dump_json().encode()
         await self._server.run(self._ledger.answer(question_id, answer, status_of=outcome.connection))
-        logger.info("connection %s: %s %s", outcome.connection, outcome.state, outcome.message)
+        told = fields(connection=outcome.connection, state=outcome.state.value)
+        # Not its message: that has the provider's words, which may quote what it was sent.
+        words = f"{outcome.state}. {outcome.remedy}" if outcome.remedy else outcome.state
+        logger.info("connection checked: %s", words, extra=told)
 
     async def check(self, name: str) -> StatusOutcome:
         """The outcome of a check of one connection, made now. Raises nothing that a provider can cause."""
@@ -143,7 +147,8 @@ class StatusChecker:
             return await self._failed(name, connection, key, failure, time.perf_counter() - started)
         except Exception as error:
             # Only the kind is told: its text could hold anything that the provider sent.
-            logger.error("connection %s: fault in chatq's check: %s", name, type(error).__name__)
+            told = fields(connection=name)
+            logger.error("fault in chatq's check: %s", type(error).__name__, extra=told)
             return _outcome(
                 name,
                 connection.source,
@@ -245,7 +250,8 @@ class StatusChecker:
                     connection, read_key(connection), time.monotonic() + LISTING_S
                 )
             except CallFailed as failure:
-                logger.info("connection %s: no model list: %s", name, failure.message)
+                told = fields(connection=name, error=failure.code)
+                logger.info("no model list: %s", failure.message, extra=told)
             else:
                 self._remember(name, models, connection)
         return {"models": models, "fetched_at": rfc3339(datetime.now(UTC))}

@@ -18,6 +18,8 @@ from celery import Celery
 from kombu import Connection, Exchange, Queue
 from kombu.utils.json import dumps
 
+from chatq.ledger.ledger import Admitted
+
 _BLANK: Final = re.compile(r"<blank-(\w+)>")
 
 
@@ -34,15 +36,15 @@ def send(
     task_name: str,
     arguments: Sequence[str],
     *,
-    shown: Sequence[str],
+    shown: str,
     queue: str,
     producer: Any,
 ) -> None:
-    """Have Celery send a task's message. Its id is the first argument; `shown`: the arguments that Flower shows."""
+    """Have Celery send a task's message. Its id is the first argument; `shown`: what Flower shows as its arguments."""
     app.send_task(
         task_name,
         args=tuple(arguments),
-        argsrepr=repr(tuple(shown)),
+        argsrepr=shown,
         kwargsrepr="{}",
         task_id=arguments[0],
         queue=celery_queue(queue),
@@ -54,17 +56,16 @@ def send(
 
 
 class TaskMessage:
-    """The messages of one task that has so many arguments, all of them text. `shown`: which of them Flower shows.
+    """The messages of one task that has so many arguments, all of them text.
 
-    >>> message = TaskMessage(app, "chatq.complete", arguments=3, shown=(0, 1))
-    >>> message.fill("chatq:queue:host-1", ("job-1", "openai-main", "17-a3f0"))
+    >>> message = TaskMessage(app, "chatq.complete", arguments=3)
+    >>> message.fill("chatq:queue:host-1", ("job-1", "openai-main", "17-a3f0"), shown="('openai-main', 'gpt-5')")
     b'{"body": "W1siam9iLTEiLCAib3BlbmFpLW1haW4i...
 
-    `fill` gives what kombu's Redis transport would push to the queue. (Arguments with quotes or backslashes in them are
-    right too, but for the spelling in `argsrepr`; job ids, connection ids and tokens have none.)
+    `fill` gives what kombu's Redis transport would push to the queue.
     """
 
-    def __init__(self, app: Celery, task_name: str, *, arguments: int, shown: Sequence[int]) -> None:
+    def __init__(self, app: Celery, task_name: str, *, arguments: int) -> None:
         blanks = [f"<blank-{number}>" for number in range(arguments)]
         # kombu's transport within a process makes the same messages as the one for Redis.
         queue = f"<blank-queue>{secrets.token_hex(4)}"
@@ -75,7 +76,7 @@ class TaskMessage:
                 app,
                 task_name,
                 blanks,
-                shown=[blanks[number] for number in shown],
+                shown="<blank-shown>",
                 queue=queue,
                 producer=producer,
             )
@@ -90,12 +91,19 @@ class TaskMessage:
         self._tag = secrets.token_hex(8)
         self._number = count(1)
 
-    def fill(self, queue: str, arguments: Sequence[str]) -> bytes:
-        """The message of one task."""
+    def fill(self, queue: str, arguments: Sequence[str], *, shown: str) -> bytes:
+        """The message of one task. `shown`: what Flower shows as its arguments."""
         blanks = {str(number): _escaped(argument) for number, argument in enumerate(arguments)}
         body = base64.b64encode(self._body(blanks).encode()).decode()
         tag = f"{self._tag}-{next(self._number)}"
-        return self._message({**blanks, "queue": _escaped(queue), "body": body, "tag": tag}).encode()
+        return self._message(
+            {**blanks, "shown": _escaped(shown), "queue": _escaped(queue), "body": body, "tag": tag}
+        ).encode()
+
+
+def shown_of(admitted: Admitted) -> str:
+    """What Flower shows as a job's arguments. Not the token, which means nothing to a person."""
+    return repr((admitted.connection, admitted.model, admitted.batch or None, admitted.attempt))
 
 
 def _filler(text: str) -> Callable[[dict[str, str]], str]:

@@ -10,8 +10,9 @@ from celery.exceptions import Ignore, Retry
 from celery.worker.request import Request
 
 from chatq.contract.errors import ChatQueueError, ServerError
+from chatq.contract.redaction import scrubbed
 from chatq.contract.states import State
-from chatq.ledger.ledger import Ledger
+from chatq.ledger.ledger import Ledger, Spent
 from chatq.ledger.server import AsyncServer
 from chatq_worker.completion import DROPPED, Completer
 from chatq_worker.coroutine_task import CoroutineTask
@@ -28,6 +29,9 @@ SUBMIT = "chatq.submit"
 
 class _Shown(Exception):
     """An error whose text is all that Flower shows of it."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(scrubbed(text))
 
     def __repr__(self) -> str:
         return str(self)
@@ -61,11 +65,13 @@ class Complete(CoroutineTask):
             self._publisher.publish(outcome.admitted)
         match outcome.state:
             case State.SUCCEEDED:
-                prompt_tokens, completion_tokens = outcome.usage or (0, 0)
+                spent = outcome.spent or Spent(0, 0, None)
                 return {
                     "state": outcome.state,
-                    "prompt_tokens": prompt_tokens,
-                    "completion_tokens": completion_tokens,
+                    "prompt_tokens": spent.prompt,
+                    "completion_tokens": spent.answer,
+                    "cost_usd": spent.cost_usd,
+                    "latency_s": round(outcome.latency_s, 3),
                 }
             case State.FAILED:
                 raise JobFailed(outcome.reason)

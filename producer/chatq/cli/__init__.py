@@ -41,6 +41,11 @@ def parser() -> argparse.ArgumentParser:
     flower = command("flower", "become", "Flower for this queue, on loopback unless told otherwise")
     flower.add_argument("--address", help="default: $FLOWER_ADDRESS, else 127.0.0.1")
     flower.add_argument("--port", type=_port, help="default: $FLOWER_PORT, else 5555")
+    flower.add_argument(
+        "--read-only",
+        action=argparse.BooleanOptionalAction,
+        help="whether it only shows; default: $FLOWER_READ_ONLY, else yes. Else it also cancels jobs and stops workers",
+    )
     serve = command("serve", "become", "the HTTP front: OpenAI's API over this queue")
     serve.add_argument("--host", help="default: http.host; another than loopback needs tokens")
     serve.add_argument("--port", type=_port, help="default: http.port")

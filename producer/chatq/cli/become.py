@@ -36,6 +36,8 @@ def flower(arguments: argparse.Namespace) -> NoReturn:
     """Become Flower."""
     given = {"--address": arguments.address, "--port": arguments.port}
     options = [f"{name}={value}" for name, value in given.items() if value is not None]
+    if arguments.read_only is not None:
+        options.append("--read-only" if arguments.read_only else "--no-read-only")
     _become("chatq_worker", ["flower", *_config(arguments), *options])
 
 

@@ -20,6 +20,7 @@ from chatq.contract.config_environment import CONFIG, HTTP_TOKENS, apply_environ
 from chatq.contract.config_keys import dotted_keys, keys_of
 from chatq.contract.config_problems import ConfigError, Place, Problem, nearest
 from chatq.contract.config_yaml import LARGEST_BYTES, Node, read_yaml, truths_elsewhere
+from chatq.contract.redaction import remember, secrets_of_headers, secrets_of_url
 from chatq.contract.section import RELATION, Broken, Section
 from chatq.contract.settings import Settings
 from chatq.contract.shown import shown, shown_key
@@ -79,7 +80,17 @@ def load_settings(
     if problems:
         # `from None`, and not inside the handler: the cause holds the values, keys perhaps among them.
         raise ConfigError(problems)
+    remember(_secrets(settings, tokens))
     return settings.loaded(path.absolute(), tuple(_notices(settings, tree, root)), tokens)
+
+
+def _secrets(settings: Settings, tokens: Iterable[SecretStr]) -> Iterator[str]:
+    """What of the settings is in no log."""
+    yield from secrets_of_url(settings.redis.url)
+    yield from secrets_of_url(settings.redis.broker_url or "")
+    yield from (token.get_secret_value() for token in tokens)
+    for connection in settings.connections.values():
+        yield from secrets_of_headers(connection.include_headers)
 
 
 def _find(path: Path | None, environ: Mapping[str, str]) -> tuple[Path, str]:

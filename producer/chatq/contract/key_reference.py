@@ -12,6 +12,7 @@ from typing import Annotated, Literal, NamedTuple
 from pydantic import PlainSerializer, PlainValidator, ValidationInfo, WithJsonSchema
 
 from chatq.contract.addresses import resolved
+from chatq.contract.redaction import remember
 
 _ENVIRONMENT_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
@@ -83,6 +84,7 @@ def read_key_at(reference: KeyReference, environ: Mapping[str, str] = os.environ
             f"{reference} holds no key of printable characters on one line",
             f"Correct {reference}; a variable is read when a process starts",
         )
+    remember((key,))
     return key
 
 

@@ -6,11 +6,16 @@ import argparse
 import logging
 import sys
 from pathlib import Path
+from typing import Final
 
+from chatq import logs
 from chatq.contract.config_file import load_settings
 from chatq.contract.errors import ChatQueueError
 from chatq.contract.settings import ConfigError
 from chatq.processes import follow_parent
+from chatq.traces import traces
+
+_PROCESSES: Final = {"serve": "front", "keeper": "keeper"}
 
 
 def main() -> int:
@@ -31,11 +36,9 @@ def main() -> int:
         return 2
     try:
         settings = load_settings(arguments.config)
-        logging.basicConfig(
-            level=settings.log.level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s"
-        )
-        logging.getLogger("uvicorn").setLevel(logging.WARNING)
+        logs.set_up(level=settings.log.level, form=settings.log.format, process=_PROCESSES[arguments.role])
         logging.getLogger("python_multipart").setLevel(logging.ERROR)
+        traces(f"chatq-{_PROCESSES[arguments.role]}")
         if arguments.role == "keeper":
             from chatq.http.batch_keeper import keep
 

@@ -20,6 +20,7 @@ from chatq.contract.config_yaml import Node, read_yaml
 from chatq.contract.errors import ChatQueueError
 from chatq.contract.key_reference import is_open_to_others
 from chatq.contract.record import JobRecord
+from chatq.contract.redaction import remember
 from chatq.contract.settings import Settings
 from chatq.contract.shown import shown, shown_key
 
@@ -157,6 +158,7 @@ def _read_tokens(path: Path, settings: Settings) -> list[tuple[str, Caller]]:
         problems.append(Problem(Place(str(path)), "", "expected at least one entry, got none"))
     if problems:
         raise ConfigError(problems)
+    remember(token for token, _ in found)
     return found
 
 

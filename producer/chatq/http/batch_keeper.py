@@ -36,6 +36,8 @@ from chatq.http.access import Caller
 from chatq.http.batch_store import ENDED, BatchRecord, BatchStore
 from chatq.http.file_store import FileStore, new_id
 from chatq.http.webhooks import Messenger, Notice, notice, read_secret
+from chatq.logs import fields
+from chatq.traces import traces
 
 logger = logging.getLogger(__name__)
 
@@ -56,6 +58,8 @@ def keep(settings: Settings) -> None:
     threading.Thread(target=keeper.look_around, daemon=True, name="chatq-look-around").start()
     for line in sys.stdin:
         keeper.take(line.strip())
+    if (traced := traces()) is not None:
+        traced.flush()
     # Every batch bears that at any moment, and who waits for results would take a while to notice.
     os._exit(0)
 
@@ -143,9 +147,9 @@ class BatchKeeper:
                     self._tell(record)
         except ChatQueueError as error:
             # Redis is away, the disk is full, another keeper has it: it is looked at again.
-            logger.warning("batch %s waits: %s", batch_id, error.message)
+            logger.warning("batch waits: %s", error.message, extra=fields(batch=batch_id))
         except Exception as error:
-            logger.exception("batch %s: fault in chatq: %s", batch_id, type(error).__name__)
+            logger.exception("fault in chatq: %s", type(error).__name__, extra=fields(batch=batch_id))
         finally:
             with self._lock:
                 self._taken.discard(batch_id)
@@ -344,4 +348,3 @@ class OneBatch:
         self._batches.save(record)
         for name in ("results", "results.chatq", "input"):
             (self._folder / name).unlink(missing_ok=True)
-        logger.info("batch %s: %s", record.id, status)

@@ -8,6 +8,7 @@ results       what `chatq.batch_run` writes, with its sidecar; gone when the bat
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 import shutil
@@ -21,6 +22,9 @@ from chatq.contract.record import Batch
 from chatq.http.access import Caller
 from chatq.http.errors import NotFound
 from chatq.http.file_store import disk_errors, in_pages, make_folder, new_id, read_json_file, write_json
+from chatq.logs import fields
+
+logger = logging.getLogger(__name__)
 
 _ID: Final = re.compile(r"batch_[0-9a-f]{28}")
 ENDED: Final = frozenset({"completed", "failed", "expired", "cancelled"})
@@ -67,6 +71,7 @@ class BatchRecord:
     def come_to(self, status: str) -> None:
         """It is in this state now."""
         self.status = status
+        logger.info("batch %s", status, extra=fields(batch=self.id, state=status))
         self.moments.setdefault(f"{status}_at", int(time.time()))
 
     def count(self, batch: Batch) -> None:

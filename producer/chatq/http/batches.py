@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Path, Query, Request
@@ -23,6 +24,9 @@ from chatq.http.files import LONGEST_LIFE_S, SHORTEST_LIFE_S, page_shape
 from chatq.http.front import Front, TheCaller, TheFront, read_json
 from chatq.http.shapes import BatchBudgets, BatchList, BatchRequest, BatchShape, json_body
 from chatq.http.webhooks import check_url
+from chatq.logs import fields
+
+logger = logging.getLogger(__name__)
 
 _MOST: Final = 100
 _LONGEST_WINDOW_S: Final = 30 * 86_400.0
@@ -54,6 +58,7 @@ async def create_batch(request: Request, front: TheFront, caller: TheCaller) -> 
     facts = _facts(body, front, caller)
     stored = await asyncio.to_thread(front.files.get, facts["input_file_id"], caller)
     record = await asyncio.to_thread(front.batches.make, front.files.path(stored.id), facts)
+    logger.info("batch %s", record.status, extra=fields(batch=record.id, state=record.status))
     front.tell_keeper(record.id)
     return json_response(record.shape())
 

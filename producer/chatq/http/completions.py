@@ -54,7 +54,7 @@ async def create_chat_completion(
     stream, options = _stream_options(body)
     job = _job(body, front, caller, stream=stream, idempotency_key=idempotency_key)
     with front.a_wait():
-        record = await _enqueue(front, job)
+        record = await _enqueue(front, job, request)
         headers = {"x-request-id": record.id}
         if not stream:
             with front.client_of(record.id, comes_back=bool(job.idempotency_key)):
@@ -94,13 +94,13 @@ def _job(
     return claimed(chat_job(body, None, keys), front, caller)
 
 
-async def _enqueue(front: Front, job: Job) -> JobRecord:
+async def _enqueue(front: Front, job: Job, request: Request) -> JobRecord:
     """The job's record; under an idempotency key it may be one that was there before. One that was cancelled, as
     happens when its client leaves, has no result that its client could have come back for: it goes anew."""
-    record = await front.ask(front.core.enqueue(job))
+    record = await front.enqueue(job, request)
     if job.idempotency_key and record.state is State.CANCELLED:
         await front.ask(front.core.delete(record.id))
-        record = await front.ask(front.core.enqueue(job))
+        record = await front.enqueue(job, request)
     return record
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from dataclasses import dataclass, field
@@ -13,6 +14,7 @@ from fastapi import Depends, Request
 from starlette.requests import ClientDisconnect
 
 from chatq.contract.errors import ChatQueueError, UnknownJob
+from chatq.contract.job import Job
 from chatq.contract.json_object import NotAnObject, read_object
 from chatq.contract.live_settings import LOOK_S, LiveSettings
 from chatq.contract.record import JobRecord
@@ -24,7 +26,10 @@ from chatq.http.errors import BadRequest, Overloaded, ShuttingDown
 from chatq.http.file_store import FileStore
 from chatq.http.guard import too_large
 from chatq.ledger.server import AsyncServer
+from chatq.logs import fields
 from chatq.steps import Steps, drive_async
+
+logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
@@ -69,6 +74,14 @@ class Front:
     async def ask(self, steps: Steps[T]) -> T:
         """What the ledger says."""
         return await drive_async(steps, self.server)
+
+    async def enqueue(self, job: Job, request: Request) -> JobRecord:
+        """The record of a job that is enqueued now, or that was before: see `Core.enqueue`."""
+        traceparent = request.headers.get("traceparent", "")
+        record = await self.ask(self.core.enqueue(job, traceparent=traceparent))
+        told = fields(job=record.id, connection=record.connection, model=job.model, state=record.state.value)
+        logger.info("job enqueued", extra=told)
+        return record
 
     async def record(self, job_id: str, caller: Caller) -> JobRecord:
         """A job's record. Raises `UnknownJob`, also for one that is not the caller's."""

@@ -36,7 +36,7 @@ async def enqueue_job(
     data = await read_json(request)
     if idempotency_key is not None:
         data.setdefault("idempotency_key", idempotency_key)
-    record = await front.ask(front.core.enqueue(claimed(Job.parse(data), front, caller)))
+    record = await front.enqueue(claimed(Job.parse(data), front, caller), request)
     location = {"location": f"/v1/jobs/{record.id}"}
     return record_response(record, 200 if record.final else 202, location)
 

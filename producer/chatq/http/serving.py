@@ -19,6 +19,7 @@ from chatq.http.front import Front
 from chatq.http.webhooks import read_secret
 from chatq.ledger.locate import locator
 from chatq.ledger.server import Server
+from chatq.traces import traces
 
 HEAD_S: Final = 30.0
 """How long the head of a connection's first request may take to come."""
@@ -66,6 +67,8 @@ def serve(settings: Settings, *, host: str | None = None, port: int | None = Non
     server_of_ours = _Server(config, front, bound)
     with contextlib.closing(bound):
         server_of_ours.run(sockets=[bound])
+    if (traced := traces()) is not None:
+        traced.flush()
     return 0 if server_of_ours.started else 1
 
 

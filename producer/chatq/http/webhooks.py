@@ -28,6 +28,7 @@ from aiohttp.resolver import ThreadedResolver
 from chatq.contract.key_reference import KeyUnreadable, read_key_at
 from chatq.contract.settings import ConfigError, Place, Problem, Webhooks
 from chatq.http.errors import BadRequest
+from chatq.logs import fields
 
 logger = logging.getLogger(__name__)
 
@@ -132,7 +133,10 @@ class Messenger:
                 told.told_at, told.next_at = int(time.time()), None
             elif status == 410 or told.tries >= len(AGAIN_S):
                 told.next_at = None
-                logger.warning("batch %s: %s was not told, and is given up", key, urlsplit(told.url).hostname)
+                host = urlsplit(told.url).hostname
+                logger.warning(
+                    "%s was not told of a batch's end, and is given up", host, extra=fields(batch=key)
+                )
             else:
                 told.next_at = time.time() + AGAIN_S[told.tries]
             told.tries += 1

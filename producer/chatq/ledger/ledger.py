@@ -40,6 +40,8 @@ class Entry:
     """The model it will ask for: its own, else its connection's, else empty."""
     params: Mapping[str, Any] = field(default_factory=dict)
     """Its connection's parameters, as far as they say how long an answer may be; the job's own win."""
+    traceparent: str = ""
+    """Where its trace goes on: W3C Trace Context; empty when it is not traced."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,12 +75,18 @@ class Retried:
 
 @dataclass(frozen=True, slots=True)
 class Admitted:
-    """A job that may go now: to this worker, under this token."""
+    """A job that may go now: to this worker, under this token.
+
+    `connection` makes the call, with `model`. `attempt`: counts from 1.
+    """
 
     job_id: str
     connection: str
     token: str
     worker: str
+    model: str = ""
+    batch: str = ""
+    attempt: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +96,17 @@ class Admission:
     admitted: Sequence[Admitted]
     reason: str
     wait_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Walk:
+    """How a job that is traced came to begin. `traceparent`: as it was enqueued. Moments of Redis's clock."""
+
+    traceparent: str
+    waiting_since_ms: int
+    """From when on it might go, had there been room."""
+    admitted_ms: int
+    begun_ms: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +124,12 @@ class Begun:
     """To let pass before the call, so that calls keep the pace of their lane."""
     stands_in: bool
     """Whether `connection` is a fallback of the job's own."""
+    batch: str
+    """Empty: it is in none."""
+    attempt: int
+    """Counts from 1, those that did not count included."""
+    walk: Walk | None
+    """None: it is not traced."""
 
 
 Outcome = Literal["", "ok", "limited", "transient", "account", "missing", "request", "astray"]
@@ -180,11 +205,13 @@ class LimitTold:
 class Settled:
     """What a settlement did: the job's state now; 'again' and 'stale' changed nothing.
 
-    `paused`: whether the connection that made the call is paused now.
+    `paused`: whether the connection that made the call is paused now. `wait_ms`: what a job that went back waits at
+    least; None when it is final.
     """
 
     state: str
     paused: bool
+    wait_ms: int | None
     admitted: Sequence[Admitted]
 
 
@@ -285,7 +312,25 @@ def _named(flat: Sequence[bytes | str | int]) -> dict[str, str]:
 
 def _admitted(parts: Sequence[bytes]) -> list[Admitted]:
     texts = [_text(part) for part in parts]
-    return [Admitted(*texts[i : i + 4]) for i in range(0, len(texts), 4)]
+    admitted = []
+    for i in range(0, len(texts), 7):
+        job_id, connection, token, worker, flow, made, model = texts[i : i + 7]
+        own_model, batch = _served(flow)
+        admitted.append(Admitted(job_id, connection, token, worker, model or own_model, batch, int(made) + 1))
+    return admitted
+
+
+@lru_cache(1000)
+def _served(flow: str) -> tuple[str, str]:
+    """The model and the batch that a flow serves; see `flow_of`."""
+    _, _, model, group, *_ = flow.split(FLOW_SEPARATOR)
+    kind, _, name = group.partition(":")
+    return model, name if kind == "batch" else ""
+
+
+def _settled(reply: Any) -> Settled:
+    wait = reply[2] if len(reply) > 2 else b""
+    return Settled(_text(reply[0]), reply[1:2] == [b"1"], int(wait) if wait else None, _admitted(reply[3:]))
 
 
 class Ledger:
@@ -327,6 +372,7 @@ class Ledger:
                 job.due(),
                 "" if job.expires_in is None else str(int(job.expires_in * 1000)),
                 job.metadata_json().decode(),
+                entry.traceparent,
                 "",
             )
             arguments.append(_FIELD_SEPARATOR.join(fields).encode() + entry.request)
@@ -589,7 +635,7 @@ class Ledger:
             secrets.token_hex(6),
             str(spent),
             "" if took is None else f"{_ms(took.call_s)}:{_ms(took.paced_s)}",
-            decode=lambda reply: Settled(_text(reply[0]), reply[1:2] == [b"1"], _admitted(reply[2:])),
+            decode=_settled,
         )
 
     def pause(self, connection: str, *, message: str) -> Call[int]:
@@ -733,6 +779,9 @@ def _begun(reply: Any) -> Begun | None:
         int(reply[4]),
         int(reply[5]),
         reply[6] == b"1",
+        _text(reply[7]),
+        int(reply[8]) + 1,
+        Walk(_text(reply[9]), *map(int, reply[10:13])) if len(reply) > 9 else None,
     )
 
 

@@ -1,8 +1,8 @@
 -- Lets jobs of a lane go, as far as limits, slots and fairness allow now.
 --
 -- ARGV[1]  lane      ARGV[2]  most jobs to admit      ARGV[3]  random part of the tokens
--- Returns {why no more may go now, ms until a try is worth it, then for each admitted job: id, connection, token,
--- worker}. Why: 'empty', 'more' (the most was reached), 'cooling', 'concurrency', 'slots', 'no_worker', 'claims',
+-- Returns {why no more may go now, ms until a try is worth it, then the admitted jobs as `admit` of `admission.lua` names
+-- them}. Why: 'empty', 'more' (the most was reached), 'cooling', 'concurrency', 'slots', 'no_worker', 'claims',
 -- 'suspects' (what waits may be what kills workers, and each has as much of that as it may), 'version' (what waits has
 -- fields that no worker alive knows).
 -- Atomic, because allowance, slot and claim are taken together or not at all.

@@ -5,7 +5,9 @@
 -- Returns false when the job is not this token's any more, or goes back because its lane cools down or its connection is
 -- paused by now (drop the message), else
 -- {request, connection that makes the call, model, attempts counted so far, ms since the first call, those of cool-downs
--- and pauses taken off, ms to let pass before the call, '1' when the connection stands in for the job's own}.
+-- and pauses taken off, ms to let pass before the call, '1' when the connection stands in for the job's own, its batch or
+-- empty, attempts made so far; and of a job that is traced: its traceparent, and the moments in ms from which on it waited to
+-- go, when it was admitted, and when it began}.
 -- Asking again with the same token gives the same answer: the reply of the first may have been lost.
 -- A message that is refused also tells how far the worker has come with its queue: see `behind_until`.
 -- Atomic, because the reaper may be taking the claim back.
@@ -28,5 +30,11 @@ if job.place == 'claim' then
 end
 local model = job.via and call('HGET', RULES, 'model:' .. job.via) or call('HGET', key('job', job.id), 'model')
 local blocked = math.max(0, blocked_ms(job) - tonumber(job.blocked or '0'))
-return {call('GET', key('request', job.id)), server_for(job), model, job.counted or '0', int(math.max(0, now - tonumber(job.started) - blocked)),
-  int(wait), job.via and '1' or '0'}
+local reply = {call('GET', key('request', job.id)), server_for(job), model, job.counted or '0', int(math.max(0, now - tonumber(job.started) - blocked)),
+  int(wait), job.via and '1' or '0', job.batch or '', job.made or '0'}
+if job.trace then
+  local moments = call('HMGET', key('job', job.id), 'since', 'admitted')
+  local parts = {job.trace, moments[1] or job.due or job.created, moments[2] or job.begun, job.begun}
+  for _, part in ipairs(parts) do reply[#reply + 1] = part end
+end
+return reply

@@ -4,7 +4,7 @@
 -- ARGV[4..]  the jobs, at most 1,000, each one argument: its fields, with the byte 30 after each but the last (neither JSON
 --   nor a label holds it): id, idempotency scope and key (or empty), custom_id (JSON or empty), bytes of the request, digest,
 --   connection, model, flow, cost, size of the prompt, longest answer in tokens (or 0), due (+MS | MS | empty), expires in
---   MS (or empty), metadata (JSON), request (JSON)
+--   MS (or empty), metadata (JSON), trace (W3C traceparent, or empty), request (JSON)
 -- Returns {'full', jobs, bytes, ms until a try is worth it}: nothing was written; {'no_batch'}: the batch is unknown, sealed or cancelled;
 -- or {'ok', now in ms, then three for each job that is not new: its place in the call from 1, 'same' | 'conflict', id}.
 -- Atomic, because two producers may use the same id or idempotency key at the same moment.
@@ -14,7 +14,7 @@
 -- made on the way: so what can be said of many jobs at once is.
 
 local NAMES = '^([^\30]*)\30([^\30]*)\30([^\30]*)\30([^\30]*)\30()'
-local REST = '^' .. string.rep('([^\30]*)\30', 10) .. '()'
+local REST = '^' .. string.rep('([^\30]*)\30', 11) .. '()'
 local FIRST = 3    -- arguments before those of the jobs
 local batch, most_jobs, most_bytes = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
 
@@ -73,7 +73,7 @@ for i, id in ipairs(ids) do
     reply[n + 1], reply[n + 2], reply[n + 3] = i,
       digest == string.match(ARGV[i + FIRST], '[^\30]*', rests[i]) and 'same' or 'conflict', known[i]
   else
-    local digest, connection, model, flow, cost, size, cap, due, expires_in, metadata, request =
+    local digest, connection, model, flow, cost, size, cap, due, expires_in, metadata, trace, request =
       string.match(ARGV[i + FIRST], REST, rests[i])
     local at = nil
     if due ~= '' then at = string.sub(due, 1, 1) == '+' and now + tonumber(due) or tonumber(due) end
@@ -85,6 +85,7 @@ for i, id in ipairs(ids) do
     if customs[i] ~= '' then set('custom', customs[i]) end
     if cap ~= '0' then set('cap', cap) end
     if metadata ~= '{}' then set('metadata', metadata) end
+    if trace ~= '' then set('trace', trace) end
     if later then set('due', int(at)) end
     if expires_in ~= '' then
       local expires = int(now + tonumber(expires_in))

@@ -16,7 +16,8 @@
 --          not end by itself, or there was none
 -- Returns {'stale'} when the token is not the job's any more: nothing was changed;
 -- {'again'} when this very settlement was made before (its reply was lost, or the server forgot and remembered);
--- else {state, '1' when its connection is paused now, then the jobs that may go now: id, connection, token, worker}.
+-- else {state, '1' when its connection is paused now, the ms that it waits at least if it goes back, then the jobs that may
+-- go now, as `admit` names them}.
 -- Atomic, so that a result, the counters and the freed allowance cannot part.
 -- Invariant: a job becomes final once, by the holder of its current token.
 
@@ -64,6 +65,11 @@ spend(job, ARGV[14])
 release(job)
 if state == 'queued' or state == 'retrying' then
   wait_again(job, state, due, ARGV[6])
+  if job.place == 'later' then
+    job.wait = int(due - now)
+  elseif job.place == 'line' then
+    job.wait = int(math.max(0, tonumber(call('HGET', key('lane', lane), 'cool') or '0') - now))
+  end
 else
   finish(job, state, ARGV[6])
 end
@@ -76,6 +82,6 @@ if hungry then
   if call('ZSCORE', HUNGRY, hungry) then call('ZADD', HUNGRY, number_in_line(1), hungry) end
 end
 if #admitted == 0 and hungry ~= lane then admit(lane, 1, ARGV[13], admitted) end
-local reply = {job.state, call('HEXISTS', PAUSED, server) == 1 and '1' or '0'}
+local reply = {job.state, call('HEXISTS', PAUSED, server) == 1 and '1' or '0', job.wait or ''}
 for _, part in ipairs(admitted) do reply[#reply + 1] = part end
 return reply

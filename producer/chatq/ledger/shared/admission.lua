@@ -152,7 +152,8 @@ local function in_the_way(lane)
   local flow = first[1]
   local line = key(LINES, flow)
   local id = call('ZRANGE', line, 0, 0)[1]
-  local facts = call('HMGET', key('job', id), 'cost', 'connection', 'size', 'cap', 'losses', 'astray')
+  local facts = call('HMGET', key('job', id), 'cost', 'connection', 'size', 'cap', 'losses', 'astray',
+    'made', 'trace')
   local server = server_in(lane, flow)
   local reserved, refusal = nil, charge and charge.refusal
   if (lane.limited or charge) and not (refusal or charge and charge.over) then
@@ -184,8 +185,8 @@ local function keep_lane(lane)
 end
 
 -- Admits up to `max` jobs of a lane. Each gets a worker, a claim and a token, and what it asks of the lane's allowances.
--- Returns the admitted as a flat list of (id, connection, token, worker), then why no more may go now, and the ms until a
--- try is worth it.
+-- Returns the admitted as a flat list of (id, connection that makes the call, token, worker, flow, attempts made so far, and
+-- the model if it is not that of the flow, else empty), then why no more may go now, and the ms until a try is worth it.
 -- Start-time fair queueing: the flow with the lowest tag goes first, and is charged cost/weight.
 local function admit(name, max, nonce, admitted)
   local lane = read_lane(name, max)
@@ -215,6 +216,7 @@ local function admit(name, max, nonce, admitted)
       local fields = {'place', 'claim', 'token', token, 'worker', job.worker, 'lane', name}
       local function set(field, value) fields[#fields + 1], fields[#fields + 2] = field, value end
       if job.server then set('via', job.server) end
+      if job.facts[8] then set('admitted', int(now)) end
       if job.reserved then
         lane.reserves = true
         take(lane.limits, job.reserved)
@@ -231,8 +233,9 @@ local function admit(name, max, nonce, admitted)
       lane.room = tonumber(call('ZINCRBY', lane.workers, -1, job.worker))
       lane.inflight, lane.taken = lane.inflight + 1, lane.taken + 1
       local n = #admitted
-      admitted[n + 1], admitted[n + 2], admitted[n + 3], admitted[n + 4] = job.id, job.server or job.facts[2], token,
-        job.worker
+      admitted[n + 1], admitted[n + 2], admitted[n + 3], admitted[n + 4], admitted[n + 5], admitted[n + 6], admitted[n + 7] =
+        job.id, job.server or job.facts[2], token, job.worker, job.flow, job.facts[7] or '0',
+        job.server and call('HGET', RULES, 'model:' .. job.server) or ''
     end
   end
   keep_lane(lane)

@@ -318,6 +318,7 @@ local function wait_again(job, state, due, ending)
   if job.batch then follow(job) end
   if job.expires and tonumber(job.expires) <= now then return finish_expired(job) end
   call('HSET', k, 'state', state)
+  if job.trace then call('HSET', k, 'since', int(math.max(now, due or 0))) end
   if due and due > now then place_later(job, due) else place_in_line(job) end
 end
 

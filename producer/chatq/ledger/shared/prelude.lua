@@ -85,7 +85,7 @@ local function moment(ms) return ms and rfc3339(tonumber(ms)) or 'null' end
 local FIELDS = {'state', 'place', 'token', 'worker', 'lane', 'flow', 'seq', 'cost', 'connection', 'created', 'started',
   'begun', 'finished', 'attempts', 'made', 'counted', 'losses', 'batch', 'custom', 'metadata', 'cancel', 'expires',
   'bytes', 'ending', 'idem', 'size', 'cap', 'reserved', 'charge', 'probe', 'via', 'blocked', 'streak', 'limited', 'refused',
-  'moved', 'retry_of', 'told', 'due'}
+  'moved', 'retry_of', 'told', 'due', 'trace'}
 
 local function load(id)
   local values = call('HMGET', key('job', id), unpack(FIELDS))
