@@ -79,8 +79,16 @@ $(FOREIGN)/node/.npm-installed: $(addprefix $(OPENAI_NODE)/,package.json package
 		PATH="$$PWD/bin:$$PATH" node "$$wheel/lib/node_modules/npm/bin/npm-cli.js" ci --loglevel error > /dev/null
 	@touch $@
 
+# Debian's browser; where it cannot be installed, what needs one is skipped and says so.
+.PHONY: browser
+browser: $(FOREIGN)/browser/.installed
+	@for program in chromium chromium-browser google-chrome; do command -v $$program; done | grep -q . || { \
+		test "$$(id -u)" = 0 && command -v apt-get > /dev/null && echo "installing chromium ..." >&2 && apt-get -qq update && \
+		DEBIAN_FRONTEND=noninteractive apt-get -qq install --yes --no-install-recommends chromium fonts-dejavu-core > /dev/null; \
+	} || echo "no browser is here, and none could be installed: what needs one is skipped" >&2
+
 .PHONY: test-all
-test-all: $(DEV) $(addprefix $(FOREIGN)/,litellm/.installed sdks/.installed schemathesis/.installed node/.npm-installed) ## run the tests that take longer, and those with programs that are not ours: a LiteLLM proxy, the official SDKs and clients, schemathesis
+test-all: $(DEV) browser $(addprefix $(FOREIGN)/,litellm/.installed sdks/.installed schemathesis/.installed node/.npm-installed) ## run the tests that take longer, and those with programs that are not ours: a LiteLLM proxy, the official SDKs and clients, schemathesis, a browser
 	@$(PYTEST) -m thorough $(SHARED_OUT)
 	@$(PYTEST) tests_foreign
 
@@ -115,7 +123,7 @@ requirements: ## pin the versions anew (needs uv); ranges are in pyproject.toml
 		--no-emit-index-url --no-emit-find-links --quiet --upgrade --output-file requirements.txt requirements.in
 	@uv pip compile --group dev --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
 		--no-emit-index-url --no-emit-find-links --quiet --upgrade --constraint requirements.txt --output-file requirements-dev.txt
-	@for set in uv foreign-litellm foreign-node foreign-schemathesis foreign-sdks; do uv pip compile requirements-$$set.in --universal --python-version 3.11 \
+	@for set in uv foreign-browser foreign-litellm foreign-node foreign-schemathesis foreign-sdks; do uv pip compile requirements-$$set.in --universal --python-version 3.11 \
 		--generate-hashes --no-header --no-annotate --no-emit-index-url --no-emit-find-links --quiet --upgrade \
 		--output-file requirements-$$set.txt || exit 1; done
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from browser import PROGRAMS, Browser, browser_program, use_environment
 from foreign_client import ForeignClient
 from front_process import FrontProcess
 from installation import Installation
@@ -50,6 +51,17 @@ def node_command() -> Path:
 def node_modules() -> Path:
     """The folder with OpenAI's client for Node."""
     return _program("node", "node_modules")
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """A browser. Skips where none is installed."""
+    use_environment(_program("browser"))
+    program = browser_program()
+    if program is None:
+        pytest.skip(f"no browser is installed: none of {', '.join(PROGRAMS)} is on the PATH")
+    with Browser(program) as browser:
+        yield browser
 
 
 @pytest.fixture(scope="session")
