@@ -38,8 +38,8 @@ def batches(stored: Stored) -> Stored:
 
 
 def leftovers(stored: Stored) -> set[str]:
-    """Keys that should not be there when everything has ended and was purged. Limits, prices and backlogs have a time to
-    live."""
+    """Keys that should not be there when everything has ended and was purged. Limits, prices and backlogs end by
+    themselves."""
     kept = CONSTANT | {"prices", "wanted-prices"}
     return {
         key
