@@ -44,7 +44,8 @@ def leftovers(stored: Stored) -> set[str]:
     return {
         key
         for key in stored
-        if key not in kept and not key.startswith(("connection:", "limits:", "known:", "metrics:", "backlog:"))
+        if key not in kept
+        and not key.startswith(("connection:", "limits:", "known:", "metrics:", "backlog:"))
     }
 
 

@@ -227,7 +227,9 @@ class OneBatch:
         except UnknownBatch:
             sealed = False
         if not sealed:
-            with contextlib.suppress(BacklogFull):  # it has those that found room; asking again takes the rest
+            with contextlib.suppress(
+                BacklogFull
+            ):  # it has those that found room; asking again takes the rest
                 self._queue.retry_batch(old_id, new_id=record.id)
         record.come_to("in_progress")
         self._batches.save(record)

@@ -128,7 +128,15 @@ async def retry(front: Front, caller: Caller, batch_id: str) -> BatchRecord:
     enqueued, or it is not kept any more."""
     old = await asyncio.to_thread(front.batches.get, batch_id, caller)
     await front.ask(front.core.batch(batch_id))
-    kept = ("input_file_id", "completion_window", "window_s", "tenant", "connections", "connection", "metadata")
+    kept = (
+        "input_file_id",
+        "completion_window",
+        "window_s",
+        "tenant",
+        "connections",
+        "connection",
+        "metadata",
+    )
     facts = {name: getattr(old, name) for name in (*kept, "output_life_s", "webhook_url")}
     record = await asyncio.to_thread(front.batches.make, None, {**facts, "retry_of": batch_id})
     front.tell_keeper(record.id)
