@@ -14,9 +14,10 @@ from page_visitor import Visitor
 
 from chatq.contract.errors import ChatQueueError
 from chatq.http.access import Access, Caller, Unauthorized
+from chatq.http.errors import TooManyTries
 from chatq.http.page.login_routes import own_path
 from chatq.http.page.session import SESSION_S, Sessions
-from chatq.http.page.throttle import TRIES, Throttle, TooManyTries
+from chatq.http.page.throttle import TRIES, Throttle
 
 ROOT, ACME = "root-token-2", "acme-token-2"
 

@@ -13,10 +13,9 @@ from starlette.responses import RedirectResponse, Response
 
 from chatq.contract.errors import ChatQueueError
 from chatq.http.access import Unauthorized
-from chatq.http.errors import BadRequest, status_of
+from chatq.http.errors import BadRequest, retry_header, status_of
 from chatq.http.page.rendering import page
 from chatq.http.page.session import COOKIE, Session
-from chatq.http.page.throttle import TooManyTries
 
 _HEADERS: Final = {
     "content-security-policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; "
@@ -88,10 +87,10 @@ def _to_login(request: Request) -> Response:
 
 
 def _told(request: Request, error: ChatQueueError) -> Response:
-    if isinstance(error, TooManyTries):
-        response: Response = page("error.html", 429, session=None, error=error)
-        response.headers["retry-after"] = str(error.retry_after_s)
-        return response
     if by_script(request):
-        return page("said_error.html", status_of(error), error=error)
-    return page("error.html", status_of(error), session=getattr(request.state, "session", None), error=error)
+        response = page("said_error.html", status_of(error), error=error)
+    else:
+        session = getattr(request.state, "session", None)
+        response = page("error.html", status_of(error), session=session, error=error)
+    response.headers.update(retry_header(error))
+    return response

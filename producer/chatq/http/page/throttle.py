@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import math
 from collections import OrderedDict
-from typing import ClassVar, Final
+from typing import Final
 
-from chatq.contract.errors import ChatQueueError
+from chatq.http.errors import TooManyTries
 
 TRIES: Final = 10
 """Wrong tokens from one address before it waits."""
@@ -17,18 +17,6 @@ EACH_S: Final = 6.0
 """One more try in so many seconds."""
 _ADDRESSES: Final = 10_000
 """As many are remembered; the longest silent ones are forgotten."""
-
-
-class TooManyTries(ChatQueueError):
-    """Too many wrong tokens came from an address."""
-
-    code: ClassVar[str] = "too_many_tries"
-
-    def __init__(self, wait_s: int) -> None:
-        super().__init__(
-            "Too many wrong tokens were tried from your address.", remedy=f"Try again in {wait_s} seconds."
-        )
-        self.retry_after_s = wait_s
 
 
 class Throttle:
