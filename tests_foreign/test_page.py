@@ -156,6 +156,23 @@ def test_who_logs_in_is_led_to_what_was_asked_for(browser: Browser, site: Site) 
         page.wait_for_url(f"{site.front.url}/login?next=%2Fbatches")
 
 
+def test_it_can_be_used_by_name_without_https(browser: Browser, site: Site) -> None:
+    """Then browsers do not say `Sec-Fetch-Site`."""
+    url = site.front.url.replace("127.0.0.1", "chatq.test")
+    with browser.visit(url, expected=("Cross-Origin-Opener-Policy header has been ignored",)) as page:
+        page.goto("/login")
+        page.get_by_label("Token").fill(TOKEN)
+        with page.expect_request("**/login") as login:
+            page.keyboard.press("Enter")
+        page.wait_for_url(f"{url}/")
+        headers = login.value.all_headers()
+        assert (headers.get("origin"), headers.get("sec-fetch-site")) == (url, None)
+        page.get_by_role("button", name="Check sim").click()
+        said(page).get_by_text("sim answers").wait_for()
+        page.get_by_role("button", name="Log out").click()
+        page.wait_for_url(f"{url}/login")
+
+
 def test_numbers_change_while_one_looks(browser: Browser, site: Site) -> None:
     with logged_in(browser, site) as page:
         page.evaluate("window.isStillThere = true")

@@ -125,7 +125,7 @@ def test_browsers_are_kept_strict(guarded: FrontProcess) -> None:
             "base-uri": "'none'",
         }
         assert headers["x-content-type-options"] == "nosniff"
-        assert headers["referrer-policy"] == "no-referrer"
+        assert headers["referrer-policy"] == "same-origin"
         assert headers["cross-origin-opener-policy"] == "same-origin"
         assert headers["cross-origin-resource-policy"] == "same-origin"
         kept = "public, max-age=31536000, immutable" if path == "/static/page.css" else "no-store"
