@@ -342,6 +342,34 @@ def test_a_screen_reader_hears_results_and_no_polls(browser: Browser, site: Site
         assert page.locator("#live #said, #live #lost").count() == 0
 
 
+FAULTY = """<body style="background: #fff"><h1 id=twice>One</h1><h3 id=twice>Three</h3><input><button></button>
+<table><tr><th>Head</table><img src="data:,"><svg></svg><p style="color: #888">pale</p><p tabindex=2>first</p>
+<section aria-labelledby=nothing>text</section>"""
+
+
+def test_what_is_wrong_with_a_page_is_found(browser: Browser) -> None:
+    with browser.visit("http://unused.test") as page:
+        page.set_content(FAULTY)
+        found = [what.partition(":")[0] for what in page.evaluate(ACCESSIBILITY)]
+    assert found == [
+        "the language of the page is not said",
+        "the page has no title",
+        "there is not one main",
+        "there is not one header",
+        "a heading skips from 1 to 3",
+        "a field has no label",
+        "it has no name",
+        "a header has no scope",
+        "no alt",
+        "a figure says nothing",
+        "the id twice is there twice",
+        "the id twice is there twice",
+        "its label is not there",
+        "it comes out of turn",
+        "a contrast of 3.54",
+    ]
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_every_page_can_be_read_by_everybody(browser: Browser, site: Site, scheme: str) -> None:
     with browser.visit(site.front.url, color_scheme=scheme) as page:
