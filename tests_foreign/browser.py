@@ -33,7 +33,10 @@ _OPTIONS = (
     "--disable-background-networking",
     "--disable-component-update",
     "--disable-sync",
+    "--host-resolver-rules=MAP *.test 127.0.0.1",
 )
+"""So a site of this machine can be asked for under any name in `.test`: then it is none that browsers trust by its
+address."""
 
 
 def browser_program() -> str | None:

@@ -278,14 +278,18 @@ class ChatQueue:
         connection: str | None = None,
         max_cost: float | None = None,
         max_tokens: int | None = None,
+        new_id: str | None = None,
     ) -> Batch:
         """Try the failed jobs of a batch again, each once, as new jobs in a new batch, which is returned.
 
         `code`, `connection`: only those that failed with this code, only those of this connection. `max_cost`,
-        `max_tokens`: budgets of the new batch; default: what is left of the old one's. Raises `UnknownBatch`,
-        `BacklogFull`, and `BudgetUsedUp` when nothing is left.
+        `max_tokens`: budgets of the new batch; default: what is left of the old one's. `new_id`: of the new batch; one
+        that is there already, and not sealed, takes the jobs that are left. Raises `UnknownBatch`, `BacklogFull`, and
+        `BudgetUsedUp` when nothing is left.
         """
-        retried = self._core.retry_batch(batch_id, code, connection, max_cost=max_cost, max_tokens=max_tokens)
+        retried = self._core.retry_batch(
+            batch_id, code, connection, max_cost=max_cost, max_tokens=max_tokens, new_id=new_id
+        )
         return drive(retried, self._server)
 
     def retry_failed(self, *, code: str | None = None, connection: str | None = None) -> int:
@@ -554,9 +558,12 @@ class AsyncChatQueue:
         connection: str | None = None,
         max_cost: float | None = None,
         max_tokens: int | None = None,
+        new_id: str | None = None,
     ) -> Batch:
         """As `ChatQueue.retry_batch`."""
-        retried = self._core.retry_batch(batch_id, code, connection, max_cost=max_cost, max_tokens=max_tokens)
+        retried = self._core.retry_batch(
+            batch_id, code, connection, max_cost=max_cost, max_tokens=max_tokens, new_id=new_id
+        )
         return await drive_async(retried, self._server)
 
     async def retry_failed(self, *, code: str | None = None, connection: str | None = None) -> int:

@@ -400,9 +400,12 @@ class Core:
         *,
         max_cost: float | None = None,
         max_tokens: int | None = None,
+        new_id: str | None = None,
     ) -> Steps[Batch]:
         """Try the failed jobs of a batch again, as a new batch; that. Raises `UnknownBatch`, `BacklogFull`,
         `BudgetUsedUp`.
+
+        `new_id`: of the new batch; where it is there already, and takes jobs still, it takes those that are left.
 
         When the backlog fills up on the way, the new batch has those that found room; asking again takes the rest.
         """
@@ -410,7 +413,7 @@ class Core:
         if old.budget is not None:
             max_cost, max_tokens = _left_of(old, old.budget, max_cost, max_tokens)
         new_id = yield from self.open_batch(
-            old.metadata, retry_of=batch_id, max_cost=max_cost, max_tokens=max_tokens
+            old.metadata, batch_id=new_id, retry_of=batch_id, max_cost=max_cost, max_tokens=max_tokens
         )
         try:
             yield from self._retry(batch_id, new_id, code, connection)
@@ -546,14 +549,19 @@ class Core:
         answer = orjson.loads((yield from self._ask("models", connection, timeout)))
         return ModelList(tuple(answer["models"]), datetime.fromisoformat(answer["fetched_at"]))
 
-    def test_message(self, connection: str, timeout: float) -> Steps[JobRecord]:
-        """Send one short message down the path of every job; the final record.
+    def test_message(
+        self, connection: str, timeout: float, *, model: str | None = None, tenant: str | None = None
+    ) -> Steps[JobRecord]:
+        """Send one short message down the path of every job; the final record. `model`: default: the connection's.
+        `tenant`: whose job it is.
 
         Raises as `enqueue` and `wait`; and `ConnectionPaused`, when the message was cancelled because it would wait for
         a paused connection.
         """
         job = Job(
             connection=connection,
+            model=model,
+            tenant=tenant,
             prompt=TEST_PROMPT,
             params={"max_tokens": TEST_TOKENS},
             priority=9,

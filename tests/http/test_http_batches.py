@@ -58,6 +58,26 @@ def test_lines_that_name_no_connection_go_where_the_batch_says(front: FrontProce
     assert batch["request_counts"]["completed"] == 1
 
 
+def test_failed_jobs_are_tried_again_as_a_new_batch(front: FrontProcess) -> None:
+    lines = batch_lines("job:b30 hi", "job:b31 [sim: status 400] hi")
+    old = front.ended(front.batch(front.upload(lines).json()["id"], metadata={"for": "retry"}).json()["id"])
+    assert old["request_counts"] == {"total": 2, "completed": 1, "failed": 1}
+    made = front.client.post(f"/v1/batches/{old['id']}/retry").json()
+    assert (made["retry_of"], made["status"], made["metadata"]) == (old["id"], "validating", {"for": "retry"})
+    batch = front.ended(made["id"])
+    assert batch["status"] == "completed"
+    assert batch["request_counts"] == {"total": 1, "completed": 0, "failed": 1}
+    assert [line["custom_id"] for line in front.lines_of(batch["error_file_id"])] == ["c1"]
+    assert (front.installation.calls()["b30"], front.installation.calls()["b31"]) == (1, 2)
+    again = front.ended(front.client.post(f"/v1/batches/{old['id']}/retry").json()["id"])
+    assert again["request_counts"]["total"] == 0
+
+
+def test_of_a_batch_that_was_never_enqueued_nothing_is_tried_again(front: FrontProcess) -> None:
+    made = front.ended(front.batch(front.upload(b"\n").json()["id"]).json()["id"])
+    assert error_of(front.client.post(f"/v1/batches/{made['id']}/retry")) == (404, "unknown_batch")
+
+
 def test_a_wrong_batch_is_refused(front: FrontProcess) -> None:
     file_id = front.upload(b"x").json()["id"]
     assert error_of(front.batch("file-" + "0" * 28)) == (404, "not_found")

@@ -124,7 +124,7 @@ def test_the_document_names_every_path(front: FrontProcess) -> None:
     assert document["openapi"].startswith("3.")
     assert set(document["paths"]) == {
         "/healthz", "/metrics", "/readyz", "/v1/batches", "/v1/batches/{batch_id}", "/v1/batches/{batch_id}/cancel",
-        "/v1/batches/{batch_id}/pause", "/v1/batches/{batch_id}/resume",
+        "/v1/batches/{batch_id}/pause", "/v1/batches/{batch_id}/resume", "/v1/batches/{batch_id}/retry",
         "/v1/chat/completions", "/v1/connections", "/v1/connections/{connection_id}/check",
         "/v1/connections/{connection_id}/test", "/v1/files", "/v1/files/{file_id}", "/v1/files/{file_id}/content",
         "/v1/jobs", "/v1/jobs/{job_id}", "/v1/models", "/v1/models/{model_id}", "/v1/status",

@@ -22,7 +22,7 @@ SINGLE = CONSTANT | {
 }  # fmt: skip
 FAMILIES = {
     "job", "request", "result", "idem", "line", "flows", "lane", "claims", "held", "stop", "worker", "batch",
-    "connection", "limits", "known", "deltas", "metrics",
+    "connection", "limits", "known", "deltas", "metrics", "backlog",
 }  # fmt: skip
 
 
@@ -38,12 +38,14 @@ def batches(stored: Stored) -> Stored:
 
 
 def leftovers(stored: Stored) -> set[str]:
-    """Keys that should not be there when everything has ended and was purged. Limits and prices have a time to live."""
+    """Keys that should not be there when everything has ended and was purged. Limits, prices and backlogs end by
+    themselves."""
     kept = CONSTANT | {"prices", "wanted-prices"}
     return {
         key
         for key in stored
-        if key not in kept and not key.startswith(("connection:", "limits:", "known:", "metrics:"))
+        if key not in kept
+        and not key.startswith(("connection:", "limits:", "known:", "metrics:", "backlog:"))
     }
 
 

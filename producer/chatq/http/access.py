@@ -70,7 +70,9 @@ class Caller:
 
 
 @dataclass(frozen=True, slots=True)
-class _Token:
+class Token:
+    """A token that is accepted, and whose it is. `digest`: its SHA-256; it is kept itself nowhere."""
+
     digest: bytes
     caller: Caller
 
@@ -79,7 +81,7 @@ class Access:
     """The tokens that are accepted; without any, everybody is the one caller."""
 
     def __init__(self, tokens: Sequence[tuple[str, Caller]]) -> None:
-        self._tokens = [_Token(_digest(token), caller) for token, caller in tokens]
+        self.tokens = tuple(Token(_digest(token), caller) for token, caller in tokens)
 
     @classmethod
     def of(cls, settings: Settings, host: str) -> Access:
@@ -104,26 +106,31 @@ class Access:
     @property
     def open(self) -> bool:
         """Whether no token is asked for."""
-        return not self._tokens
+        return not self.tokens
 
-    def caller(self, authorization: str | None) -> Caller:
-        """Who sent this `Authorization` header. Raises `Unauthorized`.
+    def token(self, given: str) -> Token | None:
+        """The token that was given; None: nobody was given such a one.
 
         Every token is compared, each in constant time, so that the time tells nothing of them.
         """
+        digest, found = _digest(given), None
+        for token in self.tokens:
+            if hmac.compare_digest(token.digest, digest):
+                found = token
+        return found
+
+    def caller(self, authorization: str | None) -> Caller:
+        """Who sent this `Authorization` header. Raises `Unauthorized`."""
         if self.open:
             return Caller()
         scheme, _, given = (authorization or "").partition(" ")
-        digest, found = _digest(given.strip()), None
-        for token in self._tokens:
-            if hmac.compare_digest(token.digest, digest):
-                found = token.caller
+        found = self.token(given.strip())
         if found is None or scheme.lower() != "bearer":
             raise Unauthorized(
                 "The request has no token that is known here." if given else "The request has no token.",
                 remedy="Send Authorization: Bearer TOKEN, with one of $CHATQ_HTTP_TOKENS or http.tokens_file.",
             )
-        return found
+        return found.caller
 
 
 def _digest(token: str) -> bytes:

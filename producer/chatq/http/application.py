@@ -30,6 +30,8 @@ from chatq.http.file_store import FileStore
 from chatq.http.front import Front, Gone
 from chatq.http.guard import Guard
 from chatq.http.keeper_process import KeeperProcess
+from chatq.http.page import routes as page
+from chatq.http.page.visit import Desk
 from chatq.http.shapes import Error, body_schemas
 from chatq.ledger.locate import locator
 from chatq.ledger.server import AsyncServer
@@ -42,6 +44,7 @@ _ROUTERS: Final[tuple[APIRouter, ...]] = (
     connections.router,
     health.router,
     metrics.router,
+    page.router,
 )
 _DESCRIPTION: Final = """OpenAI's own shapes over a queue: `model` is a connection ID, or CONNECTION/MODEL. Errors are
 OpenAI's, with our code and a remedy. `Authorization: Bearer TOKEN`, where tokens are set."""
@@ -87,6 +90,7 @@ def application(settings: Settings, access: Access) -> tuple[ASGIApp, Front]:
         generate_unique_id_function=lambda route: route.name,
     )
     app.state.front = front
+    app.state.desk = Desk.of(access)
     for router in _ROUTERS:
         app.include_router(router)
     app.add_exception_handler(ChatQueueError, _told)

@@ -27,7 +27,7 @@ from chatq.batch_input import BadLine, BatchInput
 from chatq.batch_run import BatchRun
 from chatq.batch_sidecar import OutputInUse, Sidecar
 from chatq.client import ChatQueue
-from chatq.contract.errors import ChatQueueError, InvalidJob, UnknownBatch
+from chatq.contract.errors import BacklogFull, BudgetUsedUp, ChatQueueError, InvalidJob, UnknownBatch
 from chatq.contract.job import Job
 from chatq.contract.live_settings import LiveSettings
 from chatq.contract.record import Batch, JobRecord
@@ -190,6 +190,11 @@ class OneBatch:
         record = self._record
         if self._is_cancelled() and Sidecar.load(self._output) is None:
             return self._end("cancelled")
+        if record.retry_of is not None and Sidecar.load(self._output) is None:
+            try:
+                self._retry(record.retry_of)
+            except (UnknownBatch, BudgetUsedUp) as error:
+                return self._invalid(error)
         run = BatchRun(
             self._queue,
             self._source,
@@ -214,6 +219,27 @@ class OneBatch:
             return None
         self._finish(batch)
         return None
+
+    def _retry(self, old_id: str) -> None:
+        """Put the failed jobs of another batch into this one: from then on it is one that is enqueued already.
+
+        Raises `UnknownBatch`, `BudgetUsedUp`.
+        """
+        record = self._record
+        try:
+            sealed = self._queue.batch(record.id).sealed
+        except UnknownBatch:
+            sealed = False
+        if not sealed:
+            with contextlib.suppress(
+                BacklogFull
+            ):  # it has those that found room; asking again takes the rest
+                self._queue.retry_batch(old_id, new_id=record.id)
+        record.come_to("in_progress")
+        self._batches.save(record)
+        Sidecar(
+            batch=record.id, input=self._source.sha256(), connection=self._source.connection, sealed=True
+        ).save(self._output)
 
     def _budgets(self) -> dict[str, Any]:
         """Those that it is to begin with. Once it is there they are the ledger's: they may be others by now."""
@@ -273,7 +299,7 @@ class OneBatch:
 
     # How it ends
 
-    def _invalid(self, error: InvalidJob) -> None:
+    def _invalid(self, error: ChatQueueError) -> None:
         record = self._record
         record.errors = sorted(self._errors, key=lambda told: told["line"])
         if self._untold or not record.errors:

@@ -67,6 +67,8 @@ class BatchRecord:
     """Who is told when it has ended."""
     notice: dict[str, Any] | None = None
     """How far telling has come: a `Notice`."""
+    retry_of: str | None = None
+    """The batch whose failed jobs it tries again: then its input is empty."""
 
     def come_to(self, status: str) -> None:
         """It is in this state now."""
@@ -89,7 +91,7 @@ class BatchRecord:
         return self.notice is not None and self.notice["next_at"] is not None
 
     def shape(self) -> dict[str, Any]:
-        """As OpenAI's API tells it; and `cost_usd`, `paused_at`, `budget`."""
+        """As OpenAI's API tells it; and `cost_usd`, `paused_at`, `budget`, `retry_of`."""
         moments = {f"{name}_at": self.moments.get(f"{name}_at") for name in _MOMENTS}
         return {
             "id": self.id,
@@ -110,6 +112,7 @@ class BatchRecord:
             "cost_usd": self.cost_usd,
             "paused_at": self.paused_at,
             "budget": self.budget,
+            "retry_of": self.retry_of,
         }
 
 
@@ -133,14 +136,18 @@ class BatchStore:
         self._folder = folder / "batches"
         make_folder(self._folder)
 
-    def make(self, source: Path, facts: Mapping[str, Any]) -> BatchRecord:
-        """Write down a new batch of the input at `source`. Raises `DiskFull`; `NotFound` when the input is gone."""
+    def make(self, source: Path | None, facts: Mapping[str, Any]) -> BatchRecord:
+        """Write down a new batch of the input at `source`; None: it has none. Raises `DiskFull`; `NotFound` when the
+        input is gone."""
         record = BatchRecord(id=new_id("batch_"), created_at=int(time.time()), **facts)
         folder = self.folder(record.id)
         try:
             with disk_errors():
                 folder.mkdir(mode=0o700)
-                os.link(source, folder / "input")
+                if source is None:
+                    (folder / "input").touch()
+                else:
+                    os.link(source, folder / "input")
                 write_json(folder / "record.json", asdict(record))
         except FileNotFoundError:
             shutil.rmtree(folder, ignore_errors=True)

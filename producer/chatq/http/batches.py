@@ -122,6 +122,32 @@ async def resume_batch(request: Request, front: TheFront, caller: TheCaller, bat
     return json_response((await _live(record, front)).shape())
 
 
+@router.post("/v1/batches/{batch_id}/retry", responses={200: {"model": BatchShape}})
+async def retry_batch(front: TheFront, caller: TheCaller, batch_id: BatchId) -> Response:
+    """Try the failed jobs of a batch again, each once, as a new batch with what is left of its budgets; that."""
+    return json_response((await retry(front, caller, batch_id)).shape())
+
+
+async def retry(front: Front, caller: Caller, batch_id: str) -> BatchRecord:
+    """A new batch of the failed jobs of another. Raises `NotFound`; `UnknownBatch` when nothing of the other was
+    enqueued, or it is not kept any more."""
+    old = await asyncio.to_thread(front.batches.get, batch_id, caller)
+    await front.ask(front.core.batch(batch_id))
+    kept = (
+        "input_file_id",
+        "completion_window",
+        "window_s",
+        "tenant",
+        "connections",
+        "connection",
+        "metadata",
+    )
+    facts = {name: getattr(old, name) for name in (*kept, "output_life_s", "webhook_url")}
+    record = await asyncio.to_thread(front.batches.make, None, {**facts, "retry_of": batch_id})
+    front.tell_keeper(record.id)
+    return record
+
+
 async def _live(record: BatchRecord, front: Front) -> BatchRecord:
     """The record with the counts of this moment."""
     if record.status not in ENDED:

@@ -66,7 +66,8 @@ async def send_test_message(
     """Send one short message as a job like any other; its final record."""
     caller.must_know(connection_id, front.settings)
     with front.a_wait():
-        record = await front.while_there(request, front.ask(front.core.test_message(connection_id, timeout)))
+        steps = front.core.test_message(connection_id, timeout, tenant=caller.tenant)
+        record = await front.while_there(request, front.ask(steps))
     return record_response(record)
 
 

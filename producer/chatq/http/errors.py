@@ -57,6 +57,19 @@ class Overloaded(ChatQueueError):
     retryable: ClassVar[bool] = True
 
 
+class TooManyTries(ChatQueueError):
+    """Too many wrong tokens came from an address to the page's login."""
+
+    code: ClassVar[str] = "too_many_tries"
+    retryable: ClassVar[bool] = True
+
+    def __init__(self, wait_s: int) -> None:
+        super().__init__(
+            "Too many wrong tokens were tried from your address.", remedy=f"Try again in {wait_s} seconds."
+        )
+        self.retry_after_s = wait_s
+
+
 class ShuttingDown(ChatQueueError):
     """The front ends; another, or its successor, answers the same request."""
 
@@ -78,6 +91,7 @@ _STATUS: Final[tuple[tuple[type[ChatQueueError], int], ...]] = (
     (InvalidJob, 400),
     (JobConflict, 409),
     (BacklogFull, 429),
+    (TooManyTries, 429),
     (UnknownJob, 404),
     (UnknownBatch, 404),
     (NotFound, 404),
@@ -119,15 +133,19 @@ def error_body(
 
 def error_response(error: ChatQueueError) -> Response:
     """The answer that tells of an error."""
-    status = status_of(error)
-    headers = {}
-    if error.retryable:
-        wait_s = error.retry_after_s if isinstance(error, BacklogFull) else _RETRY_AFTER_S
-        headers["retry-after"] = str(math.ceil(wait_s))
+    status, headers = status_of(error), retry_header(error)
     if status == 401:
         headers["www-authenticate"] = "Bearer"
     body = error_body(status, error.code, error.message, error.remedy, getattr(error, "param", None))
     return json_response(body, status, headers)
+
+
+def retry_header(error: ChatQueueError) -> dict[str, str]:
+    """When it is worth to try again, as a header; empty when it is not."""
+    if not error.retryable:
+        return {}
+    wait_s = error.retry_after_s if isinstance(error, BacklogFull | TooManyTries) else _RETRY_AFTER_S
+    return {"retry-after": str(math.ceil(wait_s))}
 
 
 def failure(record: JobRecord) -> tuple[int, dict[str, Any]]:

@@ -3,7 +3,8 @@ a web page could make a browser send.
 
 While no token is asked for, whoever reaches the port may spend money. So only hosts that are known are answered (a
 name that was rebound to this address is not), and nothing that a page can send without the browser asking first: a body
-has to be JSON, or the request to have an `Authorization` header, whatever it says.
+has to be JSON, or the request to have an `Authorization` header, whatever it says. Our own page sends forms: those it
+looks at itself, with tokens or without (`page/forms.py`).
 Source: Fetch standard, "CORS-safelisted request-header" and "CORS-preflight fetch".
 """
 
@@ -43,6 +44,8 @@ _HEADERS: Final = {
     "referrer-policy": "no-referrer",
 }
 """Of every answer that does not say something else itself."""
+_PAGES: Final = frozenset({"login", "logout", "connections", "batches", "jobs"})
+"""The first parts of the paths of our own page that take forms."""
 
 
 class Guard:
@@ -85,7 +88,8 @@ class Guard:
                     remedy="Without tokens it answers for http.allow_hosts only; ask it by one of them, or set tokens.",
                     status=403,
                 )
-            if scope["method"] not in {"GET", "HEAD", "OPTIONS"}:
+            is_page = scope["path"].removeprefix("/").partition("/")[0] in _PAGES
+            if scope["method"] not in {"GET", "HEAD", "OPTIONS"} and not is_page:
                 _not_from_a_page(headers)
         length = headers.get("content-length", "")
         if length.isdigit() and len(length) < 20 and int(length) > longest:

@@ -121,6 +121,7 @@ class BatchShape(Shape):
     cost_usd: float | None
     paused_at: int | None
     budget: dict[str, Any] | None
+    retry_of: str | None
 
 
 class BatchList(Shape):

@@ -17,6 +17,7 @@ from chatq.contract.job import JOB_FORMAT, Job
 from chatq.contract.keys import Keys
 from chatq.contract.states import State
 from chatq.contract.token_estimate import longest_answer, prompt_size, weight
+from chatq.ledger.backlog_history import BacklogSample, read_backlogs
 from chatq.ledger.call import Call
 from chatq.ledger.measured import Measured, read_measured
 
@@ -537,6 +538,10 @@ class Ledger:
     def metrics(self, connections: Sequence[str]) -> Call[Measured]:
         """What is counted, of the whole and of these connections."""
         return self._call("metrics", *connections, decode=partial(read_measured, connections=connections))
+
+    def backlogs(self, connections: Sequence[str]) -> Call[Mapping[str, Sequence[BacklogSample]]]:
+        """What waited and ran at these connections in the last hour."""
+        return self._call("backlogs", *connections, decode=partial(read_backlogs, connections=connections))
 
     def limits(self, connection: str) -> Call[tuple[bytes, dict[str, str], list[dict[str, str]]]]:
         """Why the connection is paused (JSON, or empty), what it has spent, and what limits each of its lanes: see

@@ -147,6 +147,8 @@ if now >= since + DRAIN_MS then
   if totals[3] then call('HSET', TOTALS, 'drain', string.format('%.6f', (ended - tonumber(totals[3])) / (now - since))) end
 end
 
+measures.sample_backlogs()
+
 -- Waiting jobs of batches that were cancelled or moved. One chunk in a call, for each of its jobs takes long.
 while left > 0 do
   local batch = call('ZRANGE', SWEEPS, 0, 0)[1]

@@ -48,3 +48,29 @@ end
 function measures.count_failure(connection, what, code)
   if code and is_configured(connection) then call('HINCRBY', key('metrics', connection), what .. ':' .. code, 1) end
 end
+
+-- A sample a minute of what waits and runs at each connection of the settings, for an hour.
+--
+-- backlog:<connection>, a hash, gone an hour after its last sample:
+--   MINUTE   'minutes since 1970, queued, running'; MINUTE is that of the hour, so a sample takes the place of the one an
+--            hour before, and there are 60 at most
+-- It costs three commands for each connection, once a minute.
+
+measures.sample_ms = 60000
+
+function measures.sample_backlogs()
+  local minute = int(math.floor(now / measures.sample_ms))
+  if call('HGET', TOTALS, 'sampled') == minute then return end
+  local rules = call('HKEYS', RULES)
+  if #rules == 0 then return end
+  call('HSET', TOTALS, 'sampled', minute)
+  for _, rule in ipairs(rules) do
+    local connection = string.match(rule, '^account:(.*)')
+    if connection then
+      local c = call('HMGET', key('connection', connection), 'queued', 'running')
+      local k = key('backlog', connection)
+      call('HSET', k, int(minute % 60), table.concat({minute, c[1] or '0', c[2] or '0'}, ' '))
+      call('PEXPIRE', k, 60 * measures.sample_ms)
+    end
+  end
+end
