@@ -54,7 +54,8 @@ lines = (
     | st.binary(max_size=12)
     | st.sampled_from(
         [b"", b" ", b"{}", b"[]", b"null", b"{", b"[" * 5000, b'{"prompt": NaN}', b'{"prompt": "\\ud800"}', b"1e999",
-         b'{"prompt": "a", "prompt": "b"}', b'{"prompt": "a\xc2\x85b"}', b"\xef\xbb\xbf{}", b"\xff", b"\r", b"\x00", b"9" * 5000]
+         b'{"prompt": "a", "prompt": "b"}',
+         b'{"prompt": "a\xc2\x85b"}', b"\xef\xbb\xbf{}", b"\xff", b"\r", b"\x00", b"9" * 5000]
     )
 )  # fmt: skip
 
