@@ -33,7 +33,7 @@ def commands(page: Path) -> set[str]:
     found = _IN_THE_TEXT.findall(page.read_text("utf-8"))
     for block in blocks(page):
         found += _IN_A_BLOCK.findall(block.text)
-    return {re.split(r"\s{2,}", command)[0].strip() for command in found}
+    return {re.split(r"\s{2,}| (?:2?>|\|) ?", command)[0].strip() for command in found}
 
 
 def wrong_with(command: str) -> str | None:
