@@ -44,33 +44,43 @@ def traces(service: str = "chatq") -> Traces | None:
 
 
 def _start(service: str) -> Traces | None:
-    if not any(os.environ.get(name) for name in _ENDPOINTS) or _is_set("OTEL_SDK_DISABLED"):
+    named = next((name for name in _ENDPOINTS if os.environ.get(name)), None)
+    if named is None or _is("OTEL_SDK_DISABLED", "true") or _is("OTEL_TRACES_EXPORTER", "none"):
         return None
     try:
-        from opentelemetry import trace
-        from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
-        from opentelemetry.sdk.resources import Resource
-        from opentelemetry.sdk.trace import TracerProvider
-        from opentelemetry.sdk.trace.export import BatchSpanProcessor
+        return Traces(_provider(service))
     except ModuleNotFoundError as error:
         logger.warning(
             "no traces are sent: %s is set, and %s is not installed. Install it: pip install 'chatq[otel]'",
-            next(name for name in _ENDPOINTS if os.environ.get(name)),
+            named,
             error.name,
         )
         return None
+
+
+def _is(variable: str, value: str) -> bool:
+    return os.environ.get(variable, "").lower() == value
+
+
+def _provider(service: str) -> Any:
+    """That of the program that uses us, where it has one, with whatever it sends its spans by; else one of our own."""
+    from opentelemetry import trace
+    from opentelemetry.sdk.trace import TracerProvider
+
     provider = trace.get_tracer_provider()
-    if not isinstance(provider, TracerProvider):  # else it is that of the program that uses us
-        named = "OTEL_SERVICE_NAME" in os.environ or "service.name=" in os.environ.get(
-            "OTEL_RESOURCE_ATTRIBUTES", ""
-        )
-        provider = TracerProvider(resource=Resource.create({} if named else {"service.name": service}))
-        provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
-    return Traces(provider)
+    if isinstance(provider, TracerProvider):
+        return provider
+    from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+    from opentelemetry.sdk.resources import Resource
+    from opentelemetry.sdk.trace.export import BatchSpanProcessor
 
-
-def _is_set(variable: str) -> bool:
-    return os.environ.get(variable, "").lower() == "true"
+    # What is given here would win over the variables.
+    has_name = "OTEL_SERVICE_NAME" in os.environ or "service.name=" in os.environ.get(
+        "OTEL_RESOURCE_ATTRIBUTES", ""
+    )
+    provider = TracerProvider(resource=Resource.create({} if has_name else {"service.name": service}))
+    provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
+    return provider
 
 
 class Traces:

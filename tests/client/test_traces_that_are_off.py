@@ -11,7 +11,7 @@ from for_each import for_each
 
 PROGRAM = """
 import sys
-sys.modules["opentelemetry.exporter"] = None  # as if it were not installed
+sys.modules["opentelemetry.sdk"] = None  # as if it were not installed
 from chatq import logs
 from chatq.traces import traces
 logs.set_up(level="info", form="json", process="worker")
@@ -32,7 +32,7 @@ def messages(**environ: str) -> list[str]:
 @for_each("variable", ["OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"])
 def test_without_the_extra_one_line_says_what_to_install(variable: str) -> None:
     [line] = messages(**{variable: "http://127.0.0.1:4318"})
-    assert line.startswith(f"no traces are sent: {variable} is set, and opentelemetry.exporter")
+    assert line.startswith(f"no traces are sent: {variable} is set, and opentelemetry.sdk")
     assert line.endswith(" is not installed. Install it: pip install 'chatq[otel]'")
 
 
@@ -40,5 +40,6 @@ def test_without_the_variable_nothing_is_said() -> None:
     assert messages() == []
 
 
-def test_who_switches_opentelemetry_off_hears_nothing_of_it() -> None:
-    assert messages(OTEL_EXPORTER_OTLP_ENDPOINT="http://127.0.0.1:4318", OTEL_SDK_DISABLED="true") == []
+@for_each("switch", [{"OTEL_SDK_DISABLED": "true"}, {"OTEL_TRACES_EXPORTER": "none"}])
+def test_who_switches_opentelemetry_off_hears_nothing_of_it(switch: dict[str, str]) -> None:
+    assert messages(OTEL_EXPORTER_OTLP_ENDPOINT="http://127.0.0.1:4318", **switch) == []

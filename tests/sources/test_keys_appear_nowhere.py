@@ -24,6 +24,7 @@ import redis
 from front_process import FrontProcess, chat
 from installation import WAIT_S, until
 from odd_provider import ODD_KEY, OddProvider
+from page_visitor import Visitor
 from source_installation import NAMES, SourceInstallation, canary_of
 
 from for_each import for_each
@@ -41,8 +42,8 @@ TOKEN, WRONG_TOKEN = "planted-token-97f3b2c4", "planted-wrong-token-e15a08"
 PASSWORD = "planted-password-c46d19"
 CANARIES = (PROMPT, ANSWER, WORDS, TOKEN, WRONG_TOKEN, PASSWORD)
 """What is secret where operators look, beside the keys. (No word with a part of a key would come through at all.)"""
-FRONTS_PAGES = ("/metrics", "/openapi.json", "/healthz", "/readyz")
-"""What the front shows of the whole. Its own page belongs here."""
+FRONTS_ANSWERS = ("/metrics", "/openapi.json", "/healthz", "/readyz")
+"""What the front tells machines of the whole."""
 _SENT = re.compile(r"(?:PUBLISH|LPUSH|EVAL) ")
 """How messages and events travel. (`EVALSHA` is the ledger's, and carries the prompt.)"""
 _BODY = re.compile(r'\\?"body\\?": \\?"([A-Za-z0-9+/]+=*)\\?"')
@@ -79,6 +80,8 @@ class Aftermath(NamedTuple):
     """Why connections are paused, and why jobs wait for them."""
     front: str
     """What the front shows of the whole."""
+    page: str
+    """What a person with a browser sees of the front."""
     front_log: str
     """That of its keeper too."""
     flower_log: str
@@ -155,8 +158,8 @@ class Flower:
         self._errors.close()
 
 
-def use(front: FrontProcess) -> None:
-    """Ask the front for all kinds of things: with its token and with none that it knows."""
+def use(front: FrontProcess) -> str:
+    """Ask the front for all kinds of things, with its token and with none that it knows; the id of a batch."""
     asked = front.ask(f"job:canary-front {PROMPT} [sim: say {ANSWER}]", model="openai")
     assert asked.status_code == 200
     assert ANSWER in asked.text
@@ -175,6 +178,18 @@ def use(front: FrontProcess) -> None:
     )
     batch = front.ended(front.batch(uploaded.json()["id"]).json()["id"])
     assert ANSWER in front.client.get(f"/v1/files/{batch['output_file_id']}/content").text
+    return str(batch["id"])
+
+
+def use_page(front: FrontProcess, job_id: str, batch_id: str) -> str:
+    """What the front's page shows, of checks too."""
+    visitor = Visitor(front.url, TOKEN)
+    names = ("openai", "quotes", "echo", "echo-headers", "buggy")
+    said = [visitor.press_live(f"/connections/{name}", f"Check {name}").text for name in names]
+    paths = ("/", "/login", "/jobs", f"/jobs/{job_id}", "/batches", f"/batches/{batch_id}")
+    pages = [visitor.client.get(path) for path in (*paths, *(f"/connections/{name}" for name in names))]
+    assert {page.status_code for page in pages} == {200}
+    return "\n".join([*said, *(page.text for page in pages)])
 
 
 def heard(flower: Flower, installation: SourceInstallation) -> bool:
@@ -246,8 +261,9 @@ def aftermath(tmp_path_factory: pytest.TempPathFactory, odd: OddProvider) -> Ite
             assert queue.wait(held.id, WAIT_S).state == "succeeded"
             with front:
                 front.client.headers["authorization"] = f"Bearer {TOKEN}"
-                use(front)
-                shown = [front.client.get(path).text for path in FRONTS_PAGES]
+                batch = use(front)
+                shown = [front.client.get(path).text for path in FRONTS_ANSWERS]
+                page = use_page(front, jobs[0].id, batch)
             pages = [flower.page(f"/api/task/info/{job.id}") for job in (*jobs[:3], *jobs[-4:])]
             pages += [flower.page(f"/task/{job.id}") for job in jobs[-4:]]
             pages += [
@@ -262,6 +278,7 @@ def aftermath(tmp_path_factory: pytest.TempPathFactory, odd: OddProvider) -> Ite
                 "\n".join(told),
                 "\n".join([repr(queue.overview()), *(queue.why(job.id).model_dump_json() for job in jobs)]),
                 "\n".join(shown),
+                page,
                 front.errors.read_text(),
                 flower.log,
             )
@@ -369,6 +386,12 @@ def test_nothing_secret_is_where_operators_look(aftermath: Aftermath, place: str
     }[place]
     assert proof in told
     assert found(told) == []
+
+
+def test_on_the_page_are_the_providers_words_alone(aftermath: Aftermath) -> None:
+    """Who may see the connection sees why it is refused."""
+    assert "/connections/quotes" in aftermath.page
+    assert set(found(aftermath.page)) == {WORDS}
 
 
 def test_the_canaries_were_really_used(aftermath: Aftermath) -> None:
