@@ -210,7 +210,9 @@ def test_each_part_does_its_work_and_is_refused_nothing(users: Users, parts: Par
 
     # The front
     assert front.ask("Say hi", model="sim").status_code == 200
-    assert [front.client.get(path).status_code for path in ("/metrics", "/readyz", "/v1/models")] == [200] * 3
+    assert [front.client.get(path).status_code for path in ("/", "/metrics", "/readyz", "/v1/models")] == [
+        200
+    ] * 4
 
     # Flower
     until(lambda: len(flower.rows()) >= 20, "Flower to show the jobs")

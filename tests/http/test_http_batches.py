@@ -5,10 +5,18 @@ from __future__ import annotations
 import json
 import os
 import signal
+import threading
 from pathlib import Path
+from typing import Any
 
+import pytest
 from front_process import FrontProcess, batch_lines, error_of
-from installation import Installation, until
+from installation import WAIT_S, Installation, until
+
+from chatq.contract.config_file import load_settings
+from chatq.http.batch_keeper import BatchKeeper
+from chatq.http.batch_store import BatchStore
+from chatq.http.file_store import FileStore
 
 
 def test_a_batch_runs_to_its_files(front: FrontProcess) -> None:
@@ -110,6 +118,38 @@ def test_a_cancelled_batch_keeps_what_is_done(front: FrontProcess) -> None:
     assert [line["custom_id"] for line in front.lines_of(batch["output_file_id"])] == ["c0"]
     assert [line["error"]["code"] for line in front.lines_of(batch["error_file_id"])] == ["batch_cancelled"]
     assert error_of(front.client.post(f"/v1/batches/{made}/cancel")) == (409, "invalid_request")
+
+
+def test_a_batch_that_two_keepers_come_to_at_once_is_run_by_one(
+    front: FrontProcess, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = load_settings(front.installation.config, environ={})
+    batches, files = BatchStore(tmp_path), FileStore(tmp_path)
+    (tmp_path / "in").write_bytes(batch_lines("job:b40 hi"))
+    facts = {"input_file_id": "file-1", "completion_window": "24h", "window_s": 86_400.0}
+    made = batches.make(tmp_path / "in", facts).id
+    first, second = (BatchKeeper(settings, batches, files) for _ in range(2))
+    begun, go_on = threading.Event(), threading.Event()
+    newest_queue = first._newest_queue
+
+    def slow() -> Any:
+        begun.set()
+        go_on.wait(WAIT_S)
+        return newest_queue()
+
+    monkeypatch.setattr(first, "_newest_queue", slow)
+    running = threading.Thread(target=first._run, args=(made,))
+    running.start()
+    begun.wait(WAIT_S)
+    second._run(made)
+    go_on.set()
+    running.join(WAIT_S)
+    record = batches.load(made)
+    assert record is not None
+    assert (record.status, record.completed, record.errors) == ("completed", 1, [])
+    assert front.installation.calls()["b40"] == 1
+    for keeper in (first, second):
+        keeper._queue.close()
 
 
 def test_what_has_not_begun_in_its_window_expires(front: FrontProcess) -> None:

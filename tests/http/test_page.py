@@ -21,7 +21,7 @@ from chatq.http.application import application
 from chatq.http.guard import _PAGES
 from chatq.http.page import batch_routes, connection_routes, job_routes, login_routes
 
-ROOT, ACME, GLOBEX = "root-token-3", "acme-token-3", "globex-token-3"
+ROOT, ACME, GLOBEX, SIM = "root-token-3", "acme-token-3", "globex-token-3", "sim-token-3"
 
 
 @pytest.fixture(scope="module")
@@ -49,11 +49,16 @@ def open_front(shown: Installation) -> Iterator[FrontProcess]:
 
 @pytest.fixture(scope="module")
 def guarded(shown: Installation) -> Iterator[FrontProcess]:
-    """A front with the tokens of the operator and of two tenants, of which one may use one connection."""
+    """A front with the tokens of the operator, of two tenants, of which one may use one connection, and of somebody
+    without a tenant who may use one."""
     tokens = shown.folder / "tokens.yaml"
     tokens.write_text(
         json.dumps(
-            [{"token": ACME, "tenant": "acme"}, {"token": GLOBEX, "tenant": "globex", "connections": ["sim"]}]
+            [
+                {"token": ACME, "tenant": "acme"},
+                {"token": GLOBEX, "tenant": "globex", "connections": ["sim"]},
+                {"token": SIM, "connections": ["sim"]},
+            ]
         )
     )
     tokens.chmod(0o600)
@@ -361,11 +366,14 @@ def test_a_token_for_one_connection_sees_that_one(guarded: FrontProcess) -> None
         assert globex.send(Form(f"/connections/openai/{action}", "post", token)).status_code == 404
 
 
-def test_a_tenant_pauses_nothing_that_others_use(guarded: FrontProcess, shown: Installation) -> None:
-    acme = Visitor(guarded.url, ACME)
-    assert not [form for form in acme.page("/").forms if form.button.startswith("Pause")]
-    token = {"form_token": acme.form("/", "Log out").fields["form_token"]}
-    assert acme.send(Form("/connections/sim/pause", "post", token)).status_code == 403
+@pytest.mark.parametrize("token", [ACME, SIM])
+def test_only_the_operator_pauses_what_others_use(
+    guarded: FrontProcess, shown: Installation, token: str
+) -> None:
+    visitor = Visitor(guarded.url, token)
+    assert not [form for form in visitor.page("/").forms if form.button.startswith("Pause")]
+    fields = {"form_token": visitor.form("/", "Log out").fields["form_token"]}
+    assert visitor.send(Form("/connections/sim/pause", "post", fields)).status_code == 403
     assert shown.queue.overview()["connections"]["sim"]["paused"] is None
 
 

@@ -140,11 +140,13 @@ class BatchKeeper:
 
     def _run(self, batch_id: str) -> None:
         try:
-            record = self._batches.load(batch_id)
-            if record is not None and record.status not in ENDED:
-                OneBatch(self._newest_queue(), self._batches, self._files, record).run()
-                if record.to_tell:
-                    self._tell(record)
+            # Its record as well: the keeper of another front may have ended it a moment ago.
+            with self._batches.alone(batch_id):
+                record = self._batches.load(batch_id)
+                if record is not None and record.status not in ENDED:
+                    OneBatch(self._newest_queue(), self._batches, self._files, record).run()
+                    if record.to_tell:
+                        self._tell(record)
         except ChatQueueError as error:
             # Redis is away, the disk is full, another keeper has it: it is looked at again.
             logger.warning("batch waits: %s", error.message, extra=fields(batch=batch_id))

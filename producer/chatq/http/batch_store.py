@@ -8,16 +8,19 @@ results       what `chatq.batch_run` writes, with its sidecar; gone when the bat
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import logging
 import os
 import re
 import shutil
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
+from chatq.batch_sidecar import OutputInUse
 from chatq.contract.record import Batch
 from chatq.http.access import Caller
 from chatq.http.errors import NotFound
@@ -159,6 +162,19 @@ class BatchStore:
 
     def folder(self, batch_id: str) -> Path:
         return self._folder / batch_id
+
+    @contextlib.contextmanager
+    def alone(self, batch_id: str) -> Iterator[None]:
+        """Around running a batch, from before its record is read: as long, nobody else does. Raises `OutputInUse`."""
+        folder = os.open(self.folder(batch_id), os.O_RDONLY)
+        try:
+            try:
+                fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                raise OutputInUse(f"Another front runs batch {batch_id}.", remedy="Wait for it.") from None
+            yield
+        finally:
+            os.close(folder)
 
     def save(self, record: BatchRecord) -> None:
         """Write it down. Only who runs the batch does."""

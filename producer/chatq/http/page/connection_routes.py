@@ -114,11 +114,11 @@ async def resume(
 
 
 def _must_operate(front: Front, caller: Caller, connection_id: str) -> None:
-    """A pause is everybody's: a tenant makes and ends none. Raises `UnknownConnection`, `BadRequest`."""
+    """A pause is everybody's: only the operator's tokens make and end one. Raises `UnknownConnection`, `BadRequest`."""
     caller.must_know(connection_id, front.settings)
-    if caller.tenant is not None:
+    if not caller.sees_all:
         raise BadRequest(
-            f"Others use connection {connection_id} too, and your token is a tenant's.",
+            f"Others may use connection {connection_id} too, and your token is not the operator's.",
             remedy="Ask the operator to pause or resume it.",
             status=403,
         )

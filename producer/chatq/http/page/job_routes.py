@@ -32,10 +32,10 @@ async def find_job(
 
 @router.get("/jobs/{job_id}")
 async def job(front: TheFront, session: TheSession, job_id: JobId, answer: str = "") -> Response:
-    """The record of a job. To a tenant it is not said what stands in its way: that may be others' jobs."""
+    """The record of a job. What stands in its way is said to the operator: it may be others' jobs."""
     record = await front.record(job_id, session.caller)
     why = None
-    if not record.final and session.caller.tenant is None:
+    if not record.final and session.caller.sees_all:
         why = await front.ask(front.core.why(job_id))
     return page(
         "job.html",

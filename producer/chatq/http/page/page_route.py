@@ -1,4 +1,5 @@
-"""What stands around every answer of the page: the headers that keep browsers strict, and errors told to a person."""
+"""What stands around every answer of the page: headers that keep browsers strict, beside the guard's, and errors told
+to a person."""
 
 from __future__ import annotations
 
@@ -20,7 +21,6 @@ from chatq.http.page.session import COOKIE, Session
 _HEADERS: Final = {
     "content-security-policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; "
     "connect-src 'self'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'",
-    "x-content-type-options": "nosniff",
     "x-frame-options": "DENY",
     # Not `no-referrer`: under that browsers do not tell the origin of forms, by which we know our own.
     "referrer-policy": "same-origin",
@@ -52,7 +52,6 @@ class PageRoute(APIRoute):
             if session is not None and session.is_new:
                 give_cookie(request, response, session.cookie, for_s=None)
             response.headers.update(_HEADERS)
-            response.headers.setdefault("cache-control", "no-store")
             return response
 
         return guarded

@@ -96,7 +96,7 @@ def rate(per_s: float) -> str:
 
 
 def dollars(usd: float) -> str:
-    """Of small amounts the first digits that are not zero."""
+    """To the cent from a dollar on, else to a hundredth of a cent."""
     if 0 < usd < 0.0001:
-        return f"${usd:.2g}"
+        return "under $0.0001"
     return f"${usd:,.4f}" if 0 < usd < 1 else f"${usd:,.2f}"

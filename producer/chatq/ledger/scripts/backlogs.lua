@@ -6,5 +6,9 @@
 -- Atomic, so that the connections are of one moment.
 
 local reply = {int(math.floor(now / measures.sample_ms))}
-for i, connection in ipairs(ARGV) do reply[i + 1] = call('HVALS', key('backlog', connection)) end
+for i, connection in ipairs(ARGV) do
+  local fields, samples = call('HGETALL', key('backlog', connection)), {}
+  for j = 2, #fields, 2 do samples[j / 2] = fields[j] end
+  reply[i + 1] = samples
+end
 return reply
