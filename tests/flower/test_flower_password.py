@@ -23,6 +23,7 @@ def server() -> Iterator[RealServer]:
     server.remove()
 
 
+@pytest.mark.thorough
 def test_flower_shows_it_nowhere(server: RealServer, tmp_path: Path) -> None:
     url = f"redis+socket://:{PASSWORD}@{server.socket}"
     with (

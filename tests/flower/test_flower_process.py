@@ -33,6 +33,7 @@ def test_it_ends_quietly_when_told_and_has_said_nothing_while_no_worker_was_ther
     assert not (installation.folder / "was-read").exists()
 
 
+@pytest.mark.thorough
 def test_it_ends_when_told_also_while_the_server_is_gone(own_installation: Installation) -> None:
     with FlowerProcess(own_installation) as flower:
         own_installation.kill_server()
@@ -82,6 +83,7 @@ def test_another_address_without_a_login_is_refused(installation: Installation) 
     )
 
 
+@pytest.mark.thorough
 def test_a_server_that_is_away_is_one_error(
     installation: Installation, monkeypatch: pytest.MonkeyPatch
 ) -> None:

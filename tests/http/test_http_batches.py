@@ -184,6 +184,7 @@ def test_the_input_may_be_deleted_once_the_batch_is_made(front: FrontProcess) ->
     assert front.ended(made)["request_counts"]["completed"] == 1
 
 
+@pytest.mark.thorough
 def test_a_batch_goes_on_where_its_front_was_killed(installed: Installation) -> None:
     count = 300
     lines = batch_lines(*(f"job:fk{n} hi [sim: latency 0.2]" for n in range(count)))
@@ -199,6 +200,7 @@ def test_a_batch_goes_on_where_its_front_was_killed(installed: Installation) -> 
     assert {n: installed.calls()[f"fk{n}"] for n in range(count)} == dict.fromkeys(range(count), 1)
 
 
+@pytest.mark.thorough
 def test_a_batch_goes_on_when_who_runs_it_is_killed(front: FrontProcess) -> None:
     lines = batch_lines(*(f"job:kk{n} hi [sim: latency 1]" for n in range(20)))
     made = front.batch(front.upload(lines).json()["id"]).json()["id"]

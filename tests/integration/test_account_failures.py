@@ -74,6 +74,7 @@ def counted(records: list[JobRecord]) -> Counter[int]:
     return Counter(sum(attempt.counted for attempt in record.attempts) for record in records)
 
 
+@pytest.mark.thorough
 def test_a_key_that_is_revoked_in_the_middle_pauses_its_connection_and_burns_no_job(install: Install) -> None:
     installation = install(worker={"slots": 10, "lease": "5s"})
     installation.start_worker()

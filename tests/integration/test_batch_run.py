@@ -262,6 +262,7 @@ def test_two_runs_into_one_output_are_refused(running: Installation, tmp_path: P
     running.queue.cancel_batch(batch.id)
 
 
+@pytest.mark.thorough
 @pytest.mark.timeout(MANY_S)
 def test_killed_again_and_again_each_line_is_there_once(
     install: Install, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

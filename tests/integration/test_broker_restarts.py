@@ -96,6 +96,7 @@ def test_workers_outlive_restarts_while_messages_come_and_all_of_them_consume_ag
     assert {record.state for record in fleet.follow(last.id)} == {"succeeded"}
 
 
+@pytest.mark.thorough
 def test_pauses_between_tries_to_connect_do_not_grow_beyond_two_seconds(
     fleet: Installation, server: RealServer
 ) -> None:

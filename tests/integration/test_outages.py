@@ -7,6 +7,7 @@ from datetime import timedelta
 from typing import Any
 from urllib.parse import urlsplit
 
+import pytest
 from installation import WAIT_S, Install, Installation, until
 
 from forked import ForkedSimulator
@@ -105,6 +106,7 @@ def test_a_connection_whose_key_is_refused_hands_its_jobs_to_the_fallback(instal
     ]
 
 
+@pytest.mark.thorough
 def test_a_connection_that_fails_in_a_row_hands_its_jobs_to_the_fallback_until_it_is_back(
     install: Install,
 ) -> None:

@@ -69,6 +69,7 @@ def test_a_deaf_worker_connects_anew_while_another_serves_and_each_job_is_called
     assert set(installation.calls().values()) == {1}
 
 
+@pytest.mark.thorough
 def test_status_doctor_and_health_check_tell_of_a_worker_that_is_deaf_and_of_no_other(
     server: RealServer, proxy: DeafProxy, install: Install
 ) -> None:

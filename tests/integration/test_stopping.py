@@ -15,6 +15,7 @@ from installation import Install, until
 HANDED_BACK_THEN_CALLED = [("handed_back", False, True), (None, True, False)]
 
 
+@pytest.mark.thorough
 def test_calls_that_end_within_the_grace_end_where_they_run_although_the_lease_is_shorter(
     install: Install,
 ) -> None:
@@ -59,6 +60,7 @@ def test_calls_longer_than_the_grace_are_handed_back_and_run_elsewhere_at_once(i
     assert set(installation.calls().values()) == {2}
 
 
+@pytest.mark.thorough
 def test_a_call_that_must_not_be_paid_for_twice_is_not_handed_back(install: Install) -> None:
     paid_once = {"source": "custom", "url": "simulator", "model": "demo", "retry": {"on_worker_lost": "fail"}}
     installation = install(
@@ -130,6 +132,7 @@ def test_an_idle_worker_leaves_nothing_of_itself_behind(install: Install) -> Non
     assert installation.queue.overview()["workers"] == 0
 
 
+@pytest.mark.thorough
 def test_a_worker_that_stops_while_the_server_refuses_writes_leaves_its_jobs_to_others(
     install: Install,
 ) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 from collections import Counter
 
+import pytest
 from installation import WAIT_S, Install, until
 
 ONLY_THE_LAST_CALL_COUNTS = [("worker_lost", False, True), (None, True, False)]
@@ -63,6 +64,7 @@ def test_a_job_that_must_never_be_paid_twice_fails_when_its_worker_dies(install:
     assert installation.calls() == {"never-twice": 1}
 
 
+@pytest.mark.thorough
 def test_a_job_that_kills_every_worker_is_found_and_its_40_neighbours_succeed(install: Install) -> None:
     """Whichever worker has begun the job is killed, while its neighbours are in flight as long as they may be."""
     installation = install(worker={"slots": 100, "lease": "1s"})

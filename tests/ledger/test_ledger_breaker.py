@@ -204,6 +204,7 @@ def test_a_call_that_had_begun_before_and_gets_through_closes_the_breaker(ledger
     assert "opened" not in ledger.everything()["lane:alpha/m"]
 
 
+@pytest.mark.thorough
 def test_an_outage_of_an_hour_costs_each_job_at_most_one_attempt(real_ledger: LedgerDriver) -> None:
     ledger = real_ledger
     ledger.worker()

@@ -139,6 +139,7 @@ def test_told_the_tokens_a_minute_all_of_them_go_and_none_is_refused(
     assert pace.ratio <= AT_ONCE[shape]
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("a_minute", [(600, 120_000), *([(300, 120_000), (300, 600_000)] if MORE else [])])
 def test_told_requests_and_tokens_a_minute_neither_is_crossed(
     real_ledger: LedgerDriver, a_minute: tuple[int, int]
@@ -278,6 +279,7 @@ def test_a_limit_that_nobody_tells_is_found_within_a_minute(
     assert pace.ratio <= 1.20
 
 
+@pytest.mark.thorough
 def test_nothing_is_called_for_the_time_that_a_refusal_names_and_no_attempt_is_used(
     real_ledger: LedgerDriver,
 ) -> None:

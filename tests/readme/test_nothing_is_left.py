@@ -56,6 +56,7 @@ def own_tmpdir(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Mon
     monkeypatch.setenv("TMPDIR", str(tmp_path_factory.mktemp("t")))
 
 
+@pytest.mark.thorough
 def test_ctrl_c_in_the_middle_of_the_demo_leaves_nothing(folder: Path) -> None:
     with running([CHATQ, "demo"], folder, until_said="enqueued 12 jobs") as demo:
         (data,) = demo_folders()
@@ -120,6 +121,7 @@ def test_a_killed_verification_is_cleaned_up_after_and_what_is_suspended_goes_on
     assert list(tmpdir().glob("chatq-verify-*")) == []
 
 
+@pytest.mark.thorough
 def test_the_children_of_a_killed_up_end_by_themselves_and_down_ends_the_server(folder: Path) -> None:
     with running([CHATQ, "up"], folder, until_said="chatq is up", FLOWER_PORT="0") as up:
         started = started_by(up.pid, folder)

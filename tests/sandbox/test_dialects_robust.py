@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import orjson
+import pytest
 from wire_samples import requests_of
 
 from chatq_sandbox.answers import compose
@@ -65,6 +66,7 @@ def answer(dialect: Dialect, path: str, body: Any) -> None:
     dialect.stream(chat, said)
 
 
+@pytest.mark.thorough
 @for_each("name", DIALECTS)
 def test_a_request_with_something_odd_in_it_is_taken_or_refused(name: str) -> None:
     dialect = DIALECTS[name]

@@ -29,6 +29,8 @@ from source_installation import NAMES, SourceInstallation, canary_of
 
 from for_each import for_each
 
+pytestmark = pytest.mark.thorough
+
 TEAM, LOGIN_KEY = "d41b0e77a95b-of-the-north", "83c6f2105ef94a7d"
 """Secrets in headers of a connection's own: one written in its configuration, one from the environment."""
 KEYS = [

@@ -273,6 +273,7 @@ def faulty(sources: SourceInstallation) -> dict[str, str]:
     return {name: sources.queue.enqueue(f"cooling-{name}", prompt.format(name)).id for name in EVERY}
 
 
+@pytest.mark.thorough
 @each_source_but(frozenset(LONGEST_BAN_S))
 def test_a_429_costs_no_attempt_and_a_500_costs_one(
     sources: SourceInstallation, faulty: dict[str, str], source: str

@@ -19,6 +19,7 @@ def worker(server: Bench) -> Worker:
     return server.worker("pool", service="plain")
 
 
+@pytest.mark.thorough
 def test_a_thousand_coroutines_are_in_flight_at_the_same_time_in_one_process(worker: Worker) -> None:
     ids = [worker.send("meet", 1000) for _ in range(1000)]
     pids = {worker.event("task-succeeded", task_id)["result"] for task_id in ids}
@@ -175,6 +176,7 @@ def test_a_coroutine_can_have_a_function_called_in_the_hub_thread(worker: Worker
     assert event["result"] == "['MainThread', 'chatq-loop', 'True']"
 
 
+@pytest.mark.thorough
 def test_remote_commands_are_answered_while_500_coroutines_run(worker: Worker) -> None:
     ids = [worker.send("wait", "crowd") for _ in range(500)]
     for task_id in ids:
