@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -18,7 +17,7 @@ from typing import Any
 import pytest
 from installation import WAIT_S, Install, Installation, until
 
-MANY, MANY_S = (5000, 600) if "CHATQ_TEST_EXAMPLES" in os.environ else (300, 60)
+MANY, MANY_S = 5000, 300
 """Lines of the test in which everything is killed, and its time: 5,000 take some 20 s of CPU time."""
 
 
@@ -264,12 +263,9 @@ def test_two_runs_into_one_output_are_refused(running: Installation, tmp_path: P
 
 @pytest.mark.thorough
 @pytest.mark.timeout(MANY_S)
-def test_killed_again_and_again_each_line_is_there_once(
-    install: Install, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_killed_again_and_again_each_line_is_there_once(install: Install, tmp_path: Path) -> None:
     """The command, a worker and the server die; the same command again goes on. `bench/kill_batch.py` does it with
     100,000 lines."""
-    monkeypatch.delenv("CHATQ_TEST_EXAMPLES", raising=False)  # no setting of ours
     installation = install(worker={"slots": 40, "lease": "1s"})
     installation.start_workers(2)
     count = MANY
