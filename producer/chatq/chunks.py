@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-import threading
-from collections.abc import Callable, Sequence
-from typing import Final
+from typing import Any, Final
 
+from chatq.ledger.call import Call
 from chatq.ledger.ledger import Entry
+from chatq.ledger.server import Sent, Server
+from chatq.steps import Steps, drive, resumed
 
 CHUNK_JOBS: Final = 500
 CHUNK_BYTES: Final = 1 << 20
@@ -28,39 +29,29 @@ class Chunk:
 
 
 class ChunksInFlight:
-    """Sends chunks in order, one at a time, beside the thread that makes them ready; so the server writes one while
-    that reads and checks the next.
+    """Sends chunks in order, one at a time, and does not wait for a reply before the next is made ready; so the server
+    writes one while this thread reads and checks the next. (A thread that waits would have to take turns with it.)
 
     In a `with` block: whatever is raised in it, what was under way has come to its end, but for a Ctrl-C, which waits
     for nothing.
     """
 
-    def __init__(self, send: Callable[[Sequence[Entry]], None]) -> None:
-        self._send = send
-        self._thread: threading.Thread | None = None
-        self._error: BaseException | None = None
+    def __init__(self, server: Server) -> None:
+        self._server = server
+        self._under_way: tuple[Steps[None], Sent[Any]] | None = None
 
-    def send(self, entries: Sequence[Entry]) -> None:
+    def send(self, steps: Steps[None]) -> None:
         """Send a chunk after the one before. Raises what came of that."""
+        first = next(steps)
+        assert isinstance(first, Call)  # noqa: S101 - nothing is waited for before something was asked
         self.wait()
-        # A daemon, because the process may end while the backlog has no room for the chunk.
-        self._thread = threading.Thread(target=self._run, args=(entries,), daemon=True)
-        self._thread.start()
+        self._under_way = steps, self._server.send(first)
 
     def wait(self) -> None:
-        """Wait until all is sent. Raises what came of it."""
-        if self._thread is not None:
-            self._thread.join()
-            self._thread = None
-        if self._error is not None:
-            error, self._error = self._error, None
-            raise error
-
-    def _run(self, entries: Sequence[Entry]) -> None:
-        try:
-            self._send(entries)
-        except BaseException as error:
-            self._error = error
+        """Wait until all is written. Raises what came of it."""
+        if self._under_way is not None:
+            (steps, sent), self._under_way = self._under_way, None
+            drive(resumed(steps, sent.reply()), self._server)
 
     def __enter__(self) -> ChunksInFlight:
         return self
@@ -71,3 +62,5 @@ class ChunksInFlight:
         elif issubclass(kind, Exception):
             with contextlib.suppress(Exception):  # the first error is told
                 self.wait()
+        elif self._under_way is not None:
+            self._under_way[1].abandon()

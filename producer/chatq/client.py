@@ -20,10 +20,9 @@ from chatq.contract.status import ModelList, StatusOutcome
 from chatq.contract.why import Why
 from chatq.core import POLL_S, Core
 from chatq.growing_text import GrowingText
-from chatq.ledger.ledger import Entry
 from chatq.ledger.locate import locator, redis_py_url
 from chatq.ledger.server import AsyncServer, Locate, Server
-from chatq.steps import drive, drive_async
+from chatq.steps import Steps, drive, drive_async
 
 PAUSED_BY_HAND: Final = "Paused by hand."
 
@@ -217,19 +216,19 @@ class ChatQueue:
         `UnknownPrice` when it has a `max_cost` and nobody knows what a model costs, and what the iterable raises; what
         was added before stays.
         """
-
-        def send(entries: Sequence[Entry]) -> None:
-            drive(self._core.add_to_batch(batch_id, entries), self._server)
-
         count, chunk = 0, Chunk()
-        with ChunksInFlight(send) as in_flight:
+        with ChunksInFlight(self._server) as in_flight:
             for job in jobs:
                 if chunk.add(drive(self._core.entry(_as_job(job, connection)), self._server)):
-                    in_flight.send(chunk.entries)
+                    in_flight.send(self._of_batch(batch_id, chunk))
                     count, chunk = count + len(chunk.entries), Chunk()
         if chunk.entries:
-            send(chunk.entries)
+            drive(self._of_batch(batch_id, chunk), self._server)
         return count + len(chunk.entries)
+
+    def _of_batch(self, batch_id: str, chunk: Chunk) -> Steps[None]:
+        drive(self._core.must_be_priced(batch_id, chunk.entries), self._server)
+        return self._core.add_to_batch(batch_id, chunk.entries)
 
     def seal_batch(self, batch_id: str) -> Batch:
         """Say that no more jobs come: the batch ends when all of it are final. Raises `UnknownBatch`."""
@@ -513,11 +512,15 @@ class AsyncChatQueue:
         count, chunk = 0, Chunk()
         async for job in _each(jobs):
             if chunk.add(await drive_async(self._core.entry(_as_job(job, connection)), self._server)):
-                await drive_async(self._core.add_to_batch(batch_id, chunk.entries), self._server)
+                await self._to_batch(batch_id, chunk)
                 count, chunk = count + len(chunk.entries), Chunk()
         if chunk.entries:
-            await drive_async(self._core.add_to_batch(batch_id, chunk.entries), self._server)
+            await self._to_batch(batch_id, chunk)
         return count + len(chunk.entries)
+
+    async def _to_batch(self, batch_id: str, chunk: Chunk) -> None:
+        await drive_async(self._core.must_be_priced(batch_id, chunk.entries), self._server)
+        await drive_async(self._core.add_to_batch(batch_id, chunk.entries), self._server)
 
     async def seal_batch(self, batch_id: str) -> Batch:
         """As `ChatQueue.seal_batch`."""

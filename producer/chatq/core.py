@@ -261,7 +261,7 @@ class Core:
         )
         return batch_id
 
-    def _must_be_priced(self, batch_id: str, entries: Sequence[Entry]) -> Steps[None]:
+    def must_be_priced(self, batch_id: str, entries: Sequence[Entry]) -> Steps[None]:
         """Raises `UnknownPrice` when the batch has a budget in dollars, and the workers say that nobody knows what one
         of the models costs.
 
@@ -291,9 +291,8 @@ class Core:
         """Enqueue a chunk of a batch, in smaller parts while the backlog has no room for the whole.
 
         Raises `JobConflict` for a `custom_id` that stands for another job of the batch, `BacklogFull` when
-        there has been no room for a single one in `BACKLOG_PATIENCE_S`, and `UnknownPrice`: see `_must_be_priced`.
+        there has been no room for a single one in `BACKLOG_PATIENCE_S`. To be asked before: `must_be_priced`.
         """
-        yield from self._must_be_priced(batch_id, entries)
         deadline = time.monotonic() + BACKLOG_PATIENCE_S
         while entries:
             part = entries

@@ -42,6 +42,16 @@ class Pause:
 Steps = Generator[Call[Any] | Hear | Pause, Any, T]
 
 
+def resumed(steps: Steps[T], answer: object) -> Steps[T]:
+    """The rest of steps, of which the last that was taken has this answer."""
+    while True:
+        try:
+            step = steps.send(answer)
+        except StopIteration as stop:
+            return stop.value  # type: ignore[no-any-return]
+        answer = yield step
+
+
 def drive(steps: Steps[T], server: Server) -> T:
     """Run steps, blocking."""
     try:

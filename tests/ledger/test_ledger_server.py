@@ -209,6 +209,61 @@ def test_a_blocking_call_is_made_again_when_its_connection_is_cut(
         assert client.hget("t:totals", "jobs") == b"20"
 
 
+def test_a_call_that_was_sent_has_its_reply_later_and_its_connection_goes_back(
+    valkey: RealServer, valkey_url: str
+) -> None:
+    with (
+        contextlib.closing(valkey.client()) as admin,
+        contextlib.closing(Server(lambda: valkey_url)) as server,
+    ):
+        others = len(admin.client_list())
+        for status in ("new", "same", "same"):
+            sent = server.send(LEDGER.enqueue([enqueue(1)], backlog_jobs=10, backlog_bytes=10_000))
+            assert server.run(READ) == [None]  # on a connection of its own
+            assert sent.reply().jobs == [(status, "j1")]
+        assert len(admin.client_list()) == others + 2
+
+
+def test_a_call_that_was_sent_is_made_again_when_its_reply_is_lost(
+    valkey: RealServer, valkey_url: str
+) -> None:
+    with (
+        contextlib.closing(valkey.client()) as admin,
+        contextlib.closing(Server(lambda: valkey_url)) as server,
+    ):
+        sent = server.send(LEDGER.enqueue([enqueue(1)], backlog_jobs=10, backlog_bytes=10_000))
+        admin.client_kill_filter(_type="normal", skipme=True)
+        assert sent.reply().jobs in ([("new", "j1")], [("same", "j1")])
+        assert server.run(LEDGER.read(["j1"])) != [None]
+
+
+def test_of_a_call_whose_reply_nobody_reads_the_next_does_not_read_it(valkey_url: str) -> None:
+    with contextlib.closing(Server(lambda: valkey_url)) as server:
+        server.send(LEDGER.enqueue([enqueue(1)], backlog_jobs=10, backlog_bytes=10_000)).abandon()
+        assert server.run(READ) == [None]
+
+
+def test_a_call_that_was_sent_to_a_server_that_forgot_its_scripts_goes_through(
+    valkey: RealServer, valkey_url: str
+) -> None:
+    with (
+        contextlib.closing(valkey.client()) as admin,
+        contextlib.closing(Server(lambda: valkey_url)) as server,
+    ):
+        server.run(READ)
+        admin.script_flush()
+        assert server.send(READ).reply() == [None]
+
+
+def test_a_refusal_of_a_call_that_was_sent_is_told_with_its_remedy(make_server: MakeServer) -> None:
+    full = make_server("--maxmemory", "1mb", "--maxmemory-policy", "noeviction")
+    with contextlib.closing(Server(lambda: full.url)) as server:
+        server.run(READ)
+        sent = server.send(LEDGER.enqueue([enqueue(1)], backlog_jobs=10, backlog_bytes=10_000))
+        with pytest.raises(ServerFull, match="out of memory"):
+            sent.reply()
+
+
 def test_calls_go_on_when_the_server_was_killed_and_comes_back(make_server: MakeServer) -> None:
     process = make_server()
 

@@ -12,12 +12,13 @@ import re
 import threading
 import time
 from collections.abc import Callable, Sequence
-from typing import Any, Final, NamedTuple, TypeVar
+from typing import Any, Final, Generic, NamedTuple, TypeVar
 from urllib.parse import urlsplit
 
 import redis
 import redis.asyncio
 from redis.backoff import NoBackoff
+from redis.connection import Connection
 from redis.exceptions import (
     AuthenticationError,
     AuthorizationError,
@@ -282,6 +283,22 @@ class Server:
             client.script_load(source(call.script))
             return client.execute_command(*call.command())
 
+    def send(self, call: Call[T]) -> Sent[T]:
+        """Send a call, whose reply is read later. Raises a `ServerError` when there is no server."""
+        pool = self.client().connection_pool
+        connection = None
+        try:
+            connection = pool.get_connection()
+            connection.send_command(*call.command())
+        except BaseException as error:
+            if connection is not None:
+                connection.disconnect()
+                pool.release(connection)
+            if not isinstance(error, RedisError):
+                raise
+            connection = None
+        return Sent(self, call, pool, connection)
+
     def close(self) -> None:
         """Close the connections. The next call opens new ones."""
         self.announcements.close()
@@ -289,6 +306,43 @@ class Server:
             if self._client is not None:
                 self._client.close()
                 self._client = None
+
+
+class Sent(Generic[T]):
+    """A call that was sent. Its connection is kept for it until `reply` or `abandon`."""
+
+    def __init__(
+        self,
+        server: Server,
+        call: Call[T],
+        pool: redis.ConnectionPool,
+        connection: Connection | None,
+    ) -> None:
+        """`connection`: None when it could not be sent."""
+        self._server, self._call = server, call
+        self._pool, self._connection = pool, connection
+
+    def reply(self) -> T:
+        """What the call gave. What does not go through is called again as by `Server.run`; raises what that does."""
+        if self._connection is not None:
+            try:
+                reply = self._connection.read_response()
+            except RedisError:
+                pass
+            except BaseException:
+                self._connection.disconnect()
+                raise
+            else:
+                return self._call.decode(reply)
+            finally:
+                self._pool.release(self._connection)
+        return self._server.run(self._call)
+
+    def abandon(self) -> None:
+        """Nobody will read the reply."""
+        if self._connection is not None:
+            self._connection.disconnect()
+            self._pool.release(self._connection)
 
 
 class AsyncServer:
