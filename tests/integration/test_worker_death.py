@@ -15,7 +15,7 @@ def test_killing_a_worker_in_the_middle_of_500_calls_repeats_its_calls_and_no_ot
     install: Install,
 ) -> None:
     """Before the kill 50 jobs had ended, 500 ran on two workers and 100 waited."""
-    installation = install(worker={"slots": 250, "lease": "2s"})
+    installation = install(worker={"slots": 250, "lease": "5s"})
     first, _second = installation.start_workers(2)
     before = installation.queue.enqueue_batch([f"job:before-{n}" for n in range(50)], "sim")
     assert len(installation.follow(before.id)) == 50
