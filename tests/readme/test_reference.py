@@ -24,7 +24,7 @@ def test_the_reference_is_what_the_code_says(written: dict[str, str]) -> None:
 
 
 def test_every_setting_and_path_says_what_it_does(written: dict[str, str]) -> None:
-    for page in ("settings.md", "http.md", "errors.md", "redis-keys.md"):
+    for page in ("settings.md", "jobs.md", "http.md", "errors.md", "redis-keys.md"):
         assert re.findall(r"^\|.*\|\s*\|$", written[page], re.MULTILINE) == []
 
 
