@@ -388,7 +388,19 @@ def _errors() -> Iterator[str]:
             if failure.kind is failure_class
         )
         yield ""
+    yield from ("### The queue: no provider said so", "", *_table("code", "what to do"))
+    yield from (_row(f"`{code}`", text) for code, text in _OF_THE_QUEUE.items())
 
+
+_OF_THE_QUEUE: Final[Mapping[str, str]] = {
+    "cancelled": "Enqueue the job again if it was cancelled by mistake.",
+    "expired": "It was not started within its expires_in: enqueue it again with a longer one, or see `chatq why`.",
+    "handed_back": "Nothing: of an attempt only, whose worker had to stop; the job went back in line.",
+    "over_budget": "It costs more than its connection may spend in a day: raise budget.per_day_usd, or ask for less.",
+    "unknown_price": "Its connection has a budget, and nobody knows the model's price: state the connection's price.",
+    "worker_lost": "Its worker died with it in hand: see the log of the worker and of its machine.",
+}
+"""Codes that the ledger's scripts and the worker write themselves."""
 
 _CLASSES: Final[Mapping[FailureClass, str]] = {
     FailureClass.RATE_LIMITED: "The provider has no room: the lane waits, no attempt is used up",
