@@ -1,7 +1,7 @@
 """Writes docs/reference/ from the code: `make reference`. A test fails when what is there is not what it writes.
 
-Texts come from docstrings (a setting's stands under it), from the command's own help, from the table of failures and
-from the OpenAPI document; so what is missing or wrong in the reference is mended there.
+Texts come from docstrings (a setting's, and that of a key of a job, stands under it), from the command's own help, from
+the table of failures and from the OpenAPI document; so what is missing or wrong in the reference is mended there.
 """
 
 from __future__ import annotations
@@ -29,7 +29,9 @@ from chatq.contract import connection, settings
 from chatq.contract.config_file import load_settings
 from chatq.contract.duration import format_duration
 from chatq.contract.errors import ChatQueueError
+from chatq.contract.job import Job
 from chatq.contract.keys import Keys
+from chatq.contract.record import Attempt, JobError, JobRecord, Result, Usage
 from chatq.contract.settings import Settings
 from chatq.contract.sizes import format_size
 from chatq.http import errors as http_errors
@@ -68,9 +70,20 @@ bytes. None is what a key is that was not given. Unknown keys, and values that d
 line and key, all of them at once.
 """
 _COMMANDS: Final = """\
-Each takes `--config FILE` and `--json`, before or behind its name. Results go to standard output, all else to
+Each takes `--config FILE` and `--json`, behind its name. Results go to standard output, all else to
 standard error. Exit codes: 0 it worked, 1 the work failed, 2 wrong use (arguments, settings, a job that can
 never run).
+"""
+_JOB: Final = """\
+A job is the same everywhere: as arguments of `ChatQueue.enqueue`, as a line of a batch, in a file for
+`chatq submit --file`, as the body of `POST /v1/jobs`, as the argument of the Celery task `chatq.submit`. Exactly
+one of `prompt` and `messages` must be given. Unknown keys are refused, with the nearest known one named.
+
+A duration is written `30s`, `5m`, `2h`, `7d`, or as a number of seconds; a moment as in `2026-11-23T18:00:00Z`.
+"""
+_RECORD: Final = """\
+What `ChatQueue.get` and `wait` return, `GET /v1/jobs/ID` and `chatq result --json` answer, and
+`chatq:result:ID` holds. Moments are RFC 3339 in UTC. Newer versions may add keys.
 """
 _RAISED: Final = """\
 Raised by `ChatQueue`; over HTTP `error.code` of an answer with that status. *Again*: the same call can succeed
@@ -96,6 +109,7 @@ def pages() -> dict[str, str]:
     """Name and text of each page."""
     return {
         "settings.md": _page("Settings", _settings()),
+        "jobs.md": _page("Jobs and records", _jobs()),
         "commands.md": _page("Commands", _commands()),
         "errors.md": _page("Errors", _errors()),
         "redis-keys.md": _page("Redis keys", _redis_keys()),
@@ -223,6 +237,71 @@ def _default(field: Any, annotation: str) -> str:
     return f"`{', '.join(value) if isinstance(value, tuple) else value}`"
 
 
+# Jobs
+
+
+def _jobs() -> Iterator[str]:
+    yield from ("## The job", "", _JOB, *_table("key", "value", "default", "what it does"))
+    schema = Job.model_json_schema()
+    for name, (annotation, text) in _stated(Job).items():
+        field = Job.model_fields.get(name)
+        if field is not None:
+            value = _SPELLED.get(name) or _value(schema["properties"][name], schema)
+            yield _row(f"`{name}`", value, _default(field, annotation), text)
+    yield from ("", "## The record", "", _RECORD)
+    for title, model in _OF_A_RECORD.items():
+        schema = model.model_json_schema(mode="validation")
+        if title:
+            yield from (f"### {title}", "")
+        yield from _table("key", "value", "what it holds")
+        for name, (_, text) in _stated(model).items():
+            if name in model.model_fields:
+                yield _row(f"`{name}`", _value(schema["properties"][name], schema), text)
+        yield ""
+
+
+_SPELLED: Final = {"not_before": "duration or moment", "expires_in": "duration, more than 0"}
+"""Values that the JSON schema does not tell."""
+
+_OF_A_RECORD: Final[Mapping[str, type[BaseModel]]] = {
+    "": JobRecord,
+    "attempts": Attempt,
+    "result": Result,
+    "result.usage": Usage,
+    "error": JobError,
+}
+
+
+def _value(schema: Mapping[str, Any], whole: Mapping[str, Any]) -> str:
+    """What a JSON schema allows, in words; that it may be null is not said."""
+    if "anyOf" in schema:
+        return " or ".join(_value(one, whole) for one in schema["anyOf"] if one.get("type") != "null")
+    if "$ref" in schema:
+        inner = whole["$defs"][schema["$ref"].rsplit("/", 1)[-1]]
+        return _value(inner, whole) if "enum" in inner else "mapping"
+    if "enum" in schema:
+        return _choices(schema["enum"])
+    match schema["type"]:
+        case "array":
+            return f"list: {_value(schema['items'], whole)}"
+        case "object":
+            inner = schema.get("additionalProperties")
+            return f"mapping: {_value(inner, whole)}" if isinstance(inner, dict) else "mapping"
+        case "integer" if "maximum" in schema:
+            return f"whole number, {schema['minimum']} to {schema['maximum']}"
+        case "string" if schema.get("format") == "date-time":
+            return "moment"
+    return _JSON_TYPES[schema["type"]]
+
+
+_JSON_TYPES: Final = {
+    "string": "text",
+    "integer": "whole number",
+    "number": "number",
+    "boolean": "`true` or `false`",
+}
+
+
 # Commands
 
 
@@ -309,7 +388,19 @@ def _errors() -> Iterator[str]:
             if failure.kind is failure_class
         )
         yield ""
+    yield from ("### The queue: no provider said so", "", *_table("code", "what to do"))
+    yield from (_row(f"`{code}`", text) for code, text in _OF_THE_QUEUE.items())
 
+
+_OF_THE_QUEUE: Final[Mapping[str, str]] = {
+    "cancelled": "Enqueue the job again if it was cancelled by mistake.",
+    "expired": "It was not started within its expires_in: enqueue it again with a longer one, or see `chatq why`.",
+    "handed_back": "Nothing: of an attempt only, whose worker had to stop; the job went back in line.",
+    "over_budget": "It costs more than its connection may spend in a day: raise budget.per_day_usd, or ask for less.",
+    "unknown_price": "Its connection has a budget, and nobody knows the model's price: state the connection's price.",
+    "worker_lost": "Its worker died with it in hand: see the log of the worker and of its machine.",
+}
+"""Codes that the ledger's scripts and the worker write themselves."""
 
 _CLASSES: Final[Mapping[FailureClass, str]] = {
     FailureClass.RATE_LIMITED: "The provider has no room: the lane waits, no attempt is used up",

@@ -141,7 +141,7 @@ def test_the_asynchronous_queue_has_the_same(installation: Installation) -> None
             told.append(await queue.resume(NAME))
             return [*told, (await queue.wait(job.id, WAIT_S)).state, (await queue.why(job.id)).message]
 
-    assert asyncio.run(story()) == ["paused", NAME, True, "succeeded", "It is succeeded."]
+    assert asyncio.run(story()) == ["paused", NAME, True, "succeeded", "It has succeeded."]
 
 
 def test_limits_are_told_as_a_table_and_as_json(installation: Installation) -> None:

@@ -51,9 +51,9 @@ def test_of_a_final_job_its_state_and_error_are_said(ledger: LedgerDriver) -> No
     ledger.worker()
     for job, state in zip(ledger.start(), ("succeeded", "failed"), strict=True):
         ledger.settle(job, state)
-    assert (why(ledger, good).reason, why(ledger, good).message) == ("final", "It is succeeded.")
+    assert (why(ledger, good).reason, why(ledger, good).message) == ("final", "It has succeeded.")
     said = why(ledger, bad)
-    assert (said.reason, said.message, said.remedy) == ("final", "It is failed: No.", "Ask again.")
+    assert (said.reason, said.message, said.remedy) == ("final", "It has failed: No.", "Ask again.")
     assert (said.connection, said.state, said.attempts) == ("alpha", "failed", 1)
 
 

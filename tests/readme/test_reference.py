@@ -24,8 +24,24 @@ def test_the_reference_is_what_the_code_says(written: dict[str, str]) -> None:
 
 
 def test_every_setting_and_path_says_what_it_does(written: dict[str, str]) -> None:
-    for page in ("settings.md", "http.md", "errors.md", "redis-keys.md"):
+    for page in ("settings.md", "jobs.md", "http.md", "errors.md", "redis-keys.md"):
         assert re.findall(r"^\|.*\|\s*\|$", written[page], re.MULTILINE) == []
+
+
+def test_every_code_that_scripts_fail_a_job_with_is_among_the_errors(written: dict[str, str]) -> None:
+    scripts = [*(ROOT / "producer/chatq/ledger").rglob("*.lua")]
+    codes = {
+        code
+        for script in scripts
+        for code in re.findall(
+            r"error_fragment\('([a-z_]+)'|return \{'([a-z]+_[a-z]+)', ", script.read_text("utf-8")
+        )
+        for code in code
+        if code
+    }
+    assert codes == {"cancelled", "expired", "over_budget", "unknown_price", "worker_lost"}
+    table = written["errors.md"][written["errors.md"].index("## Why a job failed") :]
+    assert {code for code in codes if f"| `{code}` |" not in table} == set()
 
 
 def test_every_key_that_scripts_write_is_in_the_table_of_memory() -> None:

@@ -99,10 +99,14 @@ def _check(queue: ChatQueue, arguments: argparse.Namespace) -> int:
 
 def _told(outcome: StatusOutcome) -> str:
     took = f" in {outcome.latency_s:.2f} s" if outcome.latency_s is not None else ""
-    models = f", {len(outcome.models)} models" if outcome.models else ""
+    models = f", {_models_in(outcome.models)}" if outcome.models else ""
     lines = [f"{outcome.connection}: {outcome.state}{took}{models}"]
     lines += [f"  {text}" for text in (outcome.message, outcome.remedy) if text]
     return "\n".join(lines)
+
+
+def _models_in(models: Sequence[str]) -> str:
+    return f"{len(models)} model{'' if len(models) == 1 else 's'}"
 
 
 def _models(queue: ChatQueue, arguments: argparse.Namespace) -> int:
@@ -112,7 +116,7 @@ def _models(queue: ChatQueue, arguments: argparse.Namespace) -> int:
     models, fetched_at = queue.model_list(arguments.connection, arguments.timeout)
     print(json.dumps(models) if arguments.json else "\n".join(models))
     if models:
-        print(f"{len(models)} models, as listed at {rfc3339(fetched_at)}", file=sys.stderr)
+        print(f"{_models_in(models)}, as listed at {rfc3339(fetched_at)}", file=sys.stderr)
     else:
         print(
             "No list of models came. If this says that the connection works, name the model yourself: "

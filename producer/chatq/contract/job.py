@@ -106,26 +106,41 @@ class Job(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, json_schema_extra={"oneOf": _PROMPT_OR_MESSAGES})
 
     connection: Annotated[str, StringConstraints(pattern=f"^{CONNECTION_ID.pattern}$")]
+    """The connection ID: the name that it stands under in `config.yaml`."""
     prompt: str | None = None
+    """One user message. A job has either this or `messages`."""
     messages: list[Message] | None = None
+    """OpenAI's chat messages, each with `role`, `content` and so on."""
     id: Annotated[str, StringConstraints(pattern=f"^{JOB_ID.pattern}$")] | None = None
+    """The job's id; None: one is made. Enqueued again under it, it is the same job."""
     model: _Label | None = None
+    """None: the connection's."""
     params: dict[str, Any] = Field(default_factory=dict)
+    """`temperature`, `max_tokens` and so on, in OpenAI's words; they win over the connection's."""
     post_processing: PostProcessing | None = None
+    """How messages are rearranged for the source; None: the connection's mode."""
     names: Names | None = None
+    """Who speaks (`char`, `user`, `group`), for modes of post-processing that put names before texts."""
     tools: list[dict[str, Any]] | None = None
+    """OpenAI's."""
     tool_choice: str | dict[str, Any] | None = None
+    """OpenAI's."""
     response_format: dict[str, Any] | None = None
+    """OpenAI's."""
     priority: Annotated[int, Field(ge=0, le=9, strict=True)] = 5
+    """A higher one has more turns; the lowest still has some."""
     tenant: _Label | None = None
+    """Whose it is: tenants take turns. An HTTP token with a tenant sets it."""
     idempotency_key: _Label | None = None
+    """The same job enqueued again under it is the same job, and is not paid for twice."""
     custom_id: Annotated[str, StringConstraints(min_length=1, max_length=256)] | None = None
     """Inside a batch: the caller's name for the job, unique in it."""
     not_before: float | datetime | None = None
-    """Seconds from the moment of enqueueing, or a moment."""
+    """Not begun before: a duration from the moment of enqueueing, or a moment with its offset from UTC."""
     expires_in: Annotated[float, Field(gt=0, allow_inf_nan=False), BeforeValidator(_duration)] | None = None
-    """Seconds from the moment of enqueueing. Not started by then: `expired`."""
+    """A duration from the moment of enqueueing. Not started by then: `expired`."""
     metadata: dict[str, str] = Field(default_factory=dict)
+    """The caller's own texts; they come back in the record, and go to no provider."""
     stream: bool = False
     """The caller wants to see the answer grow (`ChatQueue.deltas_page`). A part told, it is not tried again."""
 

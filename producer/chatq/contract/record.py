@@ -51,11 +51,17 @@ class Attempt(_Record):
     """One call that was sent, or may have been."""
 
     number: int
+    """From 1."""
     started_at: Moment
+    """When the worker began it."""
     ended_at: Moment | None
+    """When it was over."""
     connection: str
+    """Which made the call: the job's own, or a fallback."""
     http_status: int | None
+    """None where no answer came."""
     error_code: str | None
+    """Why it failed."""
     counted: bool
     """Whether it uses up one of `retry.max_attempts`."""
     maybe_charged: bool
@@ -66,60 +72,96 @@ class Usage(_Sparse):
     """Tokens, as the provider counted them."""
 
     prompt_tokens: int
+    """Of the prompt, cached ones included."""
     completion_tokens: int
+    """Of the answer, reasoning included."""
     total_tokens: int
+    """Of both."""
     cached_tokens: int | None = None
+    """Of the prompt, read from the provider's cache."""
     reasoning_tokens: int | None = None
+    """Of the answer, spent on reasoning."""
 
 
 class Result(_Sparse):
     """What the provider answered. `response` is the whole as an OpenAI chat.completion."""
 
     text: str
+    """The answer."""
     reasoning: str | None = None
+    """What the model told of its reasoning."""
     tool_calls: list[dict[str, Any]] | None = None
+    """OpenAI's."""
     finish_reason: str
+    """OpenAI's: `stop`, `length`, `tool_calls`, `content_filter`."""
     model: str
+    """Which answered."""
     provider_request_id: str | None = None
+    """To name to the provider's support."""
     usage: Usage
+    """Tokens."""
     cost_usd: float | None = None
+    """Absent when nobody knows the price; that is not 0."""
     latency_s: float
+    """Seconds that the call took."""
     response: dict[str, Any]
+    """The whole answer as an OpenAI chat.completion."""
 
 
 class JobError(_Sparse):
     """Why a job ended without a result."""
 
     code: str
+    """What programs go by."""
     message: str
+    """What failed, and where."""
     retryable: bool
+    """Whether a later try can succeed without anything being changed."""
     http_status: int | None = None
+    """Of the provider's answer."""
     provider_message: str | None = None
+    """The provider's own words, without the key."""
     provider_request_id: str | None = None
+    """To name to the provider's support."""
     remedy: str
+    """What to do about it."""
 
 
 class JobRecord(_Record):
     """A job as its caller reads it, at any moment of its life."""
 
     id: str
+    """The job's id."""
     connection: str
+    """That it was enqueued on, or its batch moved to."""
     state: State
+    """`succeeded`, `failed`, `cancelled` and `expired` are final."""
     cancel_requested: bool = False
+    """It is to be cancelled, and its worker has not broken off the call yet."""
     attempts: list[Attempt]
+    """The calls that were made, the oldest first."""
     created_at: Moment
+    """When it was enqueued."""
     started_at: Moment | None
+    """When its first attempt began."""
     finished_at: Moment | None
+    """When it became final."""
     batch: str | None = None
+    """The batch that it is in."""
     custom_id: str | None = None
+    """Its name in that batch."""
     retry_of: str | None = None
     """The failed job that it tries again."""
     tenant: str | None = None
     """Whose it is, of a job that is in no batch."""
     result: Result | None = None
+    """Of a job that succeeded."""
     error: JobError | None = None
+    """Of a final job that did not succeed."""
     warnings: list[str] = Field(default_factory=list)
+    """What was left out or changed for the provider, and what else a person should know."""
     metadata: dict[str, str] = Field(default_factory=dict)
+    """The job's own."""
 
     @property
     def final(self) -> bool:

@@ -189,6 +189,14 @@ def explained(job_id: str, facts: Mapping[str, Any]) -> Why:
     return why.model_copy(update={"message": "\n".join(said), "remedy": remedy})
 
 
+_ENDED: Final = {
+    State.SUCCEEDED: "It has succeeded",
+    State.FAILED: "It has failed",
+    State.CANCELLED: "It was cancelled",
+    State.EXPIRED: "It has expired",
+}
+
+
 def _final(record: JobRecord) -> Why:
     error = record.error
     return Why(
@@ -197,7 +205,7 @@ def _final(record: JobRecord) -> Why:
         model="" if record.result is None else record.result.model,
         state=record.state,
         reason="final",
-        message=f"It is {record.state}{'.' if error is None else f': {error.message}'}",
+        message=f"{_ENDED[record.state]}{'.' if error is None else f': {error.message}'}",
         remedy=None if error is None else error.remedy,
         attempts=len(record.attempts),
         batch=record.batch,
@@ -212,9 +220,10 @@ def reads(number: float) -> str:
 def _reason(why: Why, *, stopping: bool) -> str:
     until = "" if why.until is None else rfc3339(why.until)
     if why.reason == "paused" and why.paused is not None:
-        return (
+        said = (
             f"Connection {why.connection} is paused since {rfc3339(why.paused.since)}: {why.paused.message}"
         )
+        return said if said.endswith((".", "!", "?")) else f"{said}."  # more sentences follow
     if why.reason in KINDS and why.limit is not None:
         source = FROM.get(why.limit_from or "", "")
         return (
