@@ -70,7 +70,7 @@ bytes. None is what a key is that was not given. Unknown keys, and values that d
 line and key, all of them at once.
 """
 _COMMANDS: Final = """\
-Each takes `--config FILE` and `--json`, behind its name. Results go to standard output, all else to
+Each takes `--config FILE` and `--json`, before or behind its name. Results go to standard output, all else to
 standard error. Exit codes: 0 it worked, 1 the work failed, 2 wrong use (arguments, settings, a job that can
 never run).
 """

@@ -606,10 +606,10 @@ class Core:
     # The whole
 
     def overview(self) -> Steps[dict[str, Any]]:
-        """The status of the whole, as the interface says. Beyond that, `ready`: whether jobs that may go do go, and
-        `hindrances`: what keeps them from it; and of each connection: `next_probe_at` (of an open breaker) and
-        `served_by` (itself, or the fallback that stands in; None when it is paused and none does), and `spending`: see
-        `contract/spending.py`."""
+        """The status of the whole, as the interface says. Beyond that, `ready`: whether jobs that may go do go,
+        `hindrances`: what keeps them from it, and `elsewhere`: how many jobs wait for connections that the settings do
+        not have; and of each connection: `next_probe_at` (of an open breaker), `served_by` (itself, or the
+        fallback that stands in; None when it is paused and none does), and `spending`: see `contract/spending.py`."""
         settings = yield from self.settings()
         names = list(settings.connections)
         overview: Overview = yield self.ledger.overview(names)
@@ -625,6 +625,7 @@ class Core:
             "slots": sum(worker.slots for worker in overview.workers),
             "running": sum(facts.running for facts in overview.connections.values()),
             "waiting": sum(facts.queued for facts in overview.connections.values()),
+            "elsewhere": overview.elsewhere,
             "config_problems": overview.told("config_problems"),
             "needs_restart": overview.told("needs_restart"),
             "connections": {

@@ -22,7 +22,10 @@ def parser() -> argparse.ArgumentParser:
         description="A self-hosted queue for chat completions. Start with: chatq demo",
         allow_abbrev=False,
     )
-    common = _common(argparse.ArgumentParser(add_help=False, allow_abbrev=False))
+    parser.add_argument("--version", action=_Version, nargs=0, help="print the version")
+    _common(parser)
+    # What stands before the command is not taken back behind it.
+    common = _common(argparse.ArgumentParser(add_help=False, argument_default=argparse.SUPPRESS))
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
 
     def command(name: str, module: str, help_text: str) -> Any:
@@ -75,12 +78,10 @@ def parser() -> argparse.ArgumentParser:
         "batch", "batches", "run a file as a batch; look at, cancel, pause, resume, move, or retry batches"
     )
     actions = batch.add_subparsers(dest="action", metavar="ACTION", required=True)
-    # What stands before the action is not taken back behind it.
-    within = _common(argparse.ArgumentParser(add_help=False, argument_default=argparse.SUPPRESS))
 
     def action(name: str, help_text: str, *, of_one: bool = True) -> Any:
         added = actions.add_parser(
-            name, parents=[within], help=help_text, description=help_text, allow_abbrev=False
+            name, parents=[common], help=help_text, description=help_text, allow_abbrev=False
         )
         if of_one:
             added.add_argument("batch", metavar="BATCH")
@@ -168,6 +169,16 @@ def parser() -> argparse.ArgumentParser:
     command("status", "status", "workers, connections, backlog at a glance")
     command("doctor", "doctor", "what is wrong with this installation, and the remedy")
     return parser
+
+
+class _Version(argparse.Action):
+    """Looks the version up only when it is asked for."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> NoReturn:
+        from importlib.metadata import version
+
+        print(f"chatq {version('chatq')}")
+        parser.exit()
 
 
 def _common(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:

@@ -9,7 +9,7 @@ from typing import Any
 from chatq.cli.table import print_table
 from chatq.client import ChatQueue
 from chatq.contract.spending import ConnectionSpending, told_spending
-from chatq.contract.why import ConnectionPause, pause_remedy
+from chatq.contract.why import LEFT_BEHIND_REMEDY, ConnectionPause, left_behind, pause_remedy
 
 
 def status(arguments: argparse.Namespace) -> int:
@@ -24,8 +24,10 @@ def status(arguments: argparse.Namespace) -> int:
         f"{workers} worker{'' if workers == 1 else 's'}, {slots} slots; {overview['running']} running, "
         f"{overview['waiting']} waiting"
     )
-    if not workers and overview["waiting"]:
-        print("No worker is alive: the jobs wait. Start one: chatq worker")
+    if not workers:
+        print("No worker is alive: jobs wait. Start one: chatq worker")
+    if elsewhere := overview["elsewhere"]:
+        print(f"{left_behind(elsewhere)}\n  {LEFT_BEHIND_REMEDY}")
     for hindrance in overview["hindrances"] if workers else ():
         print(f"{hindrance['message']}\n  {hindrance['remedy']}")
     for problem in overview["config_problems"]:

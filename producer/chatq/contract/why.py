@@ -18,6 +18,17 @@ from chatq.contract.budget_words import amount, raise_it
 from chatq.contract.record import JobRecord, Moment, rfc3339
 from chatq.contract.states import State
 
+LEFT_BEHIND_REMEDY: Final = (
+    "Put the connection back, move its batches (chatq batch move), or cancel its jobs; "
+    "chatq why JOB names it."
+)
+
+
+def left_behind(jobs: int) -> str:
+    """So many jobs wait for connections that are in no settings any more."""
+    one = jobs == 1
+    return f"{jobs:,} job{'' if one else 's'} wait{'s' if one else ''} for connections that are not in config.yaml."
+
 
 class ConnectionPause(BaseModel):
     """Why a connection is paused: `code` is `operator`, or that of the failure; and since when."""

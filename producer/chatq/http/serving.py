@@ -97,7 +97,8 @@ class _Server(uvicorn.Server):
         if self.started:
             host, port = self._bound.getsockname()[:2]
             shown = f"[{host}]" if ":" in host else host
-            print(f"HTTP on http://{shown}:{port}/v1", flush=True)  # noqa: T201 - whoever started it reads that
+            shown = f"http://{shown}:{port}"
+            print(f"A page for people on {shown}/, HTTP on {shown}/v1", flush=True)  # noqa: T201 - who started it reads
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         if self._loop is not None:

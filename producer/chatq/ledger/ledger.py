@@ -279,6 +279,13 @@ class Overview:
     workers: Sequence[WorkerFacts]
     connections: Mapping[str, ConnectionFacts]
     overdue_ms: int = 0
+    jobs: int = 0
+    """Jobs that wait or run, those of other connections too."""
+
+    @property
+    def elsewhere(self) -> int:
+        """Those of other connections."""
+        return self.jobs - sum(facts.queued + facts.running for facts in self.connections.values())
 
     def told(self, fact: str) -> list[str]:
         """What workers list as this fact about themselves, each item once."""
@@ -799,7 +806,7 @@ def _ticked(reply: Any) -> Ticked:
 
 
 def _overview(reply: Any, connections: Sequence[str]) -> Overview:
-    count = int(reply[2])
+    head, count = 4, int(reply[3])
     workers = [
         WorkerFacts(
             id=_text(reply[i]),
@@ -809,9 +816,9 @@ def _overview(reply: Any, connections: Sequence[str]) -> Overview:
             lease_left_ms=int(reply[i + 4]),
             stalled_ms=int(reply[i + 5]) if reply[i + 5] else None,
         )
-        for i in range(3, 3 + 6 * count, 6)
+        for i in range(head, head + 6 * count, 6)
     ]
-    rest = iter(reply[3 + 6 * count :])
+    rest = iter(reply[head + 6 * count :])
     facts = {
         name: ConnectionFacts(
             queued=int(next(rest)),
@@ -825,4 +832,4 @@ def _overview(reply: Any, connections: Sequence[str]) -> Overview:
         )
         for name in connections
     }
-    return Overview(workers, facts, overdue_ms=int(reply[1]))
+    return Overview(workers, facts, overdue_ms=int(reply[1]), jobs=int(reply[2]))

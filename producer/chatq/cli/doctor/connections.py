@@ -12,7 +12,7 @@ from chatq.contract.connection import Connection, Limits
 from chatq.contract.connection_limits import Allowance, LaneLimits, read_limits
 from chatq.contract.settings import Settings
 from chatq.contract.status import StatusOutcome, StatusState
-from chatq.contract.why import KINDS, pause_remedy, reads
+from chatq.contract.why import KINDS, LEFT_BEHIND_REMEDY, left_behind, pause_remedy, reads
 from chatq.ledger.ledger import Ledger
 from chatq.ledger.server import Server
 
@@ -35,6 +35,9 @@ def look(settings: Settings, server: Server) -> Iterator[Finding]:
         for lane in limits.lanes:
             yield from (_told_lower(name, lane.model, item) for item in lane.allowances if item.told_lower)
         yield from _set_lower_elsewhere(name, connection.limits, limits.lanes[0])
+    elsewhere = server.run(ledger.overview(list(settings.connections))).elsewhere
+    if elsewhere:
+        yield Finding("wrong", f"backlog: {left_behind(elsewhere)}", LEFT_BEHIND_REMEDY)
     yield from _backlog(settings, server)
 
 

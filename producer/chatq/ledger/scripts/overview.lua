@@ -1,7 +1,8 @@
 -- Reads what is going on.
 --
 -- ARGV[1..]  connections
--- Returns {now in ms, ms for which something that the clock does has been due, number of workers,
+-- Returns {now in ms, ms for which something that the clock does has been due, jobs of all connections that wait or run,
+-- those that were not asked for too, number of workers,
 -- then for each: id, facts (JSON), slots, held, ms until its lease ends, ms for which it has stalled (or empty): it comes to
 -- none of its messages although jobs were given to it,
 -- then for each connection: queued, running, why it is paused (JSON, or empty), ms until which its provider asked to wait
@@ -13,7 +14,7 @@
 local workers = call('ZRANGE', WORKERS, 0, -1, 'WITHSCORES')
 local due = now
 for _, set in ipairs({LANES, LATER}) do due = math.min(due, tonumber(call('ZRANGE', set, 0, 0, 'WITHSCORES')[2] or now)) end
-local reply = {int(now), int(now - due), int(#workers / 2)}
+local reply = {int(now), int(now - due), call('HGET', TOTALS, 'jobs') or '0', int(#workers / 2)}
 for i = 1, #workers, 2 do
   local w = call('HMGET', key('worker', workers[i]), 'facts', 'slots', 'stalled')
   for _, value in ipairs({workers[i], w[1] or '{}', w[2] or '0', int(call('ZCARD', key('held', workers[i]))),
