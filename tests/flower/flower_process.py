@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import secrets
 import signal
 import subprocess
 import sys
@@ -24,40 +25,46 @@ class FlowerProcess:
         # Every warning of Python's is shown, and so found in `errors`.
         self._environ = {**installation.environ, "PYTHONWARNINGS": "default", **variables}
         self._folder = installation.folder
+        # Not a pipe, which holds it up when nobody reads it.
+        self._log = installation.folder / f"flower-{secrets.token_hex(4)}.log"
         self.url = ""
-        self.errors = ""
 
     def __enter__(self) -> Self:
-        self._process = subprocess.Popen(
-            self._command,
-            cwd=self._folder,
-            env=self._environ,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
+        with self._log.open("wb") as log:
+            self._process = subprocess.Popen(
+                self._command,
+                cwd=self._folder,
+                env=self._environ,
+                stdout=subprocess.PIPE,
+                stderr=log,
+                text=True,
+            )
         assert self._process.stdout is not None
         said = self._process.stdout.readline()
-        assert said.startswith("Flower shows the jobs at http://"), said + self._process.communicate()[1]
+        assert said.startswith("Flower shows the jobs at http://"), said + self.errors
         self.url = said.split()[-1]
         return self
+
+    @property
+    def errors(self) -> str:
+        """What it has said on stderr."""
+        return self._log.read_text()
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         if self._process.poll() is None:
             self._process.kill()
-            self._process.communicate()
+        self._process.communicate()
 
     @property
     def pid(self) -> int:
         return self._process.pid
 
     def end(self, number: signal.Signals) -> int:
-        """Send a signal and wait; the exit code. What it said on stderr is in `errors`."""
+        """Send a signal and wait; the exit code."""
         self._process.send_signal(number)
-        _, self.errors = self._process.communicate(timeout=WAIT_S)
-        return self._process.returncode
+        return self._process.wait(WAIT_S)
 
     def text(self, path: str) -> str:
         """What it answers at a path."""

@@ -69,11 +69,19 @@ def full(installation: Installation) -> Iterator[FlowerProcess]:
         app = make_app(prefix="chatq", broker_url=as_broker_url(installation.url))
         with app.connection_for_write() as connection:
             dispatcher = app.events.Dispatcher(connection, hostname="chatq@host-1")
+
+            def publish(ids: list[str]) -> None:
+                events = [event for one in ids for event in events_of(one)]
+                dispatcher._publish(events, dispatcher.producer, "task.multi")
+
+            def listens() -> bool:
+                publish(["job-before-all"])
+                return shows(flower, "job-before-all")
+
+            until(listens, "Flower to listen")
             for start in range(0, SENT, AT_ONCE):
                 ids = [f"job-{number:028}" for number in range(start, start + AT_ONCE)]
-                dispatcher._publish(
-                    [event for one in ids for event in events_of(one)], dispatcher.producer, "task.multi"
-                )
+                publish(ids)
                 # Who does not listen fast enough is cut off by Redis.
                 until(lambda last=ids[-1]: shows(flower, last), "Flower to have heard")
         yield flower
