@@ -221,9 +221,10 @@ def test_a_server_that_reads_in_its_data_is_waited_for_beyond_the_timeout(folder
     data.write_text(command * 32 * 1024, newline="")
 
     begun = time.monotonic()
-    embedded.ensure_running(folder, timeout_s=1.6)
+    embedded.ensure_running(folder, timeout_s=1)
 
-    assert time.monotonic() - begun > 1.6
+    # Three times as long, and more than as long where the machine was busy while it was measured.
+    assert time.monotonic() - begun > 1
 
 
 def test_a_server_that_hangs_is_named_after_the_timeout(folder: Path) -> None:
