@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import json
 
+import pytest
 from flower_process import FlowerProcess
 from installation import OPENAI_KEY, WAIT_S, Installation
 
