@@ -17,7 +17,6 @@ from chatq.ledger.ledger import Ledger
 from chatq.ledger.server import Server
 
 _NEARLY_FULL: Final = 0.9
-_FINE: Final = {StatusState.OK, StatusState.NO_MODEL_LIST, StatusState.BYPASSED, StatusState.UNKNOWN}
 
 
 def look(settings: Settings, server: Server) -> Iterator[Finding]:
@@ -53,7 +52,7 @@ def _address(name: str, connection: Connection) -> Iterator[Finding]:
 
 def _last_check(outcome: StatusOutcome) -> Iterator[Finding]:
     again = f"Then: chatq connections check {outcome.connection}"
-    if outcome.state not in _FINE:
+    if not outcome.state.is_fine and outcome.state is not StatusState.UNKNOWN:
         yield Finding(
             "wrong",
             f"connection {outcome.connection}: its last check found {outcome.state}: {outcome.message}",
