@@ -227,6 +227,7 @@ class ChatQueue:
         return count + len(chunk.entries)
 
     def _of_batch(self, batch_id: str, chunk: Chunk) -> Steps[None]:
+        """The steps that enqueue a chunk of a batch. Raises `UnknownPrice`, which is asked for at once."""
         drive(self._core.must_be_priced(batch_id, chunk.entries), self._server)
         return self._core.add_to_batch(batch_id, chunk.entries)
 
