@@ -124,7 +124,7 @@ local function tell_place(name, server, earliest)
   local jobs = ahead.own_jobs + ahead.other_jobs
   if not earliest then
     -- Others of its lane may go while its own flow stands aside.
-    local why, budget = aside(lane, job.flow)
+    local why, budget = stands_aside(lane, job.flow)
     if reason ~= 'no_worker' and (why == 'version' or why == 'budget' or why == 'price' or (why and not reason)) then
       reason = why
       if budget then

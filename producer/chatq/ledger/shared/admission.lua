@@ -5,7 +5,7 @@
 local function weight_of(flow) return WEIGHT_STEP ^ (tonumber(string.sub(flow, 1, 1)) - 5) end
 
 -- Fails a job in line that can never go. `refusal`: as `error_fragment` takes it.
-local function refuse(id, refusal)
+local function refuse(id, refusal) -- seldom
   local job = load(id)
   unplace(job)
   finish(job, 'failed', error_fragment(unpack(refusal)))
@@ -69,7 +69,7 @@ local function worker_for(lane, flow)
   local lost = string.sub(flow, -5) == SEPARATOR .. 'lost'
   if format == 1 and not lost then return false end
   local weight = 0
-  if lost then weight = suspicion(call('HGET', key('job', call('ZRANGE', key(LINES, flow), 0, 0)[1]), 'losses')) end
+  if lost then weight = suspicion_of(call('HGET', key('job', call('ZRANGE', key(LINES, flow), 0, 0)[1]), 'losses')) end
   local workers, knows, roomiest, closing = call('ZREVRANGE', lane.workers, 0, -1, 'WITHSCORES'), false, nil, nil
   for i = 1, #workers, 2 do
     local worker = workers[i]
@@ -93,7 +93,7 @@ local function server_in(lane, flow) return lane.diverted and call('HGET', DIVER
 
 -- Whether the first job of a flow may go while others of its lane do: nil, or why not, and the budget that it waits for. Then
 -- its worker if not any will do, and its charge.
-local function aside(lane, flow)
+local function stands_aside(lane, flow)
   local worker, why = worker_for(lane, flow)
   if worker == nil then return why end
   if not lane.budgeted then return nil, nil, worker end
@@ -111,14 +111,14 @@ local function next_flow(lane)
   while true do
     local first = call('ZRANGE', lane.flows, lane.aside, lane.aside, 'WITHSCORES')
     if not first[1] then return first end
-    local why, _, worker, charge = aside(lane, first[1])
+    local why, _, worker, charge = stands_aside(lane, first[1])
     if not why then return first, worker, charge end
     lane.aside, lane.aside_why = lane.aside + 1, lane.aside_why or why
   end
 end
 
 -- A worker for a job that one handed on: each that has room in turn. nil: none has.
-local function worker_in_turn(lane)
+local function worker_in_turn(lane) -- seldom
   local workers = call('ZRANGEBYSCORE', lane.workers, '(0', '+inf')
   return workers[1 + tonumber(call('GET', P .. ':fence') or '0') % math.max(1, #workers)]
 end
@@ -171,7 +171,7 @@ local function in_the_way(lane)
   -- Asked only now, so that a lane that took its turn and lacks a slot for the next is known to lack it.
   if enough then return 'more', 0 end
   return nil, RECHECK_MS, {flow = flow, tag = tonumber(first[2]), line = line, id = id, facts = facts, server = server,
-    worker = worker or facts[6] and worker_in_turn(lane) or roomy[1], suspicion = suspicion(facts[5]), reserved = reserved,
+    worker = worker or facts[6] and worker_in_turn(lane) or roomy[1], suspicion = suspicion_of(facts[5]), reserved = reserved,
     charge = charge, refusal = refusal}
 end
 

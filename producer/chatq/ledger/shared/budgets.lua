@@ -69,7 +69,7 @@ end
 -- What the first job of a flow would take of its budgets: {tokens, cost, connection, batch}; nil when it has none. Beside that what stands in
 -- its way, if anything does: `waits` ('budget': calls under way have reserved the rest, in `by`; 'price': not known yet,
 -- that of `wants`), `over` (the budget that does not have as much), or `refusal` (it can never go).
-local function charge_of(limits, flow, server)
+local function charge_of(limits, flow, server) -- seldom
   local _, connection, model, group = flow_parts(flow)
   server = server or connection
   if server ~= connection then model = call('HGET', RULES, 'model:' .. server) or model end
@@ -111,7 +111,7 @@ local function charge_of(limits, flow, server)
 end
 
 -- Stops what a budget does not have enough for: a connection until the day turns, a batch until somebody raises it.
-local function use_up(charge)
+local function use_up(charge) -- seldom
   if charge.over.name == 'per_day_usd' then
     call('ZADD', SPENT, int((today() + 1) * DAY_MS), charge.connection)
     move_flows(all_flows())

@@ -71,7 +71,7 @@ local function pause(connection, reason, by_operator)
   elseif not by_operator then
     return false
   end
-  local since = moment(call('HGET', k, 'paused_at'))
+  local since = json_moment(call('HGET', k, 'paused_at'))
   call('HSET', k, 'paused_by', by_operator and 'operator' or 'failure')
   call('HSET', PAUSED, connection, '{' .. reason .. ',"since":' .. since .. '}')
   move_flows(all_flows())
@@ -123,7 +123,7 @@ end
 -- The provider failed. Whether the attempt is the job's loss: while others fail or wait, a job loses no second one to
 -- the same trouble, and none as a breaker's probe; it then goes behind, for another may get through. A job that is alone
 -- in its lane cannot be told from the trouble, and goes by its own policy.
-local function note_failure(job, lane, state)
+local function note_failure(job, lane, state) -- seldom
   local k = key('lane', lane)
   local oks, failed = state.oks or '0', tonumber(state.failed or '0')
   local fails = tonumber(state.fails or '0') + 1
@@ -148,7 +148,7 @@ end
 
 -- The provider refused for a limit. Whether it is the job's loss: the second time in a row, while others got through.
 -- When nobody did, it goes behind, for another may.
-local function note_limited(job, lane, state, cool_ms)
+local function note_limited(job, lane, state, cool_ms) -- seldom
   local oks = tonumber(state.oks or '0')
   local before = job.limited and tonumber(job.limited)
   call('HSET', key('job', job.id), 'limited', int(oks))
@@ -161,7 +161,7 @@ end
 
 -- The provider refused the account. The connection pauses, and jobs wait; unless a check has proven the account since
 -- this very job was refused before: then it is the job that is refused.
-local function note_refused(job, reason)
+local function note_refused(job, reason) -- seldom
   local server = server_for(job)
   local c = call('HMGET', key('connection', server), 'resumed', 'proven')
   if c[2] and job.refused and tonumber(c[2]) > tonumber(job.refused) then return true end
@@ -172,7 +172,7 @@ local function note_refused(job, reason)
 end
 
 -- The provider knows no such thing (404): the job's loss, unless nothing has ever worked here, and this is one of many.
-local function note_missing(job, reason)
+local function note_missing(job, reason) -- seldom
   local server = server_for(job)
   local k = key('connection', server)
   local c = call('HMGET', k, 'works', 'resumed')

@@ -30,8 +30,8 @@ local function batch_record(batch)
       not used_up and 'null' or b[25] == 'cost' and dollars(b[26]) or b[26], '}'})
   end
   return table.concat({'{"id":"', batch, '","sealed":', b[1] == '1' and 'true' or 'false', ',"cancel_requested":',
-    b[2] and 'true' or 'false', ',"paused_at":', moment(b[3]), ',"created_at":', moment(b[4]), ',"ended_at":',
-    moment(b[5]), ',"counts":{"total":', b[7], ',"queued":', b[8], ',"running":', b[9], ',"succeeded":', b[10],
+    b[2] and 'true' or 'false', ',"paused_at":', json_moment(b[3]), ',"created_at":', json_moment(b[4]), ',"ended_at":',
+    json_moment(b[5]), ',"counts":{"total":', b[7], ',"queued":', b[8], ',"running":', b[9], ',"succeeded":', b[10],
     ',"failed":', b[11], ',"cancelled":', b[12], ',"expired":', b[13], '}',
     ',"usage":{"prompt_tokens":', prompt, ',"completion_tokens":', answer, ',"total_tokens":',
     int(tonumber(prompt) + tonumber(answer)), '},"cost_usd":', dollars(b[17]), ',"uncosted":', b[18] or '0',
@@ -51,7 +51,7 @@ local function place_in_line(job)
   return open_flow(job.flow)
 end
 
-local function place_later(job, due)
+local function place_later(job, due) -- seldom
   call('ZADD', LATER, int(due), job.id)
   call('HSET', key('job', job.id), 'place', 'later')
   job.place = 'later'
@@ -72,7 +72,7 @@ end
 -- search: jobs that were innocent neighbours of what killed a worker end, and what kills them is found in the end, alone.
 -- Beside the last suspect may be another killer that was not suspected yet, so whoever died in company once more has a
 -- worker to itself.
-local function suspicion(losses)
+local function suspicion_of(losses)
   losses = tonumber(losses or '0')
   return losses < SUSPECT and 0 or losses < ALONE and 1 or losses < APART and SUSPECTS_PER_WORKER
     or SUSPECTS_PER_WORKER + 1
@@ -94,7 +94,7 @@ local function release(job)
   end
   spend(job, '')
   if not call('ZADD', ROOM, 'XX', 'INCR', 1, job.worker) then call('ZADD', STALLED, 'XX', 'INCR', 1, job.worker) end
-  suspect(job.worker, -suspicion(job.losses))
+  suspect(job.worker, -suspicion_of(job.losses))
   if job.probe and job.probe == call('HGET', key('lane', job.lane), 'ramp') then
     call('HINCRBY', key('lane', job.lane), 'probes', -1)
     review(job.lane)
@@ -130,7 +130,7 @@ local function finish(job, state, ending)
   call('SET', key('result', job.id), record(job))
   call('HINCRBY', TOTALS, 'jobs', -1)
   call('HINCRBY', TOTALS, 'bytes', '-' .. (job.bytes or '0'))
-  count(job, was, state)
+  count_state(job, was, state)
   if job.batch then
     call('RPUSH', key('batch', job.batch) .. ':ended', job.id)
     batch_maybe_ended(job.batch)
@@ -162,7 +162,7 @@ local function hold(job)
     for _, part in ipairs({'started', job.started, 'blocked', job.blocked}) do fields[#fields + 1] = part end
   end
   call('HSET', key('job', job.id), unpack(fields))
-  count(job, 'queued', 'running')
+  count_state(job, 'queued', 'running')
   if first then measures.count_times(job.connection, 'line', now - tonumber(job.due or job.created)) end
 end
 
@@ -171,12 +171,12 @@ local function error_fragment(code, message, remedy)
     .. remedy .. '"}'
 end
 
-local function finish_cancelled(job)
+local function finish_cancelled(job) -- seldom
   finish(job, 'cancelled', error_fragment('cancelled', 'The job was cancelled.',
     'Enqueue it again if it was cancelled by mistake.'))
 end
 
-local function finish_expired(job)
+local function finish_expired(job) -- seldom
   finish(job, 'expired', error_fragment('expired', 'The job was not started in time: its expires_in had passed.',
     'Enqueue it again with a longer expires_in, or ask why the connection is slow.'))
 end
@@ -234,7 +234,7 @@ end
 
 -- Gives a job that waits, or is about to, the connection and model that its batch was moved to since. Its place in the
 -- batch's order stays. Returns whether its flow is another now.
-local function follow(job)
+local function follow(job) -- seldom
   local b = call('HMGET', key('batch', job.batch), 'moves', 'to', 'to_model')
   if not b[1] or job.moved == b[1] then return false end
   local priority, connection, _, group = flow_parts(job.flow)
@@ -287,7 +287,7 @@ end
 -- are kept, the numbers of the others are missing.
 local function add_attempt(job, facts, counted)
   local made = tonumber(job.made or '0') + 1
-  local entry = '{"number":' .. int(made) .. ',"started_at":' .. moment(job.begun) .. ',"ended_at":' .. moment(now)
+  local entry = '{"number":' .. int(made) .. ',"started_at":' .. json_moment(job.begun) .. ',"ended_at":' .. json_moment(now)
     .. ',"connection":"' .. server_for(job) .. '",' .. facts .. ',"counted":' .. (counted and 'true' or 'false') .. '}'
   job.attempts = (job.attempts and job.attempts ~= '') and (job.attempts .. ',' .. entry) or entry
   if #job.attempts > MOST_ATTEMPTS_BYTES then
@@ -307,13 +307,13 @@ end
 
 -- A released job that is not final waits again: at its old place in line, or from `due` on. One whose caller has seen a
 -- part of the answer fails instead, with `ending`: another answer would not go on from it.
-local function wait_again(job, state, due, ending)
+local function wait_again(job, state, due, ending) -- seldom
   local k = key('job', job.id)
   call('HDEL', k, 'token', 'worker', 'lane', 'begun', 'reserved', 'charge', 'probe', 'via')
   job.token = nil
   if is_cancelled(job) then return finish_cancelled(job) end
   if job.told then return finish(job, 'failed', ending) end
-  if job.state == 'running' then count(job, 'running', 'queued') end
+  if job.state == 'running' then count_state(job, 'running', 'queued') end
   job.state = state
   if job.batch then follow(job) end
   if job.expires and tonumber(job.expires) <= now then return finish_expired(job) end
@@ -357,7 +357,7 @@ local function lose(job, apart)
 end
 
 -- A claim that nobody began goes back as it was.
-local function give_back(job)
+local function give_back(job) -- seldom
   release(job)
   wait_again(job, job.state)
 end
@@ -369,7 +369,7 @@ local function fence_of(token) return tonumber(string.match(token, '^%d+') or '0
 -- What is in its queue are jobs that it may not begin any more: it would get through them while the next ones get old, and
 -- so for ever, the more so the slower it is. They are thrown away (a broker that is another server keeps them), and it gets
 -- few at a time until it keeps up.
-local function stall(worker)
+local function stall(worker) -- seldom
   local room = call('ZSCORE', ROOM, worker)
   if not room then return end
   call('ZREM', ROOM, worker)

@@ -48,7 +48,7 @@ end
 -- Looks after a lane that may have nothing to do any more: without flows nobody need ask for it, and without
 -- flows, calls in flight, a cool-down and failures to remember it is forgotten. (Not by a key's own time to live: a job
 -- that came meanwhile would lose the lane's clock, and the count of calls in flight, with it.)
-local function tidy_lane(lane)
+local function tidy_lane(lane) -- seldom
   if call('EXISTS', key('flows', lane)) == 1 then return end
   call('ZREM', HUNGRY, lane)
   local state = call('HMGET', key('lane', lane), 'inflight', 'cool', 'kept', 'out')
@@ -169,7 +169,7 @@ end
 
 -- Looks whether a lane went out of action or came back; then flows go where they are to be served by now. What waited for
 -- one that comes back may be anywhere.
-local function review(lane)
+local function review(lane) -- seldom
   local k, out = key('lane', lane), is_out(lane)
   if out == (call('HEXISTS', k, 'out') == 1) then return end
   if out then call('HSET', k, 'out', '1') else call('HDEL', k, 'out') end

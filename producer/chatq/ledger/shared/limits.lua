@@ -236,7 +236,7 @@ end
 -- Learns from what an answer tells of one allowance. `begun`: the moment of its call, for which it was counted.
 -- `cost`: of this call, and about that of each of the `others` under way: nothing, or not in these terms, was counted
 -- before there was this limit to keep.
-local function learn_limit(limits, fields, kind, limit, left, window, reset, begun, cost, others)
+local function learn_limit(limits, fields, kind, limit, left, window, reset, begun, cost, others) -- seldom
   local s = limits.state
   local function learned(name, value) s[name], fields[#fields + 1], fields[#fields + 2] = value, name, value end
   if window >= DAY_MS then

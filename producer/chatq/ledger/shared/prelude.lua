@@ -52,14 +52,14 @@ local BATCHES = P .. ':batches'
 
 local function int(n) return string.format('%.0f', n) end
 
-local function clock()
+local function read_clock()
   local time = call('TIME')
   local ms = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
   -- Only tests set it: milliseconds to add, or `=` and the moment itself.
   local shift = call('GET', P .. ':clock-offset')
   return shift and (tonumber(string.match(shift, '^=(.+)')) or ms + tonumber(shift)) or ms
 end
-local now = clock()
+local now = read_clock()
 
 -- RFC 3339 in UTC with milliseconds. Days to a date: Howard Hinnant's civil_from_days.
 local function rfc3339(ms)
@@ -78,7 +78,7 @@ local function rfc3339(ms)
     math.floor(rest / 3600), math.floor(rest / 60) % 60, rest % 60, ms % 1000)
 end
 
-local function moment(ms) return ms and rfc3339(tonumber(ms)) or 'null' end
+local function json_moment(ms) return ms and rfc3339(tonumber(ms)) or 'null' end
 
 -- The fields of a job's hash that scripts work with. What the worker is to send, which only `begin` reads, is a key of its
 -- own: a hash with a long value takes 0.4 kB more.
@@ -106,8 +106,8 @@ local function record(job)
   local parts = {'{"id":"', job.id, '","connection":"', job.connection, '","state":"', job.state, '"'}
   local function add(...) for _, part in ipairs({...}) do parts[#parts + 1] = part end end
   if job.cancel and job.place ~= 'end' then add(',"cancel_requested":true') end
-  add(',"attempts":[', job.attempts or '', '],"created_at":', moment(job.created), ',"started_at":', moment(job.started),
-    ',"finished_at":', moment(job.finished))
+  add(',"attempts":[', job.attempts or '', '],"created_at":', json_moment(job.created), ',"started_at":', json_moment(job.started),
+    ',"finished_at":', json_moment(job.finished))
   if job.batch then add(',"batch":"', job.batch, '"') end
   if job.custom then add(',"custom_id":', job.custom) end
   if job.retry_of then add(',"retry_of":"', job.retry_of, '"') end
@@ -120,7 +120,7 @@ local function record(job)
 end
 
 -- Jobs by state, for the connection and for the batch; `retrying` counts as queued. The sum stays whole.
-local function count(job, from, to)
+local function count_state(job, from, to)
   local connection = key('connection', job.connection)
   call('HINCRBY', connection, from, -1)
   call('HINCRBY', connection, to, 1)
