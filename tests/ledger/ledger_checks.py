@@ -20,6 +20,8 @@ SINGLE = CONSTANT | {
     "lanes", "later", "dying", "workers", "batches", "room", "expiry", "ended", "hungry", "sweeps", "open-batches",
     "paused", "parked", "diverted", "stalled", "spent", "budgeted", "prices", "wanted-prices",
 }  # fmt: skip
+ASKED = ("idem", "custom", "digest", "bytes", "cost", "size", "cap", "metadata", "trace")
+"""The parts of a job's field `asked`."""
 FAMILIES = {
     "job", "request", "result", "idem", "line", "flows", "lane", "claims", "held", "stop", "worker", "batch",
     "connection", "limits", "known", "deltas", "metrics", "backlog",
@@ -30,6 +32,24 @@ def family(stored: Stored, kind: str) -> Stored:
     """The keys `kind:NAME`, by name."""
     start = kind + ":"
     return {key.removeprefix(start): value for key, value in stored.items() if key.startswith(start)}
+
+
+def jobs_of(stored: Stored) -> Stored:
+    """The jobs' hashes, by id, with what stands in their fields `asked` and `flow`."""
+    return {
+        job_id: {**job, **_asked(job.get("asked", "")), **_of_flow(job["flow"])}
+        for job_id, job in family(stored, "job").items()
+    }
+
+
+def _asked(text: str) -> dict[str, str]:
+    return {name: part for name, part in zip(ASKED, text.split("\x1e"), strict=False) if part}
+
+
+def _of_flow(flow: str) -> dict[str, str]:
+    _, connection, model, group, *_ = flow.split("\x1f")
+    kind, _, name = group.partition(":")
+    return {"connection": connection, "model": model} | ({kind: name} if name else {})
 
 
 def batches(stored: Stored) -> Stored:
@@ -51,7 +71,7 @@ def leftovers(stored: Stored) -> set[str]:
 
 def check_consistent(stored: Stored) -> None:
     """The invariants that need no model; they hold between the parts of a tick as well."""
-    jobs = family(stored, "job")
+    jobs = jobs_of(stored)
     assert {key.partition(":")[0] for key in stored} <= SINGLE | FAMILIES
     _check_places(stored, jobs)
     _check_lanes(stored, jobs)
@@ -228,7 +248,7 @@ def _expected(model: Model) -> dict[str, Any]:
 
 
 def _found(model: Model, stored: Stored) -> dict[str, Any]:
-    jobs = family(stored, "job")
+    jobs = jobs_of(stored)
     return {
         "jobs": {id_: (job["state"], job["place"], job.get("batch", "")) for id_, job in jobs.items()},
         "deltas": {id_: len(deltas) for id_, deltas in family(stored, "deltas").items()},

@@ -56,9 +56,9 @@ def test_nothing_else_has_the_name_of_a_definition(file: Traversable) -> None:
 def test_what_is_not_used_is_left_out() -> None:
     text = linked("return int(now)")
     assert "local function int(" in text
-    assert "function S.read_clock(" in text
-    assert "rfc3339" not in text
-    assert "RULES" not in text
+    assert "call('TIME')" in text
+    assert "string.format('\"%04d" not in text
+    assert ":rules" not in text
 
 
 def test_what_is_used_by_what_is_used_is_there(valkey_url: str) -> None:
@@ -68,15 +68,24 @@ def test_what_is_used_by_what_is_used_is_there(valkey_url: str) -> None:
 
 def test_words_in_texts_and_fields_ask_for_nothing() -> None:
     assert linked("return {'pause', x.resume} -- cancel") == (
-        "local S = {}\nreturn (function()\nreturn {'pause', x.resume} -- cancel\nend)()\n"
+        "local S = {nil}\nreturn (function()\nreturn {'pause', x.resume} -- cancel\nend)()\n"
     )
 
 
-def test_what_is_seldom_needed_is_defined_when_it_is_called(valkey_url: str) -> None:
-    seldom = [definition.names[0] for definition in definitions() if definition.seldom]
-    assert {"review", "wait_again"} < set(seldom)
-    code = "local before = tostring(move_flows)\nreview('alpha/m')\nreturn {before, type(move_flows)}"
-    text = linked(code.replace("move_flows", "S.move_flows"))
-    assert text.index("S.define_the_rest()\n") < text.index("function S.move_flows(")
+def test_literals_stand_where_they_are_used(valkey_url: str) -> None:
+    text = linked("return {CLAIM_MS, SEPARATOR, 'CLAIM_MS'}")
+    assert text == "local S = {nil}\nreturn (function()\nreturn {3000, '\\31', 'CLAIM_MS'}\nend)()\n"
     with redis.Redis.from_url(valkey_url, protocol=2) as client:
-        assert client.eval(text, 1, "t") == [b"nil", b"function"]
+        assert client.eval(text, 1, "t") == [3000, b"\x1f", b"CLAIM_MS"]
+
+
+def test_what_is_seldom_needed_is_defined_when_it_is_called(valkey_url: str) -> None:
+    assert {"review", "wait_again"} < {each.names[0] for each in definitions() if each.seldom}
+    text = linked("return give_back, place_in_line")
+    defined = text.index("S[1] = function()\n")
+    assert (
+        text.index("'place', 'line'") < text.index("S[1]() return") < defined < text.index("'place', 'later'")
+    )
+    code = "local before = type(refuse)\nreview('alpha/m')\nreturn {before, type(refuse)}"
+    with redis.Redis.from_url(valkey_url, protocol=2) as client:
+        assert client.eval(linked(code), 1, "t") == [b"function", b"function"]

@@ -130,7 +130,9 @@ def test_of_a_job_that_did_not_fail_only_what_later_calls_ask_for_is_kept(ledger
     ledger.worker()
     ledger.settle(ledger.start()[0])
     kept = ledger.everything()["job:j1"]
-    assert set(kept) == {"state", "place", "digest", "token", "batch", "custom"}
+    assert set(kept) == {"state", "place", "token", "flow", "asked"}
+    idempotency, custom_id, digest, rest = kept["asked"].split("\x1e")
+    assert (idempotency, custom_id, len(digest), rest) == ("", '"c"', 32, "")
     assert "request:j1" not in ledger.everything()
 
 

@@ -4,9 +4,9 @@ Redis makes every function of a script anew at each call; with all of the shared
 time of a call. So each script gets the definitions that it names, those that these name, and so on, in their order.
 
 And Lua 5.1 looks up each outer local that a new function uses in a list of all that others use: with a hundred
-definitions this was a third of the time of a call. So what they define are fields of one local, `S`, but for the few
-that are used all over (`LOCALS`). The parts are written as if all were locals, and nothing else in them has the name of
-a definition: no local, no parameter, no key of a table in braces.
+definitions this was a third of the time of a call. So what they define are slots of one local, `S`, but for the few
+that are used all over (`LOCALS`), and for literals, which stand where they are used. The parts are written as if all
+were locals, and nothing else in them has the name of a definition: no local, no parameter, no key of a table in braces.
 
 What most calls of a script come to no need of is defined when it is first called: a function whose first line ends with
 `-- seldom` is a stand-in until then, and what only such functions use comes with them.
@@ -18,9 +18,10 @@ statement (a loop that fills a table) belongs to the definition before it.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import cache
 from importlib import resources
+from itertools import count
 from typing import Final, NamedTuple
 
 PARTS: Final = ("prelude", "limits", "lanes", "health", "budgets", "measures", "jobs", "admission")
@@ -34,11 +35,15 @@ _WORD: Final = r"(?<![.\w])[A-Za-z_]\w*"
 _WORDS: Final = re.compile(f"{_NOT_CODE}|({_WORD})")
 _FUNCTION: Final = re.compile(r"local function (\w+)")
 _NAMES: Final = re.compile(r"local ([\w, ]+)")
-_SELDOM: Final = re.compile(r".*-- seldom$", re.MULTILINE)
+_LITERAL: Final = r"[\d.]+|'[^']*'"
+_LITERALS: Final = re.compile(rf"local [\w, ]+ = ((?:{_LITERAL})(?:, (?:{_LITERAL}))*) *(?:--.*)?\n")
+_SELDOM: Final = re.compile(r".*-- seldom\n")
+_REST: Final = "S[1]"
+"""Defines what is seldom needed."""
 
 
 class Definition(NamedTuple):
-    """Names of a shared part, the text that defines them as it is loaded, and the words in it."""
+    """Names of a shared part, the text that defines them, and the words in it."""
 
     names: tuple[str, ...]
     text: str
@@ -59,11 +64,17 @@ def linked(text: str) -> str:
     # A local has to be there before any function that uses it.
     words |= LOCALS.intersection(name for definition in needed for name in definition.names)
     often = _needed(words, lambda definition: not definition.seldom)
-    front = "".join(_stand_in(definition) if definition.seldom else definition.text for definition in often)
-    rest = "".join(each.text for each in needed if each.seldom or each not in often)
+    spelled = _spelled(needed)
+    front = "".join(
+        _stand_in(definition, spelled) if definition.seldom else _as_loaded(definition, spelled)
+        for definition in often
+    )
+    rest = "".join(_as_loaded(each, spelled) for each in needed if each.seldom or each not in often)
     if rest:
-        front = f"{front}function S.define_the_rest()\n{rest}end\n"
-    return f"local S = {{}}\n{front}return (function()\n{_with_fields(text, _fields())}\nend)()\n"
+        front = f"{front}{_REST} = function()\n{rest}end\n"
+    # With their room made at once: a table that grows is copied each time.
+    slots = ",".join("nil" for text in ("S", *spelled.values()) if text.startswith("S"))
+    return f"local S = {{{slots}}}\n{front}return (function()\n{_with(spelled, text)}\nend)()\n"
 
 
 def _needed(words: frozenset[str], goes_on: Callable[[Definition], bool]) -> list[Definition]:
@@ -77,31 +88,46 @@ def _needed(words: frozenset[str], goes_on: Callable[[Definition], bool]) -> lis
     return found[::-1]
 
 
-def _stand_in(definition: Definition) -> str:
-    name = f"S.{definition.names[0]}"
-    return f"function {name}(...) S.define_the_rest() return {name}(...) end\n"
+def _spelled(needed: Iterable[Definition]) -> Mapping[str, str]:
+    """How what is needed is written where it is used, if not by its name."""
+    spelled: dict[str, str] = {}
+    slots = count(2)
+    for definition in needed:
+        names = [name for name in definition.names if name not in LOCALS]
+        literals = _LITERALS.fullmatch(definition.text)
+        values = re.findall(_LITERAL, literals[1]) if literals else (f"S[{next(slots)}]" for _ in names)
+        spelled.update(zip(names, values, strict=True))
+    return spelled
+
+
+def _as_loaded(definition: Definition, spelled: Mapping[str, str]) -> str:
+    if _LITERALS.fullmatch(definition.text):
+        return ""
+    if LOCALS.intersection(definition.names):
+        return _with(spelled, definition.text)
+    text = _FUNCTION.sub(r"local \1 = function", definition.text, count=1)
+    return _with(spelled, text.removeprefix("local "))
+
+
+def _stand_in(definition: Definition, spelled: Mapping[str, str]) -> str:
+    slot = spelled[definition.names[0]]
+    return f"{slot} = function(...) {_REST}() return {slot}(...) end\n"
+
+
+def _with(spelled: Mapping[str, str], text: str) -> str:
+    return _WORDS.sub(lambda word: spelled.get(word[1], word[0]), text)
 
 
 @cache
 def definitions() -> tuple[Definition, ...]:
     """All that the shared parts define, in order."""
-    texts = [text for part in PARTS for text in _texts(_file("shared", part))]
-    fields = frozenset(name for text in texts for name in _names(text)) - LOCALS
-    return tuple(_definition(text, fields) for text in texts)
+    texts = (text for part in PARTS for text in _texts(_file("shared", part)))
+    return tuple(Definition(_names(text), text, words_in(text), bool(_SELDOM.match(text))) for text in texts)
 
 
 def words_in(text: str) -> frozenset[str]:
     """The words of Lua code, without those in texts, in comments, and behind a dot."""
     return frozenset(_WORDS.findall(text)) - {""}
-
-
-@cache
-def _fields() -> frozenset[str]:
-    return frozenset(name for definition in definitions() for name in definition.names) - LOCALS
-
-
-def _with_fields(text: str, fields: frozenset[str]) -> str:
-    return _WORDS.sub(lambda word: f"S.{word[1]}" if word[1] in fields else word[0], text)
 
 
 def _texts(text: str) -> Iterator[str]:
@@ -122,14 +148,6 @@ def _names(text: str) -> tuple[str, ...]:
     found = function or _NAMES.match(text)
     assert found is not None  # noqa: S101 - as the parts are written; every script is loaded in the tests
     return (found[1],) if function else tuple(name.strip() for name in found[1].split(","))
-
-
-def _definition(text: str, fields: frozenset[str]) -> Definition:
-    names = _names(text)
-    loaded = _with_fields(text, fields)
-    if fields.issuperset(names):
-        loaded = loaded.removeprefix("local ")
-    return Definition(names, loaded, words_in(text), bool(_SELDOM.match(text)))
 
 
 def _file(folder: str, name: str) -> str:

@@ -124,20 +124,20 @@ def _gather(
         "ends": {name: job.ends for name, job in plan.jobs.items()},
         "acknowledged": acknowledged,
         "records": records,
-        "unfinished": _unfinished(server, final),
+        "unfinished": _unfinished(queue, server, final),
         "calls": simulator.counts()["jobs"],
         "batches": [_batch(queue, batch) for batch in batches],
         "left_over": overview["waiting"] + overview["running"],
     }
 
 
-def _unfinished(server: Any, final: set[str]) -> dict[str, tuple[str, str]]:
-    unfinished = {}
+def _unfinished(queue: ChatQueue, server: Any, final: set[str]) -> dict[str, tuple[str, str]]:
+    unfinished: dict[str, tuple[str, str]] = {}
     for key in server.scan_iter(f"{KEYS.job('')}*", count=1000):
         job_id = key.removeprefix(KEYS.job(""))
         if job_id not in final:
-            state, metadata = server.hmget(key, "state", "metadata")
-            unfinished[job_id] = state, json.loads(metadata or "{}").get("name", job_id)
+            record = queue.get(job_id)
+            unfinished[job_id] = record.state, record.metadata.get("name", job_id)
     return unfinished
 
 

@@ -5,7 +5,7 @@
 -- It reads one key for each connection, of 60 fields at most.
 -- Atomic, so that the connections are of one moment.
 
-local reply = {int(math.floor(now / measures.sample_ms))}
+local reply = {int(math.floor(now / SAMPLE_MS))}
 for i, connection in ipairs(ARGV) do
   local fields, samples = call('HGETALL', key('backlog', connection)), {}
   for j = 2, #fields, 2 do samples[j / 2] = fields[j] end

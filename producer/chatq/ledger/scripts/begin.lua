@@ -28,13 +28,13 @@ if job.place == 'claim' then
   hold(job)
   wait = pace(job)
 end
-local model = job.via and call('HGET', RULES, 'model:' .. job.via) or call('HGET', key('job', job.id), 'model')
-local blocked = math.max(0, blocked_ms(job) - tonumber(job.blocked or '0'))
-local reply = {call('GET', key('request', job.id)), server_for(job), model, job.counted or '0', int(math.max(0, now - tonumber(job.started) - blocked)),
-  int(wait), job.via and '1' or '0', job.batch or '', job.made or '0'}
+local model = job.via and call('HGET', RULES, 'model:' .. job.via) or job.model
+local elapsed = now - tonumber(job.started)
+if elapsed > 0 then elapsed = math.max(0, elapsed - math.max(0, blocked_ms(job) - tonumber(job.blocked or '0'))) end
+local reply = {call('GET', key('request', job.id)), server_for(job), model, job.counted or '0', int(elapsed), int(wait),
+  job.via and '1' or '0', job.batch or '', job.made or '0'}
 if job.trace then
-  local moments = call('HMGET', key('job', job.id), 'since', 'admitted')
-  local parts = {job.trace, moments[1] or job.due or job.created, moments[2] or job.begun, job.begun}
+  local parts = {job.trace, job.since or job.due or job.created, job.admitted or job.begun, job.begun}
   for _, part in ipairs(parts) do reply[#reply + 1] = part end
 end
 return reply

@@ -7,6 +7,6 @@
 local job = load(ARGV[1])
 if not job then return 'unknown' end
 if job.place ~= 'end' then return job.state end
-forget(job.id)
+forget(job)
 call('ZREM', ENDED, 'job:' .. job.id)
 return 'deleted'

@@ -1,10 +1,10 @@
 -- Writes jobs and gives each its place. All or nothing for the backlog limit; job by job for ids.
 --
 -- ARGV[1]  batch id, or empty      ARGV[2]  most jobs in the backlog      ARGV[3]  most bytes in the backlog
--- ARGV[4..]  the jobs, at most 1,000, each one argument: its fields, with the byte 30 after each but the last (neither JSON
---   nor a label holds it): id, idempotency scope and key (or empty), custom_id (JSON or empty), bytes of the request, digest,
---   connection, model, flow, cost, size of the prompt, longest answer in tokens (or 0), due (+MS | MS | empty), expires in
---   MS (or empty), metadata (JSON), trace (W3C traceparent, or empty), request (JSON)
+-- ARGV[4..]  the jobs, at most 1,000, each one argument: its parts, with the byte 30 after each but the last (neither JSON
+--   nor a label holds it): id, flow, due (+MS | MS | empty), expires in MS (or empty); then what is kept as it came, as
+--   `asked`: idempotency scope and key (or empty), custom_id (JSON or empty), digest, bytes of the request, cost, size of the
+--   prompt, longest answer in tokens (or empty), metadata (JSON or empty), trace (W3C traceparent, or empty); request (JSON)
 -- Returns {'full', jobs, bytes, ms until a try is worth it}: nothing was written; {'no_batch'}: the batch is unknown, sealed or cancelled;
 -- or {'ok', now in ms, then three for each job that is not new: its place in the call from 1, 'same' | 'conflict', id}.
 -- Atomic, because two producers may use the same id or idempotency key at the same moment.
@@ -13,8 +13,9 @@
 -- A batch comes by hundreds in a call. What such a call costs is the arguments of its commands, and the strings and tables
 -- made on the way: so what can be said of many jobs at once is.
 
-local NAMES = '^([^\30]*)\30([^\30]*)\30([^\30]*)\30([^\30]*)\30()'
-local REST = '^' .. string.rep('([^\30]*)\30', 11) .. '()'
+local SOME, OTHER = '([^\30]*)\30', '[^\30]*\30'
+local PARTS = '^' .. string.rep(SOME, 4) .. '()' .. string.rep(SOME, 2) .. OTHER .. SOME .. string.rep(OTHER, 5) .. '()'
+local DIGEST = '^' .. OTHER .. OTHER .. '([^\30]*)'
 local FIRST = 3    -- arguments before those of the jobs
 local batch, most_jobs, most_bytes = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
 
@@ -29,17 +30,18 @@ if batch ~= '' then
 end
 
 -- First what is known already; only new jobs count against the backlog.
-local ids, keys, idems, customs, idem_keys, sizes, rests, asked = {}, {}, {}, {}, {}, {}, {}, {}
+local ids, keys, flows_of, dues, lasts, asked_from, request_from, sizes, idem_keys, names = {}, {}, {}, {}, {}, {}, {}, {}, {}, {}
 for i = 1, #ARGV - FIRST do
-  local id, idem, custom, size, rest = string.match(ARGV[i + FIRST], NAMES)
+  local id, idem, custom
+  id, flows_of[i], dues[i], lasts[i], asked_from[i], idem, custom, sizes[i], request_from[i] =
+    string.match(ARGV[i + FIRST], PARTS)
   local idem_key = idem ~= '' and P .. ':idem:' .. idem or batch ~= '' and custom ~= '' and name_in(batch, custom)
-  ids[i], keys[i], idems[i], customs[i], idem_keys[i], sizes[i], rests[i] = id, key('job', id), idem, custom, idem_key,
-    size, rest
-  if idem_key then asked[#asked + 1] = idem_key end
+  ids[i], keys[i], idem_keys[i] = id, key('job', id), idem_key
+  if idem_key then names[#names + 1] = idem_key end
 end
 local owner = {}
-if #asked > 0 then
-  for i, id in ipairs(call('MGET', unpack(asked))) do owner[asked[i]] = id end
+if #names > 0 then
+  for i, id in ipairs(call('MGET', unpack(names))) do owner[names[i]] = id end
 end
 local some_are_there = #keys > 0 and call('EXISTS', unpack(keys)) > 0
 local known, seen, fresh, fresh_bytes = {}, {}, 0, 0
@@ -61,7 +63,7 @@ if fresh > 0 and (jobs_over > 0 or bytes_over > 0) then return no_room(jobs_now,
 local created = int(now)
 local reply = {'ok', created}
 local seq = fresh > 0 and number_in_line(fresh) - fresh or 0
-local strings, new, flows, lines, connections, queued = {}, {}, {}, {}, {}, {}
+local strings, new, flows, lines, came = {}, {}, {}, {}, {}
 local more, last = {}, 0
 local function set(name, value)
   more[last + 1], more[last + 2] = name, value
@@ -69,43 +71,32 @@ local function set(name, value)
 end
 for i, id in ipairs(ids) do
   if known[i] then
-    local digest, n = call('HGET', key('job', known[i]), 'digest'), #reply
+    local asked = string.sub(ARGV[i + FIRST], asked_from[i], request_from[i] - 1)
+    local before, n = call('HGET', key('job', known[i]), 'asked') or '', #reply
     reply[n + 1], reply[n + 2], reply[n + 3] = i,
-      digest == string.match(ARGV[i + FIRST], '[^\30]*', rests[i]) and 'same' or 'conflict', known[i]
+      string.match(before, DIGEST) == string.match(asked, DIGEST) and 'same' or 'conflict', known[i]
   else
-    local digest, connection, model, flow, cost, size, cap, due, expires_in, metadata, trace, request =
-      string.match(ARGV[i + FIRST], REST, rests[i])
-    local at = nil
+    local flow, due, at = flows_of[i], dues[i], nil
     if due ~= '' then at = string.sub(due, 1, 1) == '+' and now + tonumber(due) or tonumber(due) end
     local later = at and at > now
     seq, last = seq + 1, 0
-    if batch ~= '' then set('batch', batch) end
     if moves then set('moved', moves) end
-    if idems[i] ~= '' then set('idem', idems[i]) end
-    if customs[i] ~= '' then set('custom', customs[i]) end
-    if cap ~= '0' then set('cap', cap) end
-    if metadata ~= '{}' then set('metadata', metadata) end
-    if trace ~= '' then set('trace', trace) end
     if later then set('due', int(at)) end
-    if expires_in ~= '' then
-      local expires = int(now + tonumber(expires_in))
+    if lasts[i] ~= '' then
+      local expires = int(now + tonumber(lasts[i]))
       set('expires', expires)
       call('ZADD', EXPIRY, expires, id)
     end
     call('HSET', keys[i], 'state', 'queued', 'place', later and 'later' or 'line', 'seq', seq, 'created', created,
-      'digest', digest, 'connection', connection, 'model', model, 'flow', flow, 'cost', cost, 'size', size, 'bytes', sizes[i],
-      unpack(more, 1, last))
+      'flow', flow, 'asked', string.sub(ARGV[i + FIRST], asked_from[i], request_from[i] - 1), unpack(more, 1, last))
     local n = #strings
-    strings[n + 1], strings[n + 2] = key('request', id), string.sub(ARGV[i + FIRST], request)
+    strings[n + 1], strings[n + 2] = key('request', id), string.sub(ARGV[i + FIRST], request_from[i])
     if idem_keys[i] then strings[n + 3], strings[n + 4] = idem_keys[i], id end
     new[#new + 1] = id
-    if not queued[connection] then
-      connections[#connections + 1], queued[connection] = connection, 0
-    end
-    queued[connection] = queued[connection] + 1
     if not lines[flow] then
-      flows[#flows + 1], lines[flow] = flow, {}
+      flows[#flows + 1], lines[flow], came[flow] = flow, {}, 0
     end
+    came[flow] = came[flow] + 1
     if later then
       call('ZADD', LATER, int(at), id)
     else
@@ -120,7 +111,10 @@ if fresh > 0 then
   call('HINCRBY', TOTALS, 'jobs', fresh)
   call('HINCRBY', TOTALS, 'came', fresh)
   call('HINCRBY', TOTALS, 'bytes', int(fresh_bytes))
-  for _, connection in ipairs(connections) do call('HINCRBY', key('connection', connection), 'queued', queued[connection]) end
+  for _, flow in ipairs(flows) do
+    local _, connection = flow_parts(flow)
+    call('HINCRBY', key('connection', connection), 'queued', came[flow])
+  end
   if batch ~= '' then
     call('RPUSH', key('batch', batch) .. ':jobs', unpack(new))
     call('SADD', key('batch', batch) .. ':flows', unpack(flows))

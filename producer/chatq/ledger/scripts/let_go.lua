@@ -8,9 +8,9 @@
 run_without_memory()
 local count = 0
 for i = 2, #ARGV do
-  local job = call('HMGET', key('job', ARGV[i]), 'batch', 'state', 'place')
-  if job[1] == ARGV[1] and job[3] == 'end' and job[2] ~= 'failed' then
-    forget(ARGV[i])
+  local job = load_of(ARGV[1], ARGV[i])
+  if job and job.place == 'end' and job.state ~= 'failed' then
+    forget(job)
     count = count + 1
   end
 end

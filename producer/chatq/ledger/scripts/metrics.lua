@@ -23,7 +23,7 @@ local totals = numbers(TOTALS, {'jobs', 'bytes', 'came', 'lost_leases', 'lost_cl
 local times = {}
 for _, time in ipairs({'line', 'call', 'added'}) do
   local told = {time}
-  for i, bound in ipairs(measures.bounds[time]) do told[i + 1] = int(bound) end
+  for i, bound in ipairs(TIME_BOUNDS[time]) do told[i + 1] = int(bound) end
   times[#times + 1] = told
 end
 

@@ -9,8 +9,8 @@ local id = ARGV[1]
 if call('EXISTS', key('job', id)) == 1 then return 0 end
 local job = {id = id, state = 'failed', place = 'end', connection = ARGV[2], created = int(now), finished = int(now),
   flow = table.concat({'5', ARGV[2], '', 'single'}, SEPARATOR), ending = ARGV[3]}
-call('HSET', key('job', id), 'state', job.state, 'place', job.place, 'connection', job.connection, 'flow', job.flow,
-  'created', job.created, 'finished', job.finished)
+call('HSET', key('job', id), 'state', job.state, 'place', job.place, 'flow', job.flow, 'created', job.created, 'finished',
+  job.finished)
 call('SET', key('result', id), record(job))
 local keep = tonumber(call('HGET', RULES, 'keep_ms') or '604800000')
 call('ZADD', ENDED, int(now + keep), 'job:' .. id)

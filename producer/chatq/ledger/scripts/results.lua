@@ -12,8 +12,9 @@ local from, bytes = tonumber(ARGV[2]), 0
 local list = k .. (ARGV[5] == '1' and ':jobs' or ':ended')
 local records = {}
 for _, id in ipairs(call('LRANGE', list, int(from), int(from + tonumber(ARGV[3]) - 1))) do
-  local result = is_of(ARGV[1], id) and call('GET', key('result', id))
-  if not result and is_of(ARGV[1], id) then break end
+  local job = load_of(ARGV[1], id)
+  local result = job and call('GET', key('result', id))
+  if job and not result then break end
   bytes = bytes + (result and #result or 0)
   if #records > 0 and bytes > tonumber(ARGV[4]) then break end
   if result then records[#records + 1] = result end

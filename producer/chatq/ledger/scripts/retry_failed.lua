@@ -30,17 +30,17 @@ else
 end
 
 local MOST_BYTES = 4194304
-local COPIED = {'digest', 'connection', 'model', 'cost', 'bytes', 'size', 'cap', 'metadata', 'custom'}
 local chosen, bytes, seen = {}, 0, 0
 for _, id in ipairs(ids) do
   if bytes > MOST_BYTES then break end
   seen = seen + 1
-  local job = call('HMGET', key('job', id), 'state', 'batch', 'retried', 'connection', 'bytes')
-  -- One that was refused has no request, and no size.
-  if job[1] == 'failed' and job[5] and (job[2] or '') == old_batch and not job[3] and (ARGV[6] == '' or job[4] == ARGV[6])
+  local job = load(id)
+  -- One that was refused has no request.
+  if job and job.state == 'failed' and job.asked and (job.batch or '') == old_batch and not job.retried
+    and (ARGV[6] == '' or job.connection == ARGV[6])
     and (ARGV[5] == '' or string.find(call('GET', key('result', id)), '"error":{"code":"' .. ARGV[5] .. '"', 1, true)) then
-    chosen[#chosen + 1] = id
-    bytes = bytes + tonumber(job[5])
+    chosen[#chosen + 1] = job
+    bytes = bytes + tonumber(job.bytes)
   end
 end
 local totals = call('HMGET', TOTALS, 'jobs', 'bytes')
@@ -50,29 +50,24 @@ if #chosen > 0 and (jobs_over > 0 or bytes_over > 0) then return no_room(jobs_no
 
 local reply = {int(from + seen), #ids < most and seen == #ids and '1' or '0'}
 local seq = #chosen > 0 and number_in_line(#chosen) - #chosen or 0
-for _, id in ipairs(chosen) do
+for _, old in ipairs(chosen) do
   seq = seq + 1
-  local k = key('job', id)
-  local values, times = call('HMGET', k, unpack(COPIED)), call('HMGET', k, 'created', 'expires', 'flow')
-  local priority, connection, model, group = flow_parts(times[3])
+  local priority, connection, model, group = flow_parts(old.flow)
   local format = string.match(group, '\31format:%d+') or ''
   group = (new_batch ~= '' and 'batch:' .. new_batch or string.match(group, '^[^\31]*')) .. format
   local job = {id = ARGV[9] .. string.format('%08x', seq % 4294967296), connection = connection, seq = int(seq),
     flow = table.concat({int(priority), connection, model, group}, SEPARATOR)}
-  local fields = {'state', 'queued', 'flow', job.flow, 'seq', job.seq, 'created', int(now), 'retry_of', id}
-  local function set(name, value) fields[#fields + 1], fields[#fields + 2] = name, value end
-  for i, name in ipairs(COPIED) do
-    if values[i] then set(name, values[i]) end
-  end
-  if new_batch ~= '' then set('batch', new_batch) end
-  if times[2] then
-    local expires = int(now + tonumber(times[2]) - tonumber(times[1]))
-    set('expires', expires)
+  -- The same is asked, but not under the same idempotency key, nor as a part of the same trace.
+  local asked = string.gsub(old.asked, '^[^\30]*(.*\30)[^\30]*\30$', '%1\30')
+  call('HSET', key('job', job.id), 'state', 'queued', 'flow', job.flow, 'seq', job.seq, 'created', int(now), 'asked', asked,
+    'retry_of', old.id)
+  if old.expires then
+    local expires = int(now + tonumber(old.expires) - tonumber(old.created))
+    call('HSET', key('job', job.id), 'expires', expires)
     call('ZADD', EXPIRY, expires, job.id)
   end
-  call('HSET', key('job', job.id), unpack(fields))
-  call('SET', key('request', job.id), call('GET', key('request', id)))
-  call('HSET', k, 'retried', job.id)
+  call('SET', key('request', job.id), call('GET', key('request', old.id)))
+  call('HSET', key('job', old.id), 'retried', job.id)
   place_in_line(job)
   call('HINCRBY', key('connection', connection), 'queued', 1)
   if new_batch ~= '' then

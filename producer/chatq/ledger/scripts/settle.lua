@@ -58,7 +58,7 @@ if not unbegun then
   if ARGV[4] ~= '' then add_attempt(job, ARGV[4], counts) end
   local called, paced = string.match(ARGV[15], '^(%d+):(%d+)$')
   if called then
-    measures.count_times(server, 'call', tonumber(called), 'added', now - tonumber(job.begun) - called - paced)
+    count_times(server, 'call', tonumber(called), 'added', now - tonumber(job.begun) - called - paced)
   end
 end
 spend(job, ARGV[14])

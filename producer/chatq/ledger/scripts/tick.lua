@@ -118,7 +118,8 @@ for _, entry in ipairs(call('ZRANGEBYSCORE', ENDED, '-inf', int(now), 'LIMIT', 0
   if left == 0 then break end
   local deleted = 1
   if string.sub(entry, 1, 4) == 'job:' then
-    forget(string.sub(entry, 5))
+    local job = load(string.sub(entry, 5))
+    if job then forget(job) end
     call('ZREM', ENDED, entry)
   else
     deleted = forget_batch(string.sub(entry, 7), left)
@@ -147,7 +148,7 @@ if now >= since + DRAIN_MS then
   if totals[3] then call('HSET', TOTALS, 'drain', string.format('%.6f', (ended - tonumber(totals[3])) / (now - since))) end
 end
 
-measures.sample_backlogs()
+sample_backlogs()
 
 -- Waiting jobs of batches that were cancelled or moved. One chunk in a call, for each of its jobs takes long.
 while left > 0 do

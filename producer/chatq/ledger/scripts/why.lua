@@ -36,11 +36,11 @@ local function mean_of(lane, flow, server, jobs)
   local sum, seen = {cost = 0}, 0
   for i = 0, math.min(SAMPLE, jobs) - 1 do
     local id = call('ZRANGE', line, int(math.floor(i * jobs / SAMPLE)), int(math.floor(i * jobs / SAMPLE)))[1]
-    local facts = id and call('HMGET', key('job', id), 'cost', 'connection', 'size', 'cap')
-    if facts and facts[1] then
+    local first = id and load(id)
+    if first then
       seen = seen + 1
-      sum.cost = sum.cost + tonumber(facts[1])
-      for kind, cost in pairs(lane.limited and need_in_lane(lane, facts, server) or {}) do
+      sum.cost = sum.cost + tonumber(first.cost)
+      for kind, cost in pairs(lane.limited and need_in_lane(lane, first, server) or {}) do
         sum[kind] = (sum[kind] or 0) + cost
       end
     end
@@ -118,8 +118,7 @@ end
 local function tell_place(name, server, earliest)
   local lane = read_lane(name, math.huge)
   local reason, wait, next_job = in_the_way(lane)
-  local facts = {job.cost, job.connection, job.size, job.cap}
-  local need = lane.limited and need_in_lane(lane, facts, server) or {}
+  local need = lane.limited and need_in_lane(lane, job, server) or {}
   local ahead = before(lane, server)
   local jobs = ahead.own_jobs + ahead.other_jobs
   if not earliest then
@@ -132,7 +131,7 @@ local function tell_place(name, server, earliest)
         tell('limit', budget.limit)
       end
     elseif not reason then
-      reason = next_job.id == job.id and 'due' or 'line'
+      reason = next_job.job.id == job.id and 'due' or 'line'
     end
     tell('reason', reason)
     if TIMED[reason] then tell('until', now + wait) end
@@ -199,7 +198,7 @@ end
 
 if job.place == 'end' then return {'record', call('GET', key('result', job.id))} end
 tell('connection', job.connection)
-tell('model', call('HGET', key('job', job.id), 'model') or '')
+tell('model', job.model)
 tell('state', job.state)
 tell('made', tonumber(job.made or '0'))
 tell('workers', call('ZCARD', WORKERS))

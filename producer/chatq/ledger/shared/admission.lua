@@ -13,9 +13,9 @@ end
 
 -- What the first job of a line asks of the lane's allowances. Second, when it is more than a minute's: how much it asks,
 -- and the limit. Sizes are estimates, so only what is certain counts there: the cap at the door, and half of the prompt.
-local function need_within(limits, facts, door)
-  local cap = tonumber(facts[4] or '0')
-  local need = need_of(limits, tonumber(facts[3] or '0'), cap, door)
+local function need_within(limits, job, door)
+  local cap = tonumber(job.cap or '0')
+  local need = need_of(limits, tonumber(job.size or '0'), cap, door)
   for _, bucket in ipairs(limits.buckets) do
     local cost = need[bucket.kind]
     if cost > bucket.limit and bucket.kind ~= 'requests' then
@@ -44,11 +44,11 @@ local function read_lane(name, most)
     diverted = call('EXISTS', DIVERTED) == 1, doors = {}, most = most, taken = 0, refused = 0, room = 0, behind = 0, closed = 0, aside = 0}
 end
 
--- What a job asks of the lane's allowances, as `need_within`. `facts`: its cost, connection, size and cap.
-local function need_in_lane(lane, facts, server)
-  local name = server or facts[2]
+-- What a job asks of the lane's allowances, as `need_within`.
+local function need_in_lane(lane, job, server)
+  local name = server or job.connection
   if lane.doors[name] == nil then lane.doors[name] = call('HEXISTS', RULES, 'door:' .. name) == 1 end
-  return need_within(lane.limits, facts, lane.doors[name])
+  return need_within(lane.limits, job, lane.doors[name])
 end
 
 -- The format of jobs that a worker knows, how much suspicion it has, whether it takes no other job now (it has one that is
@@ -124,7 +124,7 @@ local function worker_in_turn(lane) -- seldom
 end
 
 -- What stands in the way of a lane's next job: why, and the ms until a try is worth it. nil when nothing does; third then
--- the job: {flow, tag, line, id, facts, server, worker, suspicion, reserved, charge, refusal}.
+-- how it goes: {job, tag, line, server, worker, suspicion, reserved, charge, refusal}.
 -- The one place that says so: for `admit`, which lets jobs go, and for those who ask why one does not. It writes nothing.
 local function in_the_way(lane)
   if lane.cool > now then return lane.why == 'breaker' and 'breaker' or 'cooling', lane.cool - now end
@@ -151,14 +151,12 @@ local function in_the_way(lane)
   if full then return (roomy[1] or lane.closed > 0) and 'slots' or 'no_worker', RECHECK_MS end
   local flow = first[1]
   local line = key(LINES, flow)
-  local id = call('ZRANGE', line, 0, 0)[1]
-  local facts = call('HMGET', key('job', id), 'cost', 'connection', 'size', 'cap', 'losses', 'astray',
-    'made', 'trace')
+  local job = load(call('ZRANGE', line, 0, 0)[1])
   local server = server_in(lane, flow)
   local reserved, refusal = nil, charge and charge.refusal
   if (lane.limited or charge) and not (refusal or charge and charge.over) then
     local large, limit
-    reserved, large, limit = need_in_lane(lane, facts, server)
+    reserved, large, limit = need_in_lane(lane, job, server)
     if large then
       refusal = {'request_too_large', 'The job needs about ' .. int(large) .. ' tokens at once; its limit is ' .. int(limit)
         .. ' tokens a minute.',
@@ -170,9 +168,9 @@ local function in_the_way(lane)
   end
   -- Asked only now, so that a lane that took its turn and lacks a slot for the next is known to lack it.
   if enough then return 'more', 0 end
-  return nil, RECHECK_MS, {flow = flow, tag = tonumber(first[2]), line = line, id = id, facts = facts, server = server,
-    worker = worker or facts[6] and worker_in_turn(lane) or roomy[1], suspicion = suspicion_of(facts[5]), reserved = reserved,
-    charge = charge, refusal = refusal}
+  return nil, RECHECK_MS, {job = job, tag = tonumber(first[2]), line = line, server = server,
+    worker = worker or job.astray and worker_in_turn(lane) or roomy[1], suspicion = suspicion_of(job.losses),
+    reserved = reserved, charge = charge, refusal = refusal}
 end
 
 -- Writes down what went of a lane so far.
@@ -194,48 +192,49 @@ local function admit(name, max, nonce, admitted)
     review(name)
     lane = read_lane(name, max)
   end
-  local reason, wait, job
+  local reason, wait, going
   while true do
-    reason, wait, job = in_the_way(lane)
+    reason, wait, going = in_the_way(lane)
     if reason then break end
-    if job.refusal or job.charge and job.charge.over then
+    if going.refusal or going.charge and going.charge.over then
       -- Its flow may have been the last that keeps the lane.
       keep_lane(lane)
-      if job.refusal then refuse(job.id, job.refusal) else use_up(job.charge) end
+      if going.refusal then refuse(going.job.id, going.refusal) else use_up(going.charge) end
       lane.refused, lane.aside, lane.aside_why = lane.refused + 1, 0, nil
     else
-      call('ZREM', job.line, job.id)
-      lane.clock = math.max(lane.clock, job.tag)
-      if call('EXISTS', job.line) == 0 then
+      local job, worker = going.job, going.worker
+      call('ZREM', going.line, job.id)
+      lane.clock = math.max(lane.clock, going.tag)
+      if call('EXISTS', going.line) == 0 then
         call('ZREM', lane.flows, job.flow)
-        if job.server then call('HDEL', DIVERTED, job.flow) end
+        if going.server then call('HDEL', DIVERTED, job.flow) end
       else
-        call('ZADD', lane.flows, int(lane.clock + math.max(1, tonumber(job.facts[1]) / weight_of(job.flow))), job.flow)
+        call('ZADD', lane.flows, int(lane.clock + math.max(1, tonumber(job.cost) / weight_of(job.flow))), job.flow)
       end
       local token = int(call('INCR', P .. ':fence')) .. '-' .. nonce
-      local fields = {'place', 'claim', 'token', token, 'worker', job.worker, 'lane', name}
+      local fields = {'place', 'claim', 'token', token, 'worker', worker, 'lane', name}
       local function set(field, value) fields[#fields + 1], fields[#fields + 2] = field, value end
-      if job.server then set('via', job.server) end
-      if job.facts[8] then set('admitted', int(now)) end
-      if job.reserved then
+      if going.server then set('via', going.server) end
+      if job.trace then set('admitted', int(now)) end
+      if going.reserved then
         lane.reserves = true
-        take(lane.limits, job.reserved)
-        set('reserved', int(job.reserved.input_tokens) .. ':' .. int(job.reserved.tokens - job.reserved.input_tokens))
+        take(lane.limits, going.reserved)
+        set('reserved', int(going.reserved.input_tokens) .. ':' .. int(going.reserved.tokens - going.reserved.input_tokens))
       end
-      if job.charge then set('charge', reserve(job.charge)) end
+      if going.charge then set('charge', reserve(going.charge)) end
       if lane.window then
         set('probe', lane.ramp)
         lane.probes = lane.probes + 1
       end
       call('HSET', key('job', job.id), unpack(fields))
-      call('ZADD', key('claims', job.worker), int(now + CLAIM_MS), job.id)
-      suspect(job.worker, job.suspicion)
-      lane.room = tonumber(call('ZINCRBY', lane.workers, -1, job.worker))
+      call('ZADD', key('claims', worker), int(now + CLAIM_MS), job.id)
+      suspect(worker, going.suspicion)
+      lane.room = tonumber(call('ZINCRBY', lane.workers, -1, worker))
       lane.inflight, lane.taken = lane.inflight + 1, lane.taken + 1
       local n = #admitted
       admitted[n + 1], admitted[n + 2], admitted[n + 3], admitted[n + 4], admitted[n + 5], admitted[n + 6], admitted[n + 7] =
-        job.id, job.server or job.facts[2], token, job.worker, job.flow, job.facts[7] or '0',
-        job.server and call('HGET', RULES, 'model:' .. job.server) or ''
+        job.id, going.server or job.connection, token, worker, job.flow, job.made or '0',
+        going.server and call('HGET', RULES, 'model:' .. going.server) or ''
     end
   end
   keep_lane(lane)

@@ -76,8 +76,8 @@ local function charge_of(limits, flow, server) -- seldom
   local batch = batch_of(group)
   local budgets = budgets_of(server, batch)
   if #budgets == 0 then return nil end
-  local facts = call('HMGET', key('job', call('ZRANGE', key(LINES, flow), 0, 0)[1]), 'size', 'cap')
-  local need = need_of(limits, tonumber(facts[1] or '0'), tonumber(facts[2] or '0'), true)
+  local job = load(call('ZRANGE', key(LINES, flow), 0, 0)[1])
+  local need = need_of(limits, tonumber(job.size or '0'), tonumber(job.cap or '0'), true)
   local charge = {tokens = need.tokens, cost = 0, connection = server, batch = batch}
   for _, budget in ipairs(budgets) do
     if budget.kind == 'cost' and charge.cost == 0 then

@@ -110,17 +110,12 @@ local function finish(job, state, ending)
     -- It keeps its request and the rest, so that it can be put back.
     call('HDEL', k, 'place', 'worker', 'lane', 'begun', 'reserved', 'charge', 'probe', 'via')
     call('HSET', k, 'state', state, 'place', 'end', 'finished', int(now))
-    measures.count_failure(job.connection, 'job_failed', string.match(ending or '', '"error":{"code":"([^"]+)"'))
+    count_failure(job.connection, 'job_failed', string.match(ending or '', '"error":{"code":"([^"]+)"'))
   else
     -- Only what later calls ask for. The hash is made anew, because one that ever held a long value keeps its large
     -- encoding.
-    local kept = {'state', state, 'place', 'end', 'digest', call('HGET', k, 'digest')}
-    for _, name in ipairs({'token', 'batch', 'idem', 'custom'}) do
-      if job[name] then
-        kept[#kept + 1] = name
-        kept[#kept + 1] = job[name]
-      end
-    end
+    local kept = {'state', state, 'place', 'end', 'flow', job.flow, 'asked', string.match(job.asked, ASKED_KEPT)}
+    if job.token then kept[9], kept[10] = 'token', job.token end
     call('DEL', k, key('request', job.id))
     call('HSET', k, unpack(kept))
   end
@@ -163,7 +158,7 @@ local function hold(job)
   end
   call('HSET', key('job', job.id), unpack(fields))
   count_state(job, 'queued', 'running')
-  if first then measures.count_times(job.connection, 'line', now - tonumber(job.due or job.created)) end
+  if first then count_times(job.connection, 'line', now - tonumber(job.due or job.created)) end
 end
 
 local function error_fragment(code, message, remedy)
@@ -199,14 +194,13 @@ end
 local function name_in(batch, custom) return P .. ':idem:batch:' .. batch .. SEPARATOR .. custom end
 
 -- Deletes all that is known of a final job.
-local function forget(id)
-  local names = call('HMGET', key('job', id), 'idem', 'batch', 'custom')
-  if names[1] then
-    call('DEL', P .. ':idem:' .. names[1])
-  elseif names[2] and names[3] then
-    call('DEL', name_in(names[2], names[3]))
+local function forget(job)
+  if job.idem then
+    call('DEL', P .. ':idem:' .. job.idem)
+  elseif job.batch and job.custom then
+    call('DEL', name_in(job.batch, job.custom))
   end
-  call('DEL', key('job', id), key('request', id), key('result', id), key('deltas', id))
+  call('DEL', key('job', job.id), key('request', job.id), key('result', job.id), key('deltas', job.id))
 end
 
 -- Notes that something came into an open batch. Producers die, and what is never sealed would be kept for good.
@@ -214,15 +208,19 @@ local function keep_open(batch, keep)
   call('ZADD', OPEN, int(now + math.max(tonumber(keep), ABANDONED_MS)), batch)
 end
 
--- Whether the job is of this batch: a deleted job's id is free for another job, and the batch's lists keep it.
-local function is_of(batch, id) return call('HGET', key('job', id), 'batch') == batch end
+-- A job if it is of this batch: a deleted job's id is free for another job, and the batch's lists keep it.
+local function load_of(batch, id)
+  local job = load(id)
+  return job and job.batch == batch and job or nil
+end
 
 -- Deletes a batch with its jobs, `most` at a time. Returns their number; less than `most`: nothing of it is left.
 local function forget_batch(batch, most)
   local k = key('batch', batch)
   local ids = call('LPOP', k .. ':jobs', most) or {}
   for _, id in ipairs(ids) do
-    if is_of(batch, id) then forget(id) end
+    local job = load_of(batch, id)
+    if job then forget(job) end
   end
   if #ids < most then
     call('DEL', k, k .. ':flows', k .. ':ended')
@@ -239,12 +237,12 @@ local function follow(job) -- seldom
   if not b[1] or job.moved == b[1] then return false end
   local priority, connection, _, group = flow_parts(job.flow)
   local flow = table.concat({int(priority), b[2], b[3], group}, SEPARATOR)
-  call('HSET', key('job', job.id), 'moved', b[1], 'connection', b[2], 'model', b[3], 'flow', flow)
+  call('HSET', key('job', job.id), 'moved', b[1], 'flow', flow)
   if flow == job.flow then return false end
   call('HINCRBY', key('connection', connection), 'queued', -1)
   call('HINCRBY', key('connection', b[2]), 'queued', 1)
   call('SADD', key('batch', job.batch) .. ':flows', flow)
-  job.moved, job.connection, job.flow = b[1], b[2], flow
+  job.moved, job.connection, job.model, job.flow = b[1], b[2], b[3], flow
   return true
 end
 
@@ -268,8 +266,8 @@ local function sweep(batch, most)
   local from, act = tonumber(b[1] or '0'), b[2] and cancel or move
   local ids = call('LRANGE', k .. ':jobs', int(from), int(from + most - 1))
   for _, id in ipairs(ids) do
-    local job = load(id)
-    if job and job.batch == batch then act(job) end
+    local job = load_of(batch, id)
+    if job then act(job) end
   end
   if #ids == most then
     call('HSET', k, 'swept', int(from + most))
@@ -282,7 +280,8 @@ local function sweep(batch, most)
   return #ids
 end
 
--- Ends an attempt: a call that was or may have been sent. `facts` is the JSON that the caller knows of it, flat.
+-- Ends an attempt: a call that was or may have been sent. `facts` is the JSON that the caller knows of it, flat. It is written
+-- when the job waits again: most succeed, and then it stands in the record alone.
 -- A job may be refused for a limit ever so often. Of attempts that neither counted nor may have been charged the youngest
 -- are kept, the numbers of the others are missing.
 local function add_attempt(job, facts, counted)
@@ -295,8 +294,7 @@ local function add_attempt(job, facts, counted)
   end
   job.made = int(made)
   if counted then job.counted = int(tonumber(job.counted or '0') + 1) end
-  call('HSET', key('job', job.id), 'attempts', job.attempts, 'made', job.made, 'counted', job.counted or '0')
-  measures.count_failure(server_for(job), 'call_failed', string.match(facts, '"error_code":"([^"]+)"'))
+  count_failure(server_for(job), 'call_failed', string.match(facts, '"error_code":"([^"]+)"'))
 end
 
 -- Whether a job was asked to stop, itself or with its batch. The sweep of a large batch takes a while; until it
@@ -318,6 +316,7 @@ local function wait_again(job, state, due, ending) -- seldom
   if job.batch then follow(job) end
   if job.expires and tonumber(job.expires) <= now then return finish_expired(job) end
   call('HSET', k, 'state', state)
+  if job.made then call('HSET', k, 'attempts', job.attempts, 'made', job.made, 'counted', job.counted or '0') end
   if job.trace then call('HSET', k, 'since', int(math.max(now, due or 0))) end
   if due and due > now then place_later(job, due) else place_in_line(job) end
 end

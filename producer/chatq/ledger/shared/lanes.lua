@@ -26,16 +26,6 @@ local function is_configured(connection)
   return call('HEXISTS', RULES, 'account:' .. connection) == 1 or call('HEXISTS', RULES, 'connections') == 0
 end
 
-local function flow_parts(flow)
-  local fields, from = {}, 1
-  for _ = 1, 3 do
-    local at = string.find(flow, SEPARATOR, from, true)
-    fields[#fields + 1] = string.sub(flow, from, at - 1)
-    from = at + 1
-  end
-  return tonumber(fields[1]), fields[2], fields[3], string.sub(flow, from)
-end
-
 -- Whether jobs of the lane are better served elsewhere: it cools down for long, or its breaker is open, or the one call
 -- that is to prove it after a breaker or a pause is under way. A cool-down that was long is so to its end.
 local function is_out(lane)

@@ -21,8 +21,9 @@
 -- known:<account>, a sorted set: its lanes of which there is such a hash, by the day's first use
 
 local KINDS = {'requests', 'tokens', 'input_tokens', 'output_tokens'}
-local OWED = {day = true, ['day.used'] = true}
-for _, kind in ipairs(KINDS) do OWED[kind .. '.full'], OWED[kind .. '.sent'] = true, true end
+local OWED = {day = true, ['day.used'] = true, ['requests.full'] = true, ['requests.sent'] = true, ['tokens.full'] = true,
+  ['tokens.sent'] = true, ['input_tokens.full'] = true, ['input_tokens.sent'] = true, ['output_tokens.full'] = true,
+  ['output_tokens.sent'] = true}
 local LIMITS_KEPT_MS = 604800000
 local MOST_KNOWN = 100          -- lanes of an account that are found again; callers may name any model
 local MINUTE_MS = 60000

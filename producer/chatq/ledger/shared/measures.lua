@@ -12,22 +12,19 @@
 -- The codes are ours, a fixed set. So a hash has some 100 fields at most. Only the one into which each falls is counted;
 -- whoever reads them adds up.
 
--- One name, because a script has few left (`script_text.py`).
-local measures = {}
-
-measures.bounds = {
+local TIME_BOUNDS = {
   line = {100, 500, 1000, 5000, 15000, 60000, 300000, 900000, 3600000, 14400000, 86400000},
   call = {100, 250, 500, 1000, 2500, 5000, 10000, 20000, 30000, 60000, 120000, 300000, 600000},
   added = {2, 5, 10, 25, 50, 100, 250, 500, 1000, 5000},
 }
 
 -- Counts times of a connection: the name and the ms of each.
-function measures.count_times(connection, ...)
+local function count_times(connection, ...)
   if not is_configured(connection) then return end
   local times, names, amounts = {...}, {}, {}
   for i = 1, #times, 2 do
     local ms, within = math.max(0, times[i + 1]), 'inf'
-    for _, bound in ipairs(measures.bounds[times[i]]) do
+    for _, bound in ipairs(TIME_BOUNDS[times[i]]) do
       if ms <= bound then
         within = int(bound)
         break
@@ -45,7 +42,7 @@ function measures.count_times(connection, ...)
 end
 
 -- `what`: 'job_failed' or 'call_failed'. `code`: nil where there is none.
-function measures.count_failure(connection, what, code)
+local function count_failure(connection, what, code)
   if code and is_configured(connection) then call('HINCRBY', key('metrics', connection), what .. ':' .. code, 1) end
 end
 
@@ -56,10 +53,10 @@ end
 --            hour before, and there are 60 at most
 -- It costs three commands for each connection, once a minute.
 
-measures.sample_ms = 60000
+local SAMPLE_MS = 60000
 
-function measures.sample_backlogs()
-  local minute = int(math.floor(now / measures.sample_ms))
+local function sample_backlogs()
+  local minute = int(math.floor(now / SAMPLE_MS))
   if call('HGET', TOTALS, 'sampled') == minute then return end
   local rules = call('HKEYS', RULES)
   if #rules == 0 then return end
@@ -70,7 +67,7 @@ function measures.sample_backlogs()
       local c = call('HMGET', key('connection', connection), 'queued', 'running')
       local k = key('backlog', connection)
       call('HSET', k, int(minute % 60), table.concat({minute, c[1] or '0', c[2] or '0'}, ' '))
-      call('PEXPIRE', k, 60 * measures.sample_ms)
+      call('PEXPIRE', k, 60 * SAMPLE_MS)
     end
   end
 end

@@ -80,25 +80,33 @@ end
 
 local function json_moment(ms) return ms and rfc3339(tonumber(ms)) or 'null' end
 
--- The fields of a job's hash that scripts work with. What the worker is to send, which only `begin` reads, is a key of its
--- own: a hash with a long value takes 0.4 kB more.
-local FIELDS = {'state', 'place', 'token', 'worker', 'lane', 'flow', 'seq', 'cost', 'connection', 'created', 'started',
-  'begun', 'finished', 'attempts', 'made', 'counted', 'losses', 'batch', 'custom', 'metadata', 'cancel', 'expires',
-  'bytes', 'ending', 'idem', 'size', 'cap', 'reserved', 'charge', 'probe', 'via', 'blocked', 'streak', 'limited', 'refused',
-  'moved', 'retry_of', 'told', 'due', 'trace'}
+-- What was asked, once and for all: the field `asked` of a job's hash as its producer wrote it, each part with the byte 30
+-- after it. One field, because each takes its time when a million are written. Of a job that ended well the first three are
+-- kept. What the worker is to send, which only `begin` reads, is a key of its own: it may be long.
+local ASKED = {'idem', 'custom', 'digest', 'bytes', 'cost', 'size', 'cap', 'metadata', 'trace'}
+local ASKED_PART, ASKED_KEPT = '([^\30]*)\30', '^[^\30]*\30[^\30]*\30[^\30]*\30'
 
-local function load(id)
-  local values = call('HMGET', key('job', id), unpack(FIELDS))
-  if not values[1] then return nil end
-  local job = {id = id}
-  for i, name in ipairs(FIELDS) do job[name] = values[i] end
-  return job
+-- The parts of a flow: its priority, connection, model and group.
+local function flow_parts(flow)
+  local priority, connection, model, group = string.match(flow, '^(%d+)\31([^\31]*)\31([^\31]*)\31(.*)$')
+  return tonumber(priority), connection, model, group
 end
 
--- The tenant whose flow a job is in: nil for a job of a batch, or of nobody.
-local function tenant_of(job)
-  local part = '[^' .. SEPARATOR .. ']*'
-  return string.match(job.flow, '^' .. string.rep(part .. SEPARATOR, 3) .. 'tenant:(' .. part .. ')')
+-- A job: the fields of its hash, the parts of `asked` that say something, and from its flow `connection`, `model`, and `batch`
+-- or `tenant`.
+local function load(id)
+  local values = call('HGETALL', key('job', id))
+  if not values[1] then return nil end
+  local job, i = {id = id}, 0
+  for n = 1, #values, 2 do job[values[n]] = values[n + 1] end
+  for part in string.gmatch(job.asked or '', ASKED_PART) do
+    i = i + 1
+    if part ~= '' then job[ASKED[i]] = part end
+  end
+  local _, connection, model, group = flow_parts(job.flow)
+  local kind, name = string.match(group, '^(%l+):([^\31]*)')
+  job.connection, job.model, job[kind or 'group'] = connection, model, name
+  return job
 end
 
 -- The record that callers read, as JSON. Fragments of JSON are stored as they came and never decoded here.
@@ -111,8 +119,7 @@ local function record(job)
   if job.batch then add(',"batch":"', job.batch, '"') end
   if job.custom then add(',"custom_id":', job.custom) end
   if job.retry_of then add(',"retry_of":"', job.retry_of, '"') end
-  local tenant = tenant_of(job)
-  if tenant then add(',"tenant":"', (string.gsub(tenant, '["\\]', '\\%0')), '"') end
+  if job.tenant then add(',"tenant":"', (string.gsub(job.tenant, '["\\]', '\\%0')), '"') end
   if job.ending and job.ending ~= '' then add(',', job.ending) end
   if not (job.ending and string.find(job.ending, '"warnings":', 1, true) == 1) then add(',"warnings":[]') end
   add(',"metadata":', job.metadata or '{}', '}')
