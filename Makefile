@@ -92,6 +92,11 @@ test-all: $(DEV) browser $(addprefix $(FOREIGN)/,audit/.installed kubernetes/.in
 	@$(PYTEST) -m thorough $(SHARED_OUT)
 	@$(PYTEST) tests_foreign
 
+CASES :=
+.PHONY: bench
+bench: $(DEV) ## measure chatq beside a bare loop and its peers, and write docs/performance.md (CASES=calls-200-ms: that only)
+	@$(BIN)/python bench/report.py $(CASES)
+
 EXAMPLES := 100000
 .PHONY: fuzz
 fuzz: $(DEV) ## whatever may come in: 100,000 inputs for each kind (EXAMPLES=N: fewer or more); takes an hour

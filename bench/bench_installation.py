@@ -1,4 +1,4 @@
-"""What a benchmark measures: a fresh embedded server, the simulator, one worker; all of it gone afterwards.
+"""What a benchmark measures: a fresh embedded server, a provider, workers; all of it gone afterwards.
 
 Linux only: the worker's memory and CPU time come from /proc.
 """
@@ -20,9 +20,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Self
 
+import redis
+
 from chatq import ChatQueue, WaitTimeout
 from chatq.embedded import stop
 from chatq.embedded.program import find_program
+from chatq.ledger.locate import locator
 from chatq_sandbox.process import SimulatorProcess
 
 START_S = 120.0
@@ -33,7 +36,7 @@ OPENAI = {"source": "openai", "model": "gpt-5-mini", "api_key": "env:BENCH_OPENA
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """What a process has used so far."""
+    """What a process and its descendants have used so far."""
 
     cpu_s: float
     memory_kb: int
@@ -49,36 +52,68 @@ class Usage:
 
     @classmethod
     def of(cls, process: int) -> Self:
-        proc = Path(f"/proc/{process}")
-        ticks = proc.joinpath("stat").read_text().rsplit(")", 1)[1].split()[11:13]
-        status = dict(line.split(":", 1) for line in proc.joinpath("status").read_text().splitlines())
-        return cls(
-            cpu_s=sum(map(int, ticks)) / os.sysconf("SC_CLK_TCK"),
-            memory_kb=int(status["VmRSS"].split()[0]),
-            peak_kb=int(status["VmHWM"].split()[0]),
-        )
+        """Of the tree that begins with this process; those of it that have ended count where they were waited for."""
+        cpu_s, memory_kb, peak_kb = 0.0, 0, 0
+        for each in _tree(process):
+            # Linux' number for the CPU clock of another process: nanoseconds, where /proc has 10 ms.
+            cpu_s += time.clock_gettime((~each << 3) | 2)
+            ticks = _stat(each)[13:15]
+            cpu_s += sum(map(int, ticks)) / os.sysconf("SC_CLK_TCK")
+            lines = Path(f"/proc/{each}/status").read_text().splitlines()
+            status = dict(line.split(":", 1) for line in lines)
+            memory_kb += int(status["VmRSS"].split()[0])
+            peak_kb += int(status["VmHWM"].split()[0])
+        return cls(cpu_s, memory_kb, peak_kb)
+
+
+def _stat(process: int | str) -> list[str]:
+    """The fields of /proc/PID/stat behind the command's name: the state is the first."""
+    return Path(f"/proc/{process}/stat").read_text().rsplit(")", 1)[1].split()
+
+
+def _tree(process: int) -> list[int]:
+    children: dict[int, list[int]] = {}
+    for each in Path("/proc").iterdir():
+        if each.name.isdigit():
+            with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+                children.setdefault(int(_stat(each.name)[1]), []).append(int(each.name))
+    tree = [process]
+    for each in tree:
+        tree += children.get(each, [])
+    return tree
 
 
 @contextlib.contextmanager
 def installation(
+    *, provider: Mapping[str, Any] | None = None, **stated: Any
+) -> Iterator[tuple[ChatQueue, SimulatorProcess, list[int]]]:
+    """As `installed`, with the simulator as provider, and the simulator. `provider`: its configuration."""
+    with SimulatorProcess(provider) as simulator, installed(simulator.url, **stated) as (queue, workers):
+        simulator.control("POST", "reset")
+        yield queue, simulator, workers
+
+
+@contextlib.contextmanager
+def installed(
+    provider_url: str,
     *,
     slots: int,
     workers: int = 1,
     sections: Mapping[str, Any] | None = None,
     connections: Mapping[str, Mapping[str, Any]] | None = None,
-    provider: Mapping[str, Any] | None = None,
     supervised: bool = False,
-) -> Iterator[tuple[ChatQueue, SimulatorProcess, list[int]]]:
-    """A queue with the connection `sim`, its simulator, and the process ids of its workers, which have done one job.
+    environment: Mapping[str, str] | None = None,
+) -> Iterator[tuple[ChatQueue, list[int]]]:
+    """A queue with the connection `sim`, and the process ids of its workers, which have done one job.
 
-    `connections`: further ones, of source custom or openai, or with the simulator's path as url; it takes `OPENAI_KEY`.
-    `provider`: the simulator's configuration. `supervised`: whoever dies is replaced, also in the list.
+    `connections`: further ones, of source custom or openai, or with the provider's path as url; it takes `OPENAI_KEY`.
+    `supervised`: whoever dies is replaced, also in the list. `environment`: further variables of the workers.
     """
-    with tempfile.TemporaryDirectory(prefix="chatq-bench-") as name, SimulatorProcess(provider) as simulator:
+    with tempfile.TemporaryDirectory(prefix="chatq-bench-") as name:
         folder = Path(name)
         config = folder / "config.yaml"
         stated = {
-            id_: {**connection, "url": simulator.url + connection.get("url", f"/{connection['source']}/v1")}
+            id_: {**connection, "url": provider_url + connection.get("url", f"/{connection['source']}/v1")}
             for id_, connection in {"sim": SIM, **(connections or {})}.items()
         }
         config.write_text(json.dumps({"worker": {"slots": slots}, "connections": stated, **(sections or {})}))
@@ -89,7 +124,7 @@ def installation(
                     return subprocess.Popen(
                         [sys.executable, "-m", "chatq_worker", "worker", "--config", str(config)],
                         stderr=log,
-                        env={**os.environ, "BENCH_OPENAI_KEY": OPENAI_KEY},
+                        env={**os.environ, "BENCH_OPENAI_KEY": OPENAI_KEY, **(environment or {})},
                     )
 
                 processes = [start() for _ in range(workers)]
@@ -113,10 +148,9 @@ def installation(
                     if record.result is None:
                         raise RuntimeError(f"the first job failed: {record.error}")
                     until(lambda: queue.overview()["workers"] == workers, within_s=START_S)
-                    simulator.control("POST", "reset")
                     if supervised:
                         supervisor.start()
-                    yield queue, simulator, pids
+                    yield queue, pids
                 finally:
                     ends.set()
                     if supervised:
@@ -129,13 +163,19 @@ def installation(
             stop(folder / ".chatq", force=True)
 
 
-def until(condition: Callable[[], object], *, within_s: float) -> None:
+def server_process(queue: ChatQueue) -> int:
+    """The process id of the queue's Redis."""
+    with redis.Redis.from_url(locator(queue.settings().redis)()) as client:
+        return int(client.info("server")["process_id"])
+
+
+def until(condition: Callable[[], object], *, within_s: float, every_s: float = 0.05) -> None:
     """Look until the condition holds."""
     deadline = time.monotonic() + within_s
     while not condition():
         if time.monotonic() > deadline:
             raise TimeoutError
-        time.sleep(0.05)
+        time.sleep(every_s)
 
 
 def circumstances() -> dict[str, str]:
