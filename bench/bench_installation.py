@@ -15,7 +15,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Self
@@ -53,17 +53,24 @@ class Usage:
     @classmethod
     def of(cls, process: int) -> Self:
         """Of the tree that begins with this process; those of it that have ended count where they were waited for."""
-        cpu_s, memory_kb, peak_kb = 0.0, 0, 0
-        for each in _tree(process):
-            # Linux' number for the CPU clock of another process: nanoseconds, where /proc has 10 ms.
-            cpu_s += time.clock_gettime((~each << 3) | 2)
-            ticks = _stat(each)[13:15]
-            cpu_s += sum(map(int, ticks)) / os.sysconf("SC_CLK_TCK")
-            lines = Path(f"/proc/{each}/status").read_text().splitlines()
-            status = dict(line.split(":", 1) for line in lines)
-            memory_kb += int(status["VmRSS"].split()[0])
-            peak_kb += int(status["VmHWM"].split()[0])
-        return cls(cpu_s, memory_kb, peak_kb)
+        used = [cls._of_one(process)]
+        for descendant in _descendants(process):
+            with contextlib.suppress(OSError):  # it has ended meanwhile
+                used.append(cls._of_one(descendant))
+        return cls(*(sum(of_each) for of_each in zip(*map(astuple, used), strict=True)))
+
+    @classmethod
+    def _of_one(cls, process: int) -> Self:
+        # Linux' number for the CPU clock of another process: nanoseconds, where /proc has 10 ms.
+        cpu_s = time.clock_gettime((~process << 3) | 2)
+        of_children = _stat(process)[13:15]
+        lines = Path(f"/proc/{process}/status").read_text().splitlines()
+        status = dict(line.split(":", 1) for line in lines)
+        return cls(
+            cpu_s + sum(map(int, of_children)) / os.sysconf("SC_CLK_TCK"),
+            memory_kb=int(status["VmRSS"].split()[0]),
+            peak_kb=int(status["VmHWM"].split()[0]),
+        )
 
 
 def _stat(process: int | str) -> list[str]:
@@ -71,16 +78,15 @@ def _stat(process: int | str) -> list[str]:
     return Path(f"/proc/{process}/stat").read_text().rsplit(")", 1)[1].split()
 
 
-def _tree(process: int) -> list[int]:
+def _descendants(process: int) -> list[int]:
     children: dict[int, list[int]] = {}
-    for each in Path("/proc").iterdir():
-        if each.name.isdigit():
-            with contextlib.suppress(FileNotFoundError, ProcessLookupError):
-                children.setdefault(int(_stat(each.name)[1]), []).append(int(each.name))
-    tree = [process]
-    for each in tree:
-        tree += children.get(each, [])
-    return tree
+    for name in (each.name for each in Path("/proc").iterdir() if each.name.isdigit()):
+        with contextlib.suppress(OSError):
+            children.setdefault(int(_stat(name)[1]), []).append(int(name))
+    descendants = children.get(process, [])
+    for each in descendants:
+        descendants += children.get(each, [])
+    return descendants
 
 
 @contextlib.contextmanager
@@ -94,73 +100,87 @@ def installation(
 
 
 @contextlib.contextmanager
-def installed(
+def without_workers(
     provider_url: str,
     *,
     slots: int,
-    workers: int = 1,
     sections: Mapping[str, Any] | None = None,
     connections: Mapping[str, Mapping[str, Any]] | None = None,
-    supervised: bool = False,
-    environment: Mapping[str, str] | None = None,
-) -> Iterator[tuple[ChatQueue, list[int]]]:
-    """A queue with the connection `sim`, and the process ids of its workers, which have done one job.
+) -> Iterator[tuple[ChatQueue, Path]]:
+    """A queue with the connection `sim`, and its configuration, in a folder of their own.
 
     `connections`: further ones, of source custom or openai, or with the provider's path as url; it takes `OPENAI_KEY`.
-    `supervised`: whoever dies is replaced, also in the list. `environment`: further variables of the workers.
     """
     with tempfile.TemporaryDirectory(prefix="chatq-bench-") as name:
-        folder = Path(name)
-        config = folder / "config.yaml"
+        config = Path(name, "config.yaml")
         stated = {
             id_: {**connection, "url": provider_url + connection.get("url", f"/{connection['source']}/v1")}
             for id_, connection in {"sim": SIM, **(connections or {})}.items()
         }
         config.write_text(json.dumps({"worker": {"slots": slots}, "connections": stated, **(sections or {})}))
         try:
-            with ChatQueue(config) as queue, (folder / "worker.log").open("wb") as log:
-
-                def start() -> subprocess.Popen[bytes]:
-                    return subprocess.Popen(
-                        [sys.executable, "-m", "chatq_worker", "worker", "--config", str(config)],
-                        stderr=log,
-                        env={**os.environ, "BENCH_OPENAI_KEY": OPENAI_KEY, **(environment or {})},
-                    )
-
-                processes = [start() for _ in range(workers)]
-                pids = [process.pid for process in processes]
-                ends = threading.Event()
-
-                def supervise() -> None:
-                    while not ends.wait(0.1):
-                        for place, process in enumerate(processes):
-                            if process.poll() is not None:
-                                processes[place] = start()
-                                pids[place] = processes[place].pid
-
-                supervisor = threading.Thread(target=supervise)
-                try:
-                    first = queue.enqueue("sim", "job:warm-up")
-                    try:
-                        record = queue.wait(first.id, START_S)
-                    except WaitTimeout:
-                        raise RuntimeError(f"the worker: {(folder / 'worker.log').read_text()}") from None
-                    if record.result is None:
-                        raise RuntimeError(f"the first job failed: {record.error}")
-                    until(lambda: queue.overview()["workers"] == workers, within_s=START_S)
-                    if supervised:
-                        supervisor.start()
-                    yield queue, pids
-                finally:
-                    ends.set()
-                    if supervised:
-                        supervisor.join()
-                    for process in processes:
-                        process.terminate()
-                    for process in processes:
-                        process.wait()
+            with ChatQueue(config) as queue:
+                yield queue, config
         finally:
-            stop(folder / ".chatq", force=True)
+            stop(config.parent / ".chatq", force=True)
+
+
+def start_worker(config: Path, environment: Mapping[str, str] | None = None) -> subprocess.Popen[bytes]:
+    """It logs into `worker.log` beside its configuration. `environment`: further variables."""
+    with config.with_name("worker.log").open("ab") as log:
+        return subprocess.Popen(
+            [sys.executable, "-m", "chatq_worker", "worker", "--config", str(config)],
+            stderr=log,
+            env={**os.environ, "BENCH_OPENAI_KEY": OPENAI_KEY, **(environment or {})},
+        )
+
+
+@contextlib.contextmanager
+def installed(
+    provider_url: str,
+    *,
+    workers: int = 1,
+    supervised: bool = False,
+    environment: Mapping[str, str] | None = None,
+    **stated: Any,
+) -> Iterator[tuple[ChatQueue, list[int]]]:
+    """As `without_workers`, with the process ids of its workers, which have done one job.
+
+    `supervised`: whoever dies is replaced, also in the list. `environment`: further variables of the workers.
+    """
+    with without_workers(provider_url, **stated) as (queue, config):
+        processes = [start_worker(config, environment) for _ in range(workers)]
+        pids = [process.pid for process in processes]
+        ends = threading.Event()
+
+        def supervise() -> None:
+            while not ends.wait(0.1):
+                for place, process in enumerate(processes):
+                    if process.poll() is not None:
+                        processes[place] = start_worker(config, environment)
+                        pids[place] = processes[place].pid
+
+        supervisor = threading.Thread(target=supervise)
+        try:
+            first = queue.enqueue("sim", "job:warm-up")
+            try:
+                record = queue.wait(first.id, START_S)
+            except WaitTimeout:
+                raise RuntimeError(f"the worker: {config.with_name('worker.log').read_text()}") from None
+            if record.result is None:
+                raise RuntimeError(f"the first job failed: {record.error}")
+            until(lambda: queue.overview()["workers"] == workers, within_s=START_S)
+            if supervised:
+                supervisor.start()
+            yield queue, pids
+        finally:
+            ends.set()
+            if supervised:
+                supervisor.join()
+            for process in processes:
+                process.terminate()
+            for process in processes:
+                process.wait()
 
 
 def server_process(queue: ChatQueue) -> int:

@@ -22,8 +22,10 @@ from bench_installation import Usage, installed, server_process, until
 from fast_simulator import FastSimulator
 
 from chatq import ChatQueue
+from chatq.embedded.program import find_program
 
 PEERS = Path(__file__).parent / "peers"
+ENVIRONMENTS = Path(__file__).parent.parent / ".venv" / "foreign"
 READY_S, LIMIT_S = 120.0, 600.0
 WARM_UP = 100
 
@@ -93,12 +95,20 @@ class Program:
 
 
 @contextlib.contextmanager
-def measured(figures: Figures, work: Work, process: int, simulator: FastSimulator) -> Iterator[None]:
-    """Put into the figures what the process used and did in the block; `done` jobs are there already at its end."""
+def measured(
+    figures: Figures, work: Work, process: int, simulator: FastSimulator, server: int | None = None
+) -> Iterator[None]:
+    """Put into the figures what the process used and did in the block; `done` jobs are there already at its end.
+
+    `server`: the process of its Redis; `server_cpu_us` is what that used for a job meanwhile.
+    """
     simulator.reset()
+    server_cpu_s = Usage.of(server).cpu_s if server else 0.0
     before, started_s = Usage.of(process), time.perf_counter()
     yield
     elapsed_s, after, counts = time.perf_counter() - started_s, Usage.of(process), simulator.counts()
+    if server:
+        figures["server_cpu_us"] = (Usage.of(server).cpu_s - server_cpu_s) / work.jobs * 1e6
     figures |= {
         "cpu_us": (after.cpu_s - before.cpu_s) / max(1.0, figures["done"]) * 1e6,
         "per_s": figures["done"] / elapsed_s,
@@ -111,28 +121,50 @@ def measured(figures: Figures, work: Work, process: int, simulator: FastSimulato
     }
 
 
-def by_program(words: Sequence[object], work: Work) -> Figures:
-    """`words`: the command line up to the work."""
+def by_program(
+    words: Sequence[object],
+    work: Work,
+    environment: Mapping[str, str] | None = None,
+    server: int | None = None,
+) -> Figures:
+    """`words`: the command line up to the work. `server`: the process of its Redis."""
     figures: Figures = {}
     with FastSimulator() as simulator:
         given = ["--url", simulator.url + simulator.path(work.latency_s)]
         for name in ("jobs", "at_once", "prompt_bytes"):
             given += [f"--{name.replace('_', '-')}", getattr(work, name)]
-        with Program([*words, *given]) as program:
+        with Program([*words, *given], environment) as program:
             ready = program.says(READY_S)
-            figures["versions"] = ready["versions"]
-            with measured(figures, work, ready["process"], simulator):
+            with measured(figures, work, ready["process"], simulator, server):
                 program.go()
-                figures["done"] = program.says(LIMIT_S)["done"]
+                figures |= program.says(LIMIT_S)
+            figures["versions"] = ready["versions"]
     return figures
 
 
-def by_chatq(work: Work, environment: Mapping[str, str] | None = None) -> Figures:
-    """One worker with stock settings and as many slots as calls at once; its jobs wait for the word.
+def python_of(environment: str) -> Path:
+    """Of one that `make bench` installs from requirements-foreign-ENVIRONMENT.txt."""
+    python = ENVIRONMENTS / environment / "bin" / "python"
+    if not (python.parent.parent / ".installed").exists():
+        raise NotMeasured(f"it is not installed in .venv/foreign/{environment}")
+    return python
 
-    `server_cpu_us`: what Redis used for a job meanwhile.
-    """
-    figures: Figures = {}
+
+def by_peer(environment: str, script: str, work: Work) -> Figures:
+    return by_program([python_of(environment), PEERS / script], work)
+
+
+def by_celery(pool: str, task: str, work: Work) -> Figures:
+    with stock_redis() as (url, server):
+        words = [python_of("celery"), PEERS / "celery_worker.py", "load", "--pool", pool, "--task", task]
+        return by_program(words, work, {"BENCH_REDIS": url}, server)
+
+
+@contextlib.contextmanager
+def on_simulator(
+    work: Work, environment: Mapping[str, str] | None = None
+) -> Iterator[tuple[ChatQueue, int, FastSimulator]]:
+    """A queue whose connection `measured` takes as long as the work says, its only worker, and the simulator."""
     with FastSimulator() as simulator:
         connection = {"source": "custom", "model": "local-model", "url": simulator.path(work.latency_s)}
         with installed(
@@ -141,24 +173,41 @@ def by_chatq(work: Work, environment: Mapping[str, str] | None = None) -> Figure
             connections={"measured": connection},
             environment=environment,
         ) as (queue, [worker]):
-            for connection_id in ("sim", "measured"):
-                warm_up = queue.enqueue_batch(["warm-up"] * WARM_UP, connection_id)
-                list(queue.results(warm_up.id, follow=True))
-            batch = queue.open_batch()
-            queue.pause_batch(batch)
-            queue.add_to_batch(batch, work.prompts(), "measured")
-            queue.seal_batch(batch)
-            server = server_process(queue)
-            server_cpu_s = Usage.of(server).cpu_s
-            with measured(figures, work, worker, simulator):
-                queue.resume_batch(batch)
-                until(lambda: _ended(queue, batch), within_s=LIMIT_S, every_s=0.02)
-                figures["done"] = queue.batch(batch).counts.succeeded
-            server_cpu_s = Usage.of(server).cpu_s - server_cpu_s
-            figures["server_cpu_us"] = server_cpu_s / work.jobs * 1e6
+            warm_up = queue.enqueue_batch(["warm-up"] * WARM_UP, "sim")
+            list(queue.results(warm_up.id, follow=True))
+            queue.wait(queue.enqueue("measured", "warm-up").id, READY_S)
+            yield queue, worker, simulator
+
+
+def by_chatq(work: Work, environment: Mapping[str, str] | None = None) -> Figures:
+    """One worker with stock settings and as many slots as calls at once; its jobs wait for the word."""
+    figures: Figures = {}
+    with on_simulator(work, environment) as (queue, worker, simulator):
+        batch = queue.open_batch()
+        queue.pause_batch(batch)
+        queue.add_to_batch(batch, work.prompts(), "measured")
+        queue.seal_batch(batch)
+        with measured(figures, work, worker, simulator, server_process(queue)):
+            queue.resume_batch(batch)
+            until(lambda: _ended(queue, batch), within_s=LIMIT_S, every_s=0.02)
+            figures["done"] = queue.batch(batch).counts.succeeded
     return figures
 
 
 def _ended(queue: ChatQueue, batch: str) -> bool:
     counts = queue.batch(batch).counts
     return counts.queued == counts.running == 0
+
+
+@contextlib.contextmanager
+def stock_redis() -> Iterator[tuple[str, int]]:
+    """A server as it is without settings, but without its snapshots; URL and process id."""
+    with tempfile.TemporaryDirectory(prefix="chatq-bench-") as folder:
+        program = find_program(Path(folder)).path
+        words = ["--port", "0", "--unixsocket", f"{folder}/s", "--dir", folder, "--save", ""]
+        with subprocess.Popen([str(program), *words], stdout=subprocess.DEVNULL) as server:
+            until(Path(folder, "s").exists, within_s=READY_S)
+            try:
+                yield f"redis+socket://{folder}/s", server.pid
+            finally:
+                server.kill()

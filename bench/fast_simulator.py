@@ -14,7 +14,7 @@ import json
 import subprocess
 import sys
 import threading
-from collections.abc import Mapping
+import time
 from http.client import HTTPConnection
 from typing import Any, Self
 
@@ -50,9 +50,18 @@ RESPONSE = response(ANSWER)
 
 
 class Counts:
-    """Of the calls since the last reset; `first_s` and `last_s` by the loop's clock."""
+    """Of the calls since the last reset; `first_s`: when the first came, by the machine's monotonic clock."""
 
-    received = answered = in_flight = max_in_flight = 0
+    def __init__(self) -> None:
+        self.received = self.in_flight = self.max_in_flight = 0
+        self.first_s: float | None = None
+
+    def begun(self) -> None:
+        if self.first_s is None:
+            self.first_s = time.monotonic()
+        self.received += 1
+        self.in_flight += 1
+        self.max_in_flight = max(self.max_in_flight, self.in_flight)
 
 
 class Connection(asyncio.Protocol):
@@ -88,10 +97,7 @@ class Connection(asyncio.Protocol):
             latency = before.partition(b"\r\n")[0].partition(b"/latency/")[2].partition(b"/")[0]
             self._latency_s = float(latency or 0)
         if self._missing == 0:
-            counts = self._counts
-            counts.received += 1
-            counts.in_flight += 1
-            counts.max_in_flight = max(counts.max_in_flight, counts.in_flight)
+            self._counts.begun()
             if self._latency_s:
                 self._loop.call_later(self._latency_s, self._answer)
             else:
@@ -99,15 +105,14 @@ class Connection(asyncio.Protocol):
 
     def _answer(self) -> None:
         self._counts.in_flight -= 1
-        self._counts.answered += 1
         if not self._transport.is_closing():
             self._transport.write(RESPONSE)
 
     def _control(self, head: bytes) -> None:
         if head.startswith(b"get /reset "):
-            self._counts.__dict__.clear()
+            self._counts.__init__()  # type: ignore[misc]
         if head.startswith((b"get /reset ", b"get /counts ")):
-            body = {name: getattr(self._counts, name) for name in ("received", "answered", "max_in_flight")}
+            body: dict[str, Any] = vars(self._counts)
         else:
             body = {"object": "list", "data": [{"id": "local-model", "object": "model"}]}
         self._transport.write(response(json.dumps(body).encode()))
@@ -144,18 +149,19 @@ class FastSimulator:
         """The base path of connections whose calls take so long."""
         return f"/latency/{latency_s:g}/v1"
 
-    def counts(self) -> Mapping[str, Any]:
-        """`received`, `answered`, `max_in_flight`."""
+    def counts(self) -> dict[str, Any]:
+        """As `Counts` has them."""
         return self._get("/counts")
 
     def reset(self) -> None:
         self._get("/reset")
 
-    def _get(self, path: str) -> Any:
+    def _get(self, path: str) -> dict[str, Any]:
         connection = HTTPConnection("127.0.0.1", self._port, timeout=60)
         try:
             connection.request("GET", path)
-            return json.loads(connection.getresponse().read())
+            answer: dict[str, Any] = json.loads(connection.getresponse().read())
+            return answer
         finally:
             connection.close()
 

@@ -11,24 +11,34 @@ from cases import BARS, CASES, Bar
 FIGURES = {
     "cpu_us": ("CPU a job, µs", 0),
     "server_cpu_us": ("Redis' own, µs", 0),
+    "caller_cpu_us": ("caller's CPU a job, µs", 0),
     "per_s": ("jobs/s", 0),
     "wall_s": ("time, s", 2),
     "in_flight": ("most in flight", 0),
     "memory_mb": ("memory, MB", 0),
+    "memory_kb_a_job": ("memory a call, kB", 0),
+    "p50_ms": ("p50, ms", 1),
+    "p99_ms": ("p99, ms", 1),
+    "start_s": ("start, s", 2),
+    "ms": ("time, ms", 0),
+    "disk_mb": ("MB", 0),
+    "packages": ("distributions", 0),
+    "ratio": ("time ÷ least", 3),
+    "refused": ("refused, %", 2),
 }
 """What a figure is called, and with how many decimals it is shown."""
-TOLD = frozenset({"in_flight", "server_cpu_us"})
+TOLD = frozenset({"in_flight", "server_cpu_us", "packages"})
 """Figures that are not compared."""
 
 HEAD = """\
 # Performance
 
-Written by `make bench`; [its code](../bench/report.py), [the data](performance.json). Every ratio is of one run: its contenders
-did the same work on the same machine one after the other, in turns, and each repetition is compared with its own. A figure is
-the median, in brackets the least and the most of the repetitions. CPU is what the operating system counted for the
-contender's processes from the word to the last answer; the provider is a process of its own and is not in it. The *bare
-loop* does the calls alone, with aiohttp on uvloop, and keeps nothing. chatq is one worker with stock settings: events,
-ledger, limits and results on, an embedded server with fsync always.
+Written by `make bench` ([bench/report.py](../bench/report.py)) from [what was measured](performance.json). Every ratio
+is of one run: its contenders did the same work on the same machine one after the other, in turns, and each repetition
+is compared with its own. A figure is the median, in brackets the least and the most of the repetitions. CPU is what the
+operating system counted for the contender's processes from the word to the last answer; the provider is a process of
+its own and is not in it. The *bare loop* does the calls alone, with aiohttp on uvloop, and keeps nothing. *chatq* is
+one worker with stock settings: events, ledger, limits and results on, an embedded server with fsync always.
 """
 
 
@@ -44,7 +54,7 @@ def _bars(data: Mapping[str, Any]) -> list[str]:
     for bar in BARS:
         ratios = _values(data.get(bar.case), bar.figure, bar.who, bar.base)
         sign = "≥" if bar.at_least else "≤"
-        over = f" / {bar.base}'s" if bar.base else ""
+        over = f" ÷ {bar.base}" if bar.base else ""
         found = _spread(ratios, 2) if ratios else "not measured"
         rows.append([f"{bar.what}{over}", f"{sign} {bar.limit:g}", found, _verdict(bar, ratios)])
     return ["## Bars", "", *_table(["what", "bar", "measured", ""], rows), ""]
@@ -58,48 +68,48 @@ def _verdict(bar: Bar, ratios: Sequence[float]) -> str:
 
 
 def _case(name: str, measured: Mapping[str, Any]) -> list[str]:
-    case = CASES[name]
-    contenders = list(measured["contenders"])
-    shown = [
-        f for f in case.figures if any(f in one for who in contenders for one in measured["contenders"][who])
-    ]
-    head = ["", *(cell for f in shown for cell in _heads(f, case.base))]
+    case, of = CASES[name], measured["contenders"]
+    shown = [figure for figure in case.figures if any(figure in one for each in of.values() for one in each)]
+    compared = [figure for figure in shown if case.base and figure not in TOLD]
+    head = [""]
+    for figure in shown:
+        head += [FIGURES[figure][0], *([f"÷ {case.base}"] if figure in compared else [])]
     rows = []
-    for who in contenders:
+    for who in of:
         row = [who]
         for figure in shown:
             row.append(_spread(_values(measured, figure, who), FIGURES[figure][1]))
-            if figure not in TOLD:
+            if figure in compared:
                 row.append("" if who == case.base else _spread(_values(measured, figure, who, case.base), 2))
         rows.append(row)
     rows += [
         [who, f"not measured: {why}", *[""] * (len(head) - 2)]
         for who, why in measured["not_measured"].items()
     ]
-    circumstances = "; ".join(f"{key} {value}" for key, value in measured["circumstances"].items())
+    around = "; ".join(
+        f"{key} {value}" for key, value in measured["circumstances"].items() if key != "command"
+    )
+    small = (
+        "**little work, so as to see that it runs; its figures say nothing**; " if measured["quick"] else ""
+    )
     return [
         *(f"## {case.title}", "", case.method, ""),
         *_table(head, rows),
         *_incomplete(measured),
-        *("", f"{measured['repetitions']} repetitions; {circumstances}.", ""),
+        *("", f"{small}`make bench CASES={name}`; repetitions {measured['repetitions']}; {around}.", ""),
     ]
-
-
-def _heads(figure: str, base: str) -> list[str]:
-    title = FIGURES[figure][0]
-    return [title] if figure in TOLD else [title, f"÷ {base}"]
 
 
 def _incomplete(measured: Mapping[str, Any]) -> list[str]:
     """Contenders that did not do all of the work: their figures are of those done."""
     lines = []
     for who, each in measured["contenders"].items():
-        for one in each:
-            if one.get("done", 0) != one.get("jobs", 0):
-                lines += [
-                    "",
-                    f"{who}: {one['done']:,} of {one['jobs']:,} jobs had an answer in one repetition.",
-                ]
+        missing = [f"{one['jobs'] - one['done']:,}" for one in each if one.get("done") != one.get("jobs")]
+        if missing:
+            lines += [
+                "",
+                f"{who} left {' and '.join(missing)} of {each[0]['jobs']:,} jobs without an answer.",
+            ]
     return lines
 
 

@@ -5,14 +5,15 @@
 Each case has contenders that do the same work. They take turns: one after the other, and again. What was measured is
 kept in performance.json beside the page; a case that is measured anew takes the place of its last measurement.
 
-`--quick` does little of everything, so as to see that it works; its figures say nothing, and go to a folder of their own.
-A contender that cannot be run here is named in the report, with what it said.
+`--quick` does little of everything, so as to see that it works; its figures say nothing, and go to a folder of their
+own. A contender that cannot be run here is named in the report, with what it said.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -20,41 +21,24 @@ from pathlib import Path
 from typing import Any
 
 from bench_installation import circumstances
-from cases import CASES, Case
-from contenders import NotMeasured
+from cases import CASES
 from page import page
 
 ROOT = Path(__file__).parent.parent
 
 
-def measure(case: Case, repetitions: int, quick: bool) -> dict[str, Any]:
-    """Let the contenders of a case take turns; what is kept of it."""
-    figures: dict[str, list[dict[str, Any]]] = {}
-    not_measured: dict[str, str] = {}
-    versions: dict[str, str] = {}
-    contenders = case.contenders(quick)
-    for _ in range(repetitions):
-        for who, run in contenders.items():
-            if who in not_measured:
-                continue
-            print(f"  {who} ...", end=" ", file=sys.stderr, flush=True)
-            try:
-                one = run()
-            except NotMeasured as error:
-                not_measured[who] = str(error)
-                print(error, file=sys.stderr)
-                continue
-            versions |= one.pop("versions", {})
-            figures.setdefault(who, []).append(one)
-            print(
-                ", ".join(f"{name} {one[name]:,.4g}" for name in case.figures if name in one), file=sys.stderr
-            )
-    return {
-        "contenders": {who: each for who, each in figures.items() if who not in not_measured},
-        "not_measured": not_measured,
-        "repetitions": repetitions,
-        "circumstances": {**circumstances(), **versions, "chatq": _commit()},
-    }
+def say(line: str) -> None:
+    print(f"  {line}", file=sys.stderr, flush=True)
+
+
+def measured(name: str, quick: bool, repetitions: int | None) -> dict[str, Any]:
+    """A case as it is kept."""
+    case = CASES[name]
+    repetitions = repetitions or (1 if quick else case.repetitions)
+    around = {**circumstances(), "chatq": _commit()}
+    figures = case.measure(quick, repetitions, say)
+    around |= figures.pop("versions")
+    return {**figures, "repetitions": repetitions, "quick": quick, "circumstances": around}
 
 
 def _commit() -> str:
@@ -78,16 +62,16 @@ def main() -> int:
         parser.error(f"no such case: {', '.join(unknown)}")
     names = stated.cases or [name for name, case in CASES.items() if stated.long or not case.long]
     folder = stated.into or (Path(tempfile.mkdtemp(prefix="chatq-bench-")) if stated.quick else ROOT / "docs")
+    folder.mkdir(parents=True, exist_ok=True)
     kept = folder / "performance.json"
     data = json.loads(kept.read_text()) if kept.exists() else {}
+    # Nobody is to compile his modules anew at every start.
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     for name in names:
-        case = CASES[name]
-        print(f"{name}: {case.title}", file=sys.stderr)
-        repetitions = stated.repetitions or (1 if stated.quick else case.repetitions)
-        measured = measure(case, repetitions, stated.quick)
-        data[name] = measured
+        print(f"{name}: {CASES[name].title}", file=sys.stderr, flush=True)
+        data[name] = measured(name, stated.quick, stated.repetitions)
         # After every case: whoever interrupts the rest keeps what was measured.
-        kept.write_text(json.dumps(data, indent=1, sort_keys=True) + "\n")
+        kept.write_text(json.dumps(data, indent=1) + "\n")
         (folder / "performance.md").write_text(page(data))
     print(folder / "performance.md")
     return 0
