@@ -143,7 +143,7 @@ def by_program(
 
 
 def python_of(environment: str) -> Path:
-    """Of one that `make bench` installs from requirements-foreign-ENVIRONMENT.txt."""
+    """Of an environment in which `make bench` installs a peer."""
     python = ENVIRONMENTS / environment / "bin" / "python"
     if not (python.parent.parent / ".installed").exists():
         raise NotMeasured(f"it is not installed in .venv/foreign/{environment}")
