@@ -52,17 +52,25 @@ def page(data: Mapping[str, Any]) -> str:
 def _bars(data: Mapping[str, Any]) -> list[str]:
     rows = []
     for bar in BARS:
-        ratios = _values(data.get(bar.case), bar.figure, bar.who, bar.base)
+        measured = data.get(bar.case)
+        ratios = _values(measured, bar.figure, bar.who, bar.base)
         sign = "≥" if bar.at_least else "≤"
         over = f" ÷ {bar.base}" if bar.base else ""
         found = _spread(ratios, 2) if ratios else "not measured"
-        rows.append([f"{bar.what}{over}", f"{sign} {bar.limit:g}", found, _verdict(bar, ratios)])
+        rows.append(
+            [
+                f"{bar.what}{over}",
+                f"{sign} {bar.limit:g}",
+                found,
+                _verdict(bar, ratios, bool(measured and measured["quick"])),
+            ]
+        )
     return ["## Bars", "", *_table(["what", "bar", "measured", ""], rows), ""]
 
 
-def _verdict(bar: Bar, ratios: Sequence[float]) -> str:
-    if not ratios:
-        return ""
+def _verdict(bar: Bar, ratios: Sequence[float], quick: bool) -> str:
+    if not ratios or quick:
+        return "with little work: says nothing" if quick else ""
     median = statistics.median(ratios)
     return "met" if (median >= bar.limit if bar.at_least else median <= bar.limit) else "**missed**"
 
