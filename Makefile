@@ -63,12 +63,18 @@ test: $(DEV) ## run the tests
 # Programs that are not ours, each in an environment of its own: their dependencies agree neither with ours nor with
 # each other's. Rebuilt whole when its pins change.
 FOREIGN := .venv/foreign
+define install_foreign
+@echo "installing $< into $(FOREIGN)/$* ..." >&2
+@rm -rf $(FOREIGN)/$*
+@"$(PYTHON)" -m venv --without-pip $(FOREIGN)/$*
+@$(call install_into,$(FOREIGN)/$*/bin/python,$(PINNED) $<)
+@touch $@
+endef
 $(FOREIGN)/%/.installed: requirements-foreign-%.txt | $(BIN)/python $(UV)
-	@echo "installing requirements-foreign-$*.txt into $(FOREIGN)/$* ..." >&2
-	@rm -rf $(FOREIGN)/$*
-	@"$(PYTHON)" -m venv --without-pip $(FOREIGN)/$*
-	@$(call install_into,$(FOREIGN)/$*/bin/python,$(PINNED) $<)
-	@touch $@
+	$(install_foreign)
+# What chatq is only measured beside. Its versions are what they are: no advisory is asked about them.
+$(FOREIGN)/%/.installed: bench/peers/requirements-%.txt | $(BIN)/python $(UV)
+	$(install_foreign)
 
 # npm as the wheel brings it: its bin/npm has lost what it links to.
 OPENAI_NODE := tests_foreign/openai_node
@@ -91,6 +97,14 @@ browser: $(FOREIGN)/browser/.installed
 test-all: $(DEV) browser $(addprefix $(FOREIGN)/,audit/.installed kubernetes/.installed litellm/.installed otel/.installed sdks/.installed schemathesis/.installed node/.npm-installed) ## run the tests that take longer, and those with programs that are not ours: a LiteLLM proxy, the official SDKs and clients, schemathesis, a browser
 	@$(PYTEST) -m thorough $(SHARED_OUT)
 	@$(PYTEST) tests_foreign
+
+# A peer that cannot be installed is missing in the report, which says so.
+PEERS := $(addprefix $(FOREIGN)/,async-batch-llm/.installed celery/.installed curator/.installed litellm/.installed sdks/.installed)
+CASES :=
+.PHONY: bench
+bench: $(DEV) ## measure chatq beside a bare loop and its peers, and write docs/performance.md (CASES=calls-200-ms: that only)
+	@$(MAKE) --no-print-directory --keep-going $(PEERS) || true
+	@$(BIN)/python bench/report.py $(CASES)
 
 EXAMPLES := 100000
 .PHONY: fuzz
@@ -127,9 +141,12 @@ requirements: ## pin the versions anew (needs uv); ranges are in pyproject.toml
 		--no-emit-index-url --no-emit-find-links --quiet --upgrade --output-file requirements.txt requirements.in
 	@uv pip compile --group dev --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
 		--no-emit-index-url --no-emit-find-links --quiet --upgrade --constraint requirements.txt --output-file requirements-dev.txt
-	@for set in uv foreign-audit foreign-browser foreign-kubernetes foreign-litellm foreign-node foreign-otel foreign-schemathesis foreign-sdks; do uv pip compile requirements-$$set.in --universal --python-version 3.11 \
+	@for set in requirements-uv requirements-foreign-audit requirements-foreign-browser requirements-foreign-kubernetes \
+		requirements-foreign-litellm requirements-foreign-node requirements-foreign-otel requirements-foreign-schemathesis \
+		requirements-foreign-sdks bench/peers/requirements-async-batch-llm bench/peers/requirements-celery \
+		bench/peers/requirements-curator; do uv pip compile $$set.in --universal --python-version 3.11 \
 		--generate-hashes --no-header --no-annotate --no-emit-index-url --no-emit-find-links --quiet --upgrade \
-		--output-file requirements-$$set.txt || exit 1; done
+		--output-file $$set.txt || exit 1; done
 
 .PHONY: clean
 clean: ## remove the environment and every cache

@@ -1,4 +1,4 @@
-"""What a benchmark measures: a fresh embedded server, the simulator, one worker; all of it gone afterwards.
+"""What a benchmark measures: a fresh embedded server, a provider, workers; all of it gone afterwards.
 
 Linux only: the worker's memory and CPU time come from /proc.
 """
@@ -15,14 +15,17 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Self
 
+import redis
+
 from chatq import ChatQueue, WaitTimeout
 from chatq.embedded import stop
 from chatq.embedded.program import find_program
+from chatq.ledger.locate import locator
 from chatq_sandbox.process import SimulatorProcess
 
 START_S = 120.0
@@ -33,7 +36,7 @@ OPENAI = {"source": "openai", "model": "gpt-5-mini", "api_key": "env:BENCH_OPENA
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """What a process has used so far."""
+    """What a process and its descendants have used so far."""
 
     cpu_s: float
     memory_kb: int
@@ -49,93 +52,150 @@ class Usage:
 
     @classmethod
     def of(cls, process: int) -> Self:
-        proc = Path(f"/proc/{process}")
-        ticks = proc.joinpath("stat").read_text().rsplit(")", 1)[1].split()[11:13]
-        status = dict(line.split(":", 1) for line in proc.joinpath("status").read_text().splitlines())
+        """Of the tree that begins with this process; those of it that have ended count where they were waited for."""
+        used = [cls._of_one(process)]
+        for descendant in _descendants(process):
+            with contextlib.suppress(OSError):  # it has ended meanwhile
+                used.append(cls._of_one(descendant))
+        return cls(*(sum(of_each) for of_each in zip(*map(astuple, used), strict=True)))
+
+    @classmethod
+    def _of_one(cls, process: int) -> Self:
+        # Linux' number for the CPU clock of another process: nanoseconds, where /proc has 10 ms.
+        cpu_s = time.clock_gettime((~process << 3) | 2)
+        of_children = _stat(process)[13:15]
+        lines = Path(f"/proc/{process}/status").read_text().splitlines()
+        status = dict(line.split(":", 1) for line in lines)
         return cls(
-            cpu_s=sum(map(int, ticks)) / os.sysconf("SC_CLK_TCK"),
+            cpu_s + sum(map(int, of_children)) / os.sysconf("SC_CLK_TCK"),
             memory_kb=int(status["VmRSS"].split()[0]),
             peak_kb=int(status["VmHWM"].split()[0]),
         )
 
 
+def _stat(process: int | str) -> list[str]:
+    """The fields of /proc/PID/stat behind the command's name: the state is the first."""
+    return Path(f"/proc/{process}/stat").read_text().rsplit(")", 1)[1].split()
+
+
+def _descendants(process: int) -> list[int]:
+    children: dict[int, list[int]] = {}
+    for name in (each.name for each in Path("/proc").iterdir() if each.name.isdigit()):
+        with contextlib.suppress(OSError):
+            children.setdefault(int(_stat(name)[1]), []).append(int(name))
+    descendants = children.get(process, [])
+    for each in descendants:
+        descendants += children.get(each, [])
+    return descendants
+
+
 @contextlib.contextmanager
 def installation(
+    *, provider: Mapping[str, Any] | None = None, **stated: Any
+) -> Iterator[tuple[ChatQueue, SimulatorProcess, list[int]]]:
+    """As `installed`, with the simulator as provider, and the simulator. `provider`: its configuration."""
+    with SimulatorProcess(provider) as simulator, installed(simulator.url, **stated) as (queue, workers):
+        simulator.control("POST", "reset")
+        yield queue, simulator, workers
+
+
+@contextlib.contextmanager
+def without_workers(
+    provider_url: str,
     *,
     slots: int,
-    workers: int = 1,
     sections: Mapping[str, Any] | None = None,
     connections: Mapping[str, Mapping[str, Any]] | None = None,
-    provider: Mapping[str, Any] | None = None,
-    supervised: bool = False,
-) -> Iterator[tuple[ChatQueue, SimulatorProcess, list[int]]]:
-    """A queue with the connection `sim`, its simulator, and the process ids of its workers, which have done one job.
+) -> Iterator[tuple[ChatQueue, Path]]:
+    """A queue with the connection `sim`, and its configuration, in a folder of their own.
 
-    `connections`: further ones, of source custom or openai, or with the simulator's path as url; it takes `OPENAI_KEY`.
-    `provider`: the simulator's configuration. `supervised`: whoever dies is replaced, also in the list.
+    `connections`: further ones, of source custom or openai, or with the provider's path as url; it takes `OPENAI_KEY`.
     """
-    with tempfile.TemporaryDirectory(prefix="chatq-bench-") as name, SimulatorProcess(provider) as simulator:
-        folder = Path(name)
-        config = folder / "config.yaml"
+    with tempfile.TemporaryDirectory(prefix="chatq-bench-") as name:
+        config = Path(name, "config.yaml")
         stated = {
-            id_: {**connection, "url": simulator.url + connection.get("url", f"/{connection['source']}/v1")}
+            id_: {**connection, "url": provider_url + connection.get("url", f"/{connection['source']}/v1")}
             for id_, connection in {"sim": SIM, **(connections or {})}.items()
         }
         config.write_text(json.dumps({"worker": {"slots": slots}, "connections": stated, **(sections or {})}))
         try:
-            with ChatQueue(config) as queue, (folder / "worker.log").open("wb") as log:
-
-                def start() -> subprocess.Popen[bytes]:
-                    return subprocess.Popen(
-                        [sys.executable, "-m", "chatq_worker", "worker", "--config", str(config)],
-                        stderr=log,
-                        env={**os.environ, "BENCH_OPENAI_KEY": OPENAI_KEY},
-                    )
-
-                processes = [start() for _ in range(workers)]
-                pids = [process.pid for process in processes]
-                ends = threading.Event()
-
-                def supervise() -> None:
-                    while not ends.wait(0.1):
-                        for place, process in enumerate(processes):
-                            if process.poll() is not None:
-                                processes[place] = start()
-                                pids[place] = processes[place].pid
-
-                supervisor = threading.Thread(target=supervise)
-                try:
-                    first = queue.enqueue("sim", "job:warm-up")
-                    try:
-                        record = queue.wait(first.id, START_S)
-                    except WaitTimeout:
-                        raise RuntimeError(f"the worker: {(folder / 'worker.log').read_text()}") from None
-                    if record.result is None:
-                        raise RuntimeError(f"the first job failed: {record.error}")
-                    until(lambda: queue.overview()["workers"] == workers, within_s=START_S)
-                    simulator.control("POST", "reset")
-                    if supervised:
-                        supervisor.start()
-                    yield queue, simulator, pids
-                finally:
-                    ends.set()
-                    if supervised:
-                        supervisor.join()
-                    for process in processes:
-                        process.terminate()
-                    for process in processes:
-                        process.wait()
+            with ChatQueue(config) as queue:
+                yield queue, config
         finally:
-            stop(folder / ".chatq", force=True)
+            stop(config.parent / ".chatq", force=True)
 
 
-def until(condition: Callable[[], object], *, within_s: float) -> None:
+def start_worker(config: Path, environment: Mapping[str, str] | None = None) -> subprocess.Popen[bytes]:
+    """It logs into `worker.log` beside its configuration. `environment`: further variables."""
+    with config.with_name("worker.log").open("ab") as log:
+        return subprocess.Popen(
+            [sys.executable, "-m", "chatq_worker", "worker", "--config", str(config)],
+            stderr=log,
+            env={**os.environ, "BENCH_OPENAI_KEY": OPENAI_KEY, **(environment or {})},
+        )
+
+
+@contextlib.contextmanager
+def installed(
+    provider_url: str,
+    *,
+    workers: int = 1,
+    supervised: bool = False,
+    environment: Mapping[str, str] | None = None,
+    **stated: Any,
+) -> Iterator[tuple[ChatQueue, list[int]]]:
+    """As `without_workers`, with the process ids of its workers, which have done one job.
+
+    `supervised`: whoever dies is replaced, also in the list. `environment`: further variables of the workers.
+    """
+    with without_workers(provider_url, **stated) as (queue, config):
+        processes = [start_worker(config, environment) for _ in range(workers)]
+        pids = [process.pid for process in processes]
+        ends = threading.Event()
+
+        def supervise() -> None:
+            while not ends.wait(0.1):
+                for place, process in enumerate(processes):
+                    if process.poll() is not None:
+                        processes[place] = start_worker(config, environment)
+                        pids[place] = processes[place].pid
+
+        supervisor = threading.Thread(target=supervise)
+        try:
+            first = queue.enqueue("sim", "job:warm-up")
+            try:
+                record = queue.wait(first.id, START_S)
+            except WaitTimeout:
+                raise RuntimeError(f"the worker: {config.with_name('worker.log').read_text()}") from None
+            if record.result is None:
+                raise RuntimeError(f"the first job failed: {record.error}")
+            until(lambda: queue.overview()["workers"] == workers, within_s=START_S)
+            if supervised:
+                supervisor.start()
+            yield queue, pids
+        finally:
+            ends.set()
+            if supervised:
+                supervisor.join()
+            for process in processes:
+                process.terminate()
+            for process in processes:
+                process.wait()
+
+
+def server_process(queue: ChatQueue) -> int:
+    """The process id of the queue's Redis."""
+    with redis.Redis.from_url(locator(queue.settings().redis)()) as client:
+        return int(client.info("server")["process_id"])
+
+
+def until(condition: Callable[[], object], *, within_s: float, every_s: float = 0.05) -> None:
     """Look until the condition holds."""
     deadline = time.monotonic() + within_s
     while not condition():
         if time.monotonic() > deadline:
             raise TimeoutError
-        time.sleep(0.05)
+        time.sleep(every_s)
 
 
 def circumstances() -> dict[str, str]:

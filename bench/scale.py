@@ -136,6 +136,10 @@ def measure(jobs: int, rounds: int) -> dict[str, Any]:
     ratios = [of_many / of_few for of_few, of_many in costs]
     return {
         **enqueued,
+        "costs_us": {
+            "few": [of_few for of_few, _ in costs],
+            "many": [of_many for _, of_many in costs],
+        },
         "cpu_us_a_job_with_few_waiting": round(statistics.median(of_few for of_few, _ in costs)),
         "cpu_us_a_job_with_many_waiting": round(statistics.median(of_many for _, of_many in costs)),
         "many_to_few": {
