@@ -213,7 +213,7 @@ class BatchRun:
         except UnknownPrice:
             if not self._queue.batch(sidecar.batch).counts.total:
                 # There is nothing to go on with.
-                self._queue.cancel_batch(sidecar.batch)
+                self._queue.give_up_batch(sidecar.batch)
                 Sidecar.beside(self._output).unlink()
             raise
         self._queue.seal_batch(sidecar.batch)

@@ -113,6 +113,14 @@ def test_the_status_shows_the_pause_with_its_remedy(installation: Installation, 
     assert (told["paused"]["code"], told["breaker"], told["served_by"]) == ("operator", "closed", None)
 
 
+def test_the_list_of_connections_shows_the_pause(installation: Installation, waiting: JobRecord) -> None:
+    heads, row = installation.command("connections", "list", NAME).stdout.splitlines()
+    assert heads.endswith("CONDITION")
+    assert row.endswith("  paused: operator")
+    [told] = json.loads(installation.command("connections", "list", NAME, "--json").stdout)
+    assert (told["paused"]["code"], told["cooling_until"], told["breaker"]) == ("operator", None, "closed")
+
+
 def test_doctor_names_a_paused_connection(installation: Installation, waiting: JobRecord) -> None:
     ended = installation.command("doctor")
     assert ended.returncode == 1

@@ -9,6 +9,7 @@ from celery import Celery
 from celery.exceptions import Ignore, Retry
 from celery.worker.request import Request
 
+from chatq.contract.dollars import dollars
 from chatq.contract.errors import ChatQueueError, ServerError
 from chatq.contract.redaction import scrubbed
 from chatq.contract.states import State
@@ -70,7 +71,7 @@ class Complete(CoroutineTask):
                     "state": outcome.state,
                     "prompt_tokens": spent.prompt,
                     "completion_tokens": spent.answer,
-                    "cost_usd": spent.cost_usd,
+                    "cost": dollars(spent.cost_usd),
                     "latency_s": round(outcome.latency_s, 3),
                 }
             case State.FAILED:

@@ -16,6 +16,7 @@ from chatq.cli.batch_progress import BatchProgress, tell_bad_line
 from chatq.cli.table import print_table
 from chatq.client import ChatQueue
 from chatq.contract.batch_line import output_line
+from chatq.contract.dollars import dollars
 from chatq.contract.duration import format_duration
 from chatq.contract.errors import ChatQueueError, InvalidJob
 from chatq.contract.record import Batch
@@ -187,6 +188,6 @@ def _row(told: Mapping[str, Any]) -> list[str]:
         f"{told['jobs']:,}",
         f"about {told['prompt_tokens']:,}",
         "not bounded" if answers is None else f"at most {answers:,}",
-        "unknown" if cost is None else f"at most ${cost:,.4f}",
+        dollars(cost) if cost is None else f"at most {dollars(cost)}",
         "no limit is set" if shortest_s is None else format_duration(round(shortest_s)),
     ]

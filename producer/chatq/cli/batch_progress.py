@@ -16,6 +16,7 @@ from chatq.batch_input import BadLine
 from chatq.client import ChatQueue
 from chatq.contract.budget_words import used_up
 from chatq.contract.connection_limits import ConnectionLimits
+from chatq.contract.dollars import cost, dollars
 from chatq.contract.duration import format_duration
 from chatq.contract.errors import ServerError
 from chatq.contract.record import Batch, JobRecord, rfc3339
@@ -103,7 +104,7 @@ class BatchProgress:
             parts.append(f"{batch.usage.total_tokens:,} tokens")
         if batch.cost_usd is not None:
             in_all = batch.cost_usd / max(1, counts.succeeded) * counts.total
-            parts.append(f"${batch.cost_usd:,.4f} of about ${in_all:,.2f}")
+            parts.append(f"{cost(batch.cost_usd, batch.uncosted)} of about {dollars(in_all)}")
         if rate > 0 and done < counts.total:
             parts.append(f"{format_duration(round((counts.total - done) / rate))} left")
         if self._held:

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from chatq.cli.table import print_table
 from chatq.client import ChatQueue
 from chatq.contract.budget_words import amount, used_up
+from chatq.contract.dollars import cost, dollars
 from chatq.contract.record import Batch, rfc3339
 
 _MOST_LISTED = 100
@@ -82,20 +83,18 @@ def _print(batch: Batch, *, as_json: bool) -> None:
 
 def spent(batch: Batch) -> str:
     """Tokens and cost so far, in words."""
-    cost = "cost unknown" if batch.cost_usd is None else f"${batch.cost_usd:,.4f}"
-    if batch.cost_usd is not None and batch.uncosted:
-        cost += f" and the unknown cost of {batch.uncosted:,} answers"
+    told = f"cost {cost(batch.cost_usd, batch.uncosted)}"
     budget = batch.budget
     if budget is not None:
         if budget.maybe_charged_usd:
-            cost += f" and perhaps ${budget.maybe_charged_usd:,.4f} of calls whose answers were lost"
+            told += f" and perhaps {dollars(budget.maybe_charged_usd)} of calls whose answers were lost"
         allowed = [
             amount(name, most)
             for name, most in (("max_cost", budget.max_cost_usd), ("max_tokens", budget.max_tokens))
             if most is not None
         ]
-        cost += f" of at most {' and '.join(allowed)}"
-    return f"{batch.usage.total_tokens:,} tokens, {cost}"
+        told += f" of at most {' and '.join(allowed)}"
+    return f"{batch.usage.total_tokens:,} tokens, {told}"
 
 
 def _condition(batch: Batch) -> str:

@@ -11,6 +11,7 @@
     ├── UnknownJob
     ├── UnknownBatch
     ├── BatchOver                       nothing of it can be paused or moved any more
+    ├── NothingToRetry                  no job of the batch failed that was not tried again already
     ├── BudgetUsedUp                    the batch can go on with a larger budget only
     ├── JobNotFinal                     only a final job's data can be deleted
     ├── JobFailed                       its text was asked for, and it ended without; .record says why
@@ -113,6 +114,12 @@ class BatchOver(ChatQueueError):
     """The batch has ended, or was cancelled: nothing of it can be paused, resumed or moved."""
 
     code = "batch_over"
+
+
+class NothingToRetry(ChatQueueError):
+    """No failed job of the batch is left to try again, of those that were meant; no batch was made."""
+
+    code = "nothing_to_retry"
 
 
 class BudgetUsedUp(ChatQueueError):

@@ -437,6 +437,10 @@ class Ledger:
             decode=bool,
         )
 
+    def drop_batch(self, batch_id: str) -> Call[bool]:
+        """Delete an open batch that nothing came into. False: it has jobs, is sealed, or there is none."""
+        return self._call("drop_batch", batch_id, decode=bool)
+
     def seal(self, batch_id: str) -> Call[bool]:
         """Say that no more jobs come into the batch. False when there is none."""
         return self._call("seal", batch_id, decode=bool)
