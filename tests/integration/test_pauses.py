@@ -161,7 +161,7 @@ def test_limits_are_told_as_a_table_and_as_json(installation: Installation) -> N
     assert lines[1].split() == ["ALLOWANCE", "SET", "LEARNED", "FOUND", "USED", "NOW", "NEXT", "MAY", "GO"]
     assert lines[2].split()[:6] == ["requests", "a", "minute", "6,000", "-", "-"]
     assert "  in flight: 0 (of 7)" in lines
-    assert lines[-1] == "limited: cost today -, in all unknown"
+    assert lines[-1] == "limited: cost today unknown, in all unknown"
     told = json.loads(installation.command("connections", "limits", "limited", "--json").stdout)
     assert told["connection"] == "limited"
     [lane] = told["lanes"]
