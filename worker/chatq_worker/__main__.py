@@ -1,4 +1,5 @@
-"""`python -m chatq_worker worker|flower|render|health`: what the commands of these names become; `health` has none."""
+"""`python -m chatq_worker worker|flower|render|prices|health`: what the commands of these names become; the last two
+have none."""
 
 from __future__ import annotations
 
@@ -25,8 +26,11 @@ def main() -> int:
     render.add_argument("connection")
     render.add_argument("--file", type=Path)
     render.add_argument("--json", action="store_true")
+    prices = commands.add_parser(
+        "prices", help="what calls of connections and models cost, for who counts before"
+    )
     health = commands.add_parser("health", help="exit code 0 when a worker of this host is alive")
-    for command in (worker, flower, render, health):
+    for command in (worker, flower, render, prices, health):
         command.add_argument("--config", type=Path, help="the config.yaml to use")
     arguments = parser.parse_args()
     follow_parent()
@@ -47,6 +51,11 @@ def main() -> int:
             from chatq_worker.health import check_health
 
             check_health(settings)
+            return 0
+        if arguments.command == "prices":
+            from chatq_worker.prices import run_prices
+
+            run_prices(settings)
             return 0
         from chatq_worker.render import run_render
 
