@@ -183,8 +183,8 @@ class BatchRun:
         )
 
     def _validate(self, *, again: bool = False) -> None:
-        """Raises `InvalidJob` when lines are bad and not to be skipped. `again`: they were good before, by settings that
-        are others now."""
+        """Raises `InvalidJob` when lines are bad and not to be skipped. `again`: they were good before, by
+        settings that are others now."""
         lines = []
         for line in self._source.validate():
             self._watcher.bad_line(line)

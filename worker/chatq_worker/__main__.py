@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 from chatq.contract.config_file import load_settings
-from chatq.contract.errors import ChatQueueError, InvalidJob
+from chatq.contract.errors import ChatQueueError
 from chatq.processes import follow_parent
 
 
@@ -64,7 +64,7 @@ def main() -> int:
         )
     except ChatQueueError as error:
         print(f"chatq {arguments.command}: {error}", file=sys.stderr)  # noqa: T201
-        return 2 if error.code == "config" or isinstance(error, InvalidJob) else 1
+        return 2 if error.wrong_use else 1
     except KeyboardInterrupt:
         return 130
 

@@ -47,6 +47,8 @@ class ChatQueueError(Exception):
 
     code: ClassVar[str] = "error"
     retryable: ClassVar[bool] = False
+    wrong_use: ClassVar[bool] = False
+    """Whether what was asked can never be had as it was asked: exit code 2 of the command, else 1."""
 
     def __init__(self, message: str, *, remedy: str) -> None:
         super().__init__(message)
@@ -61,6 +63,7 @@ class InvalidJob(ChatQueueError):
     """A job that can never run as it is: a wrong field, an empty prompt, a contradiction."""
 
     code = "invalid_job"
+    wrong_use = True
 
 
 class UnknownConnection(InvalidJob):
@@ -102,12 +105,14 @@ class UnknownJob(ChatQueueError):
     """No record of that id: never enqueued here, deleted, or older than `results.keep`."""
 
     code = "unknown_job"
+    wrong_use = True
 
 
 class UnknownBatch(ChatQueueError):
     """No batch of that id: never made here, deleted, or older than `results.keep`."""
 
     code = "unknown_batch"
+    wrong_use = True
 
 
 class BatchOver(ChatQueueError):
