@@ -617,7 +617,8 @@ class Core:
         """The status of the whole, as the interface says. Beyond that, `ready`: whether jobs that may go do go,
         `hindrances`: what keeps them from it, and `elsewhere`: how many jobs wait for connections that the settings do
         not have; and of each connection: `next_probe_at` (of an open breaker), `served_by` (itself, or the
-        fallback that stands in; None when it is paused and none does), and `spending`: see `contract/spending.py`."""
+        fallback that stands in; None when it is paused and none does), `without_key` (the workers that cannot read its
+        key), and `spending`: see `contract/spending.py`."""
         settings = yield from self.settings()
         names = list(settings.connections)
         overview: Overview = yield self.ledger.overview(names)
@@ -647,6 +648,7 @@ class Core:
                     "next_probe_at": _moment(facts.next_probe_ms),
                     "served_by": facts.served_by,
                     "status": states[name],
+                    "without_key": overview.without_key(name),
                     "spending": read_spending(facts.spending).model_dump(mode="json"),
                 }
                 for name, facts in overview.connections.items()

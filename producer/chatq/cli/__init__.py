@@ -50,7 +50,7 @@ def parser() -> argparse.ArgumentParser:
     flower.add_argument(
         "--read-only",
         action=argparse.BooleanOptionalAction,
-        help="only show jobs (the default, but for FLOWER_READ_ONLY=0); or let who sees it cancel jobs and stop workers",
+        help="only show jobs (the default, but for FLOWER_READ_ONLY=0), or let its users cancel jobs and stop workers",
     )
     serve = command("serve", "become", "the HTTP front: OpenAI's API over this queue")
     serve.add_argument("--host", help="default: http.host; another than loopback needs tokens")

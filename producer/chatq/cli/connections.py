@@ -18,7 +18,7 @@ from chatq.contract.sources import KEY_PAGES
 from chatq.contract.spending import ConnectionSpending, told_spending
 from chatq.contract.status import StatusOutcome
 
-_TOLD: Final = ("spending", "paused", "cooling_until", "breaker")
+_TOLD: Final = ("spending", "paused", "cooling_until", "breaker", "without_key")
 """What `list --json` tells beside the table's first columns, as `chatq status --json` does."""
 
 
@@ -53,14 +53,16 @@ def _named(arguments: argparse.Namespace) -> bool:
 def _list(queue: ChatQueue, arguments: argparse.Namespace) -> int:
     """Each connection with its source, model, key, last check, whether jobs go, and what it has cost."""
     settings, keys = queue.settings(), queue.key_facts()
-    overview = queue.overview()["connections"]
+    whole = queue.overview()
+    overview, workers = whole["connections"], whole["workers"]
     rows = []
     for name in _names(queue, arguments):
         status = queue.status(name)  # the error for a connection that is none
         connection = settings.connections[name]
-        rows.append(
-            (name, connection.source, connection.model or "", keys.get(name, "unknown"), str(status.state))
-        )
+        key = keys.get(name, "unknown")
+        if key == "missing" and len(overview[name]["without_key"]) < workers:
+            key = "set"  # not where the settings are published, but where its jobs go
+        rows.append((name, connection.source, connection.model or "", key, str(status.state)))
     facts = [overview[row[0]] for row in rows]
     if arguments.json:
         heads = ("connection", "source", "model", "key", "status")

@@ -33,6 +33,9 @@ def status(arguments: argparse.Namespace) -> int:
         print(f"{hindrance['message']}\n  {hindrance['remedy']}")
     for problem in overview["config_problems"]:
         print(f"The workers go on with older settings: {problem}")
+    for name, facts in overview["connections"].items():
+        if 0 < len(facts["without_key"]) < workers:
+            print(f"{', '.join(facts['without_key'])}: no key of {name} there; other workers have its jobs")
     rows = [
         (
             name,
