@@ -141,7 +141,14 @@ class WorkerService:
             Complete(self._completer, self._publisher, self._stops),
             Ask(checker),
             Hear(self._worker, self._ledger, self._server),
-            Submit(Submission(settings=self._settings, ledger=self._ledger, server=self._server)),
+            Submit(
+                Submission(
+                    settings=self._settings,
+                    ledger=self._ledger,
+                    server=self._server,
+                    traces=traces("chatq-worker"),
+                )
+            ),
         )
         hearing = Hearing(worker=self._worker, publisher=self._publisher, reconnect=pool.reconnect)
         self._lease = Lease(
