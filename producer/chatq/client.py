@@ -412,9 +412,11 @@ class ChatQueue:
 class AsyncChatQueue:
     """The queue, for one event loop. The names and rules are those of `ChatQueue`.
 
-    async with AsyncChatQueue() as queue:
-        job = await queue.enqueue("demo", "Say hi")
-        print((await queue.wait(job.id, timeout=60)).result.text)
+        async with AsyncChatQueue() as queue:
+            job = await queue.enqueue("demo", "Say hi")
+            print((await queue.wait(job.id, timeout=60)).result.text)
+
+    Where it differs, its methods say so.
     """
 
     def __init__(

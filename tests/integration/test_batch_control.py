@@ -117,7 +117,8 @@ def test_the_commands_do_the_same(two: Installation) -> None:
 
     assert command("pause", batch.id)["paused_at"] is not None
     assert (
-        f"{batch.id}: paused; 3 total, 2 queued, 1 running" in two.command("batch", "status", batch.id).stdout
+        f"{batch.id}: paused; 3 total, 2 waiting, 1 running"
+        in two.command("batch", "status", batch.id).stdout
     )
     assert command("move", batch.id, "other", "--model", "demo")["counts"]["queued"] == 2
     assert command("resume", batch.id)["paused_at"] is None

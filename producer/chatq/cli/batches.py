@@ -75,7 +75,12 @@ def _print(batch: Batch, *, as_json: bool) -> None:
     if as_json:
         print(batch.model_dump_json())
         return
-    counts = ", ".join(f"{count} {state}" for state, count in batch.counts.model_dump().items())
+    # In a record `queued` is a state; what a batch counts so, and people call waiting, is `retrying` too.
+    named = {
+        ("waiting" if state == "queued" else state): count
+        for state, count in batch.counts.model_dump().items()
+    }
+    counts = ", ".join(f"{count} {name}" for name, count in named.items())
     print(f"{batch.id}: {_condition(batch)}; {counts}; {spent(batch)}")
     if (told := used_up(batch)) is not None:
         print(f"  It is paused: {told[0]}.\n  {told[1]}")
