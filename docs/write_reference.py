@@ -437,8 +437,8 @@ def _signature(name: str, thing: Any) -> list[str]:
     end = ")" if returns in (inspect.Signature.empty, None) or isinstance(thing, type) else f") -> {returns}"
     line = f"{name}({', '.join(arguments)}{end}"
     if len(line) > _WIDTH:
-        return ["```python", f"{name}(", *(f"    {argument}," for argument in arguments), end, "```", ""]
-    return ["```python", line, "```", ""]
+        return ["```", f"{name}(", *(f"    {argument}," for argument in arguments), end, "```", ""]
+    return ["```", line, "```", ""]
 
 
 # Errors
