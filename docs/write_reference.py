@@ -24,14 +24,24 @@ from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
 import chatq
-from chatq import cli
+from chatq import AsyncChatQueue, ChatQueue, cli
 from chatq.contract import connection, settings
 from chatq.contract.config_file import load_settings
 from chatq.contract.duration import format_duration
 from chatq.contract.errors import ChatQueueError
 from chatq.contract.job import Job
 from chatq.contract.keys import Keys
-from chatq.contract.record import Attempt, JobError, JobRecord, Result, Usage
+from chatq.contract.record import (
+    Attempt,
+    Batch,
+    BatchBudget,
+    BatchUsage,
+    Counts,
+    JobError,
+    JobRecord,
+    Result,
+    Usage,
+)
 from chatq.contract.settings import Settings
 from chatq.contract.sizes import format_size
 from chatq.http import errors as http_errors
@@ -71,8 +81,9 @@ line and key, all of them at once.
 """
 _COMMANDS: Final = """\
 Each takes `--config FILE` and `--json`, before or behind its name. Results go to standard output, all else to
-standard error. Exit codes: 0 it worked, 1 the work failed, 2 wrong use (arguments, settings, a job that can
-never run).
+standard error. Exit codes: 0 it worked, 1 the work failed, 2 wrong use (arguments, settings, a connection, job or
+batch that is not there, a job that can never run). `render` goes on with the next line: 1 when one could not be
+rendered.
 """
 _JOB: Final = """\
 A job is the same everywhere: as arguments of `ChatQueue.enqueue`, as a line of a batch, in a file for
@@ -84,6 +95,16 @@ A duration is written `30s`, `5m`, `2h`, `7d`, or as a number of seconds; a mome
 _RECORD: Final = """\
 What `ChatQueue.get` and `wait` return, `GET /v1/jobs/ID` and `chatq result --json` answer, and
 `chatq:result:ID` holds. Moments are RFC 3339 in UTC. Newer versions may add keys.
+"""
+_BATCH: Final = """\
+What `ChatQueue.batch` returns and `chatq batch status --json` prints. Over HTTP a batch has the shape of OpenAI's
+API, with `cost_usd`, `paused_at`, `budget` and `retry_of` beside it. Moments are RFC 3339 in UTC. Newer versions may
+add keys.
+"""
+_PYTHON: Final = """\
+`from chatq import ChatQueue`. Below are its methods, as a `queue` has them; those of `AsyncChatQueue` have the same
+names and arguments, and are awaited. What they return is in [jobs and records](jobs.md), what they raise in
+[errors](errors.md).
 """
 _RAISED: Final = """\
 Raised by `ChatQueue`; over HTTP `error.code` of an answer with that status. *Again*: the same call can succeed
@@ -111,6 +132,7 @@ def pages() -> dict[str, str]:
         "settings.md": _page("Settings", _settings()),
         "jobs.md": _page("Jobs and records", _jobs()),
         "commands.md": _page("Commands", _commands()),
+        "python.md": _page("Python", _python()),
         "errors.md": _page("Errors", _errors()),
         "redis-keys.md": _page("Redis keys", _redis_keys()),
         "http.md": _page("HTTP paths", _http()),
@@ -249,7 +271,14 @@ def _jobs() -> Iterator[str]:
             value = _SPELLED.get(name) or _value(schema["properties"][name], schema)
             yield _row(f"`{name}`", value, _default(field, annotation), text)
     yield from ("", "## The record", "", _RECORD)
-    for title, model in _OF_A_RECORD.items():
+    yield from _records(_OF_A_RECORD)
+    yield from ("## The batch", "", _BATCH)
+    yield from _records(_OF_A_BATCH)
+
+
+def _records(models: Mapping[str, type[BaseModel]]) -> Iterator[str]:
+    """The tables of what is told, by the key that each stands under."""
+    for title, model in models.items():
         schema = model.model_json_schema(mode="validation")
         if title:
             yield from (f"### {title}", "")
@@ -269,6 +298,13 @@ _OF_A_RECORD: Final[Mapping[str, type[BaseModel]]] = {
     "result": Result,
     "result.usage": Usage,
     "error": JobError,
+}
+
+_OF_A_BATCH: Final[Mapping[str, type[BaseModel]]] = {
+    "": Batch,
+    "counts": Counts,
+    "usage": BatchUsage,
+    "budget": BatchBudget,
 }
 
 
@@ -353,6 +389,56 @@ def _wrapped(usage: str) -> list[str]:
 def _sentence(text: str | None) -> str:
     text = _line(text)
     return f"{text[:1].upper()}{text[1:].rstrip('.')}."
+
+
+# Python
+
+
+def _python() -> Iterator[str]:
+    yield _PYTHON
+    yield from ("## ChatQueue", "", *_signature("ChatQueue", ChatQueue), _text(ChatQueue), "")
+    for name, method in _methods(ChatQueue):
+        yield from (f"### {name}", "", *_signature(f"queue.{name}", method), _text(method), "")
+    yield from ("## AsyncChatQueue", "", _text(AsyncChatQueue), "")
+    for name, method in _methods(AsyncChatQueue):
+        before, _, text = _text(method).partition(f"As `ChatQueue.{name}`")
+        if not before and (text := text.lstrip(".:;, ")):
+            yield f"- `{name}`: {_line(text)}"
+
+
+def _methods(kind: type) -> Iterator[tuple[str, Any]]:
+    """Those that are public, in the order of the source."""
+    for name, method in vars(kind).items():
+        if not name.startswith("_") and callable(method):
+            yield name, method
+
+
+def _text(thing: Any) -> str:
+    return inspect.getdoc(thing) or ""
+
+
+_WIDTH: Final = 100
+
+
+def _signature(name: str, thing: Any) -> list[str]:
+    """How it is called, and what comes of it: on a line each argument where one line is too short."""
+    signature = inspect.signature(thing)
+    arguments = []
+    for parameter in signature.parameters.values():
+        if parameter.name == "self":
+            continue
+        text = str(parameter.replace(annotation=inspect.Parameter.empty, default=inspect.Parameter.empty))
+        text += "" if parameter.annotation is inspect.Parameter.empty else f": {parameter.annotation}"
+        text += "" if parameter.default is inspect.Parameter.empty else f" = {parameter.default!r}"
+        if parameter.kind is inspect.Parameter.KEYWORD_ONLY and "*" not in arguments:
+            arguments.append("*")
+        arguments.append(text)
+    returns = signature.return_annotation
+    end = ")" if returns in (inspect.Signature.empty, None) or isinstance(thing, type) else f") -> {returns}"
+    line = f"{name}({', '.join(arguments)}{end}"
+    if len(line) > _WIDTH:
+        return ["```", f"{name}(", *(f"    {argument}," for argument in arguments), end, "```", ""]
+    return ["```", line, "```", ""]
 
 
 # Errors

@@ -10,13 +10,15 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from celery import Celery
 
 from front_process import FrontProcess, batch_lines
-from installation import OPENAI_KEY, WAIT_S, Installation, until
+from installation import OPENAI_KEY, WAIT_S, WRONG_KEY, Installation, until
 from trace_collector import Span, TraceCollector
 
 CALLERS_TRACE, CALLERS_SPAN = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
-PROMPT, ANSWER = "canary-prompt-51cc7d20", "canary-answer-93be08f1"
+PROMPT, ANSWER, WORDS = "canary-prompt-51cc7d20", "canary-answer-93be08f1", "canary-words-0d64e9ba"
+TEAM, TOKEN = "canary-team-7be1f502", "canary-token-2c98d6a7"
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +35,21 @@ def traced(
     with Installation(
         tmp_path_factory.mktemp("traced"),
         http={"port": 0},
-        environ={**collector.environ, "PYTHONPATH": str(otel_packages)},
+        connections={
+            "refused": {
+                "source": "openai",
+                "url": "simulator",
+                "model": "gpt-5-mini",
+                "api_key": "env:TEST_WRONG_KEY",
+            },
+            "team": {
+                "source": "custom",
+                "url": "simulator",
+                "model": "demo",
+                "include_headers": {"X-Team": TEAM},
+            },
+        },
+        environ={**collector.environ, "PYTHONPATH": str(otel_packages), "TEST_WRONG_KEY": WRONG_KEY},
         log={"format": "json", "level": "debug"},
     ) as made:
         made.start_worker(fresh=True)
@@ -191,6 +207,37 @@ def test_the_command_tells_of_its_job_before_it_ends(traced: Installation, colle
     assert by_name(collector.about(said, 6))["enqueue"].service == "chatq"
 
 
+def submit(traced: Installation, prompt: str, task_id: str, headers: dict[str, str]) -> None:
+    """As a Celery client sends it that knows nothing of us."""
+    app = Celery(broker=traced.url.replace("unix://", "redis+socket://"), set_as_current=False)
+    job = {"connection": "sim", "prompt": prompt}
+    app.send_task("chatq.submit", [job], task_id=task_id, queue="chatq", headers=headers)
+    app.close()
+
+
+def test_a_job_of_a_celery_client_goes_on_with_the_trace_in_its_messages_headers(
+    traced: Installation, collector: TraceCollector
+) -> None:
+    submit(
+        traced,
+        "job:traced-task Say hi",
+        "traced-task",
+        {"traceparent": f"00-{CALLERS_TRACE}-{CALLERS_SPAN}-01"},
+    )
+    named = by_name(collector.about("traced-task", 6))
+    assert {span.trace_id for span in named.values()} == {CALLERS_TRACE}
+    assert (named["enqueue"].parent_id, named["enqueue"].service) == (CALLERS_SPAN, "chatq-worker")
+
+
+def test_a_job_of_a_celery_client_without_a_trace_begins_one(
+    traced: Installation, collector: TraceCollector
+) -> None:
+    submit(traced, "job:traced-new-task Say hi", "traced-new-task", {})
+    spans = collector.about("traced-new-task", 6)
+    assert len({span.trace_id for span in spans}) == 1
+    assert CALLERS_TRACE not in {span.trace_id for span in spans}
+
+
 def test_a_job_that_the_sampler_leaves_out_is_told_by_nobody(
     traced: Installation, front: FrontProcess, collector: TraceCollector
 ) -> None:
@@ -218,15 +265,29 @@ def test_a_job_that_was_enqueued_without_a_trace_is_told_by_nobody(
 
 
 def test_neither_prompt_nor_answer_nor_key_is_in_a_trace(
-    traced: Installation, front: FrontProcess, collector: TraceCollector
+    traced: Installation, collector: TraceCollector
 ) -> None:
-    prompt = f"job:traced-secret {PROMPT} [sim: say {ANSWER}]"
-    made = front.client.post("/v1/jobs", json={"connection": "openai", "prompt": prompt})
-    collector.about(made.json()["id"], 6)
+    """Nor a header of a connection's own, the provider's words, a token of the front's, or a part of any of them."""
+    asked = {
+        "openai": f"job:traced-secret {PROMPT} [sim: say {ANSWER}]",
+        "refused": f"job:traced-refused {PROMPT}",
+        "team": f"job:traced-words {PROMPT} [sim: {WORDS}]",
+    }
+    with FrontProcess(traced, environ={"CHATQ_HTTP_TOKENS": TOKEN}, fresh=True) as front:
+        front.client.headers["authorization"] = f"Bearer {TOKEN}"
+        jobs = {
+            name: front.client.post("/v1/jobs", json={"connection": name, "prompt": prompt}).json()["id"]
+            for name, prompt in asked.items()
+        }
+        words = front.client.get(f"/v1/jobs/{jobs['team']}", params={"wait": WAIT_S}).text
+        assert WORDS in words.partition('"provider_message"')[2], "the provider quotes them"
+        for job_id in jobs.values():
+            collector.about(job_id, 6)
     everything = b"".join(collector.bodies)
-    assert made.json()["id"].encode() in everything
-    for secret in (PROMPT, ANSWER, OPENAI_KEY):
-        assert secret.encode() not in everything
+    assert all(job_id.encode() in everything for job_id in jobs.values())
+    for secret in (PROMPT, ANSWER, WORDS, TEAM, TOKEN, OPENAI_KEY, WRONG_KEY):
+        for start in range(3, len(secret) - 7, 4):
+            assert secret[start : start + 8].encode() not in everything
 
 
 def test_without_a_place_to_send_them_nothing_of_opentelemetry_is_loaded(

@@ -8,17 +8,18 @@ from __future__ import annotations
 
 import hashlib
 from array import array
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from io import BufferedReader
 from itertools import pairwise
 from pathlib import Path
 from typing import BinaryIO, Final
 
-from chatq.contract.batch_line import read_line
+from chatq.contract.batch_line import custom_id_of, read_line
 from chatq.contract.check import CheckedJob, check
 from chatq.contract.errors import ChatQueueError, InvalidJob, JobTooLarge
 from chatq.contract.job import Job
+from chatq.contract.json_object import NotAnObject
 from chatq.contract.settings import Settings
 from chatq.contract.token_estimate import BYTES_PER_TOKEN, longest_answer, prompt_size
 
@@ -37,11 +38,13 @@ class BadLine:
     code: str
     message: str
     remedy: str
+    is_object: bool = True
+    """Whether it is a JSON object at all, as far as it was looked at."""
 
 
 @dataclass(slots=True)
 class Estimate:
-    """What the jobs of one connection will ask for, before any answer told better."""
+    """What jobs of one connection and model will ask for, before any answer told better."""
 
     jobs: int = 0
     prompt_tokens: float = 0
@@ -64,13 +67,17 @@ class Summary:
 
     jobs: int = 0
     bad: int = 0
-    by_connection: dict[str, Estimate] = field(default_factory=dict)
+    objects: int = 0
+    """Of the bad lines those that are JSON objects."""
+    estimates: dict[tuple[str, str], Estimate] = field(default_factory=dict)
+    """By connection and model."""
     sha256: str = ""
 
     def add(self, job: CheckedJob) -> None:
         self.jobs += 1
-        if (estimate := self.by_connection.get(job.job.connection)) is None:
-            estimate = self.by_connection[job.job.connection] = Estimate()
+        of = (job.job.connection, job.model)
+        if (estimate := self.estimates.get(of)) is None:
+            estimate = self.estimates[of] = Estimate()
         estimate.add(job)
 
 
@@ -118,6 +125,7 @@ class BatchInput:
             if isinstance(read, BadLine):
                 self._bad.add(number)
                 found.bad += 1
+                found.objects += read.is_object
                 yield read
                 continue
             found.add(read)
@@ -128,12 +136,13 @@ class BatchInput:
         for before, after in pairwise(order):
             if names[before] == names[after]:
                 twice[numbers[after]] = twice.get(numbers[before], numbers[before])
-        for number in sorted(twice):
-            self._bad.add(number)
-            found.bad += 1
-            found.jobs -= 1
-            yield _doubled(number, twice[number])
         found.sha256 = digest.hexdigest()
+        for doubled in self._doubled(twice):
+            self._bad.add(doubled.number)
+            found.bad += 1
+            found.objects += 1
+            found.jobs -= 1
+            yield doubled
         self.summary = found
 
     def jobs(self) -> Iterator[Job]:
@@ -152,6 +161,32 @@ class BatchInput:
             yield job
         if digest.hexdigest() != self.summary.sha256:
             raise changed_meanwhile(self.path)
+
+    def refusal(
+        self, *, skip_bad: bool, how_to_skip: str = "--skip-bad", again: bool = False
+    ) -> InvalidJob | None:
+        """Why nothing of the file is to be enqueued, after `validate`; None: it is good enough.
+
+        `how_to_skip`: how its good lines can be had without the others. `again`: some of it may be enqueued already.
+        """
+        found = self.summary
+        if not found.bad:
+            nothing = InvalidJob(f"{self.path}: there is no line to enqueue.", remedy="Check the input.")
+            return None if found.jobs else nothing
+        if found.jobs and skip_bad:
+            return None
+        remedy = "Correct them."
+        if found.jobs:
+            remedy = f"Correct them; or go on without them: {how_to_skip}."
+        elif not found.objects and not self.prompts:
+            remedy = (
+                "No line is a JSON object. If each is a prompt as it stands, say so: --prompts -c CONNECTION."
+            )
+        return InvalidJob(
+            f"{self.path}: {found.bad:,} of {found.bad + found.jobs:,} lines are bad. "
+            f"Nothing{' more' if again else ''} was enqueued.",
+            remedy=remedy,
+        )
 
     def sha256(self) -> str:
         """The fingerprint of the file. Raises `InvalidJob` when it cannot be read."""
@@ -189,12 +224,33 @@ class BatchInput:
                     yield number, line
 
     def _read(self, number: int, line: bytes | _TooLong) -> CheckedJob | BadLine:
-        job = None
         try:
-            job = self._job(number, line)
-            return check(self._amend(job), self._settings)
+            return check(self._amend(self._job(number, line)), self._settings)
         except ChatQueueError as error:
-            return _bad(number, None if job is None else job.custom_id, error)
+            is_object, custom_id = self._named(number, line)
+            return BadLine(number, custom_id, error.code, error.message, error.remedy, is_object)
+
+    def _named(self, number: int, line: bytes | _TooLong) -> tuple[bool, str | None]:
+        """Whether a line is a JSON object, and its `custom_id` as far as it can be told."""
+        if self.prompts or isinstance(line, _TooLong):
+            return isinstance(line, _TooLong), f"line-{number}" if self.prompts else None
+        try:
+            return True, custom_id_of(line)
+        except NotAnObject:
+            return False, None
+
+    def _doubled(self, twice: Mapping[int, int]) -> Iterator[BadLine]:
+        """The lines whose `custom_id` is that of an earlier one, which is named for each. Only fingerprints of these
+        were kept, so the file is read once more where there are any."""
+        for number, line in self._lines(hashlib.sha256()) if twice else ():
+            if (first := twice.get(number)) is not None:
+                yield BadLine(
+                    number,
+                    self._named(number, line)[1],
+                    "duplicate_custom_id",
+                    f"Its custom_id is that of line {first} already.",
+                    "Give each line a custom_id of its own: its result is found by it.",
+                )
 
     def _job(self, number: int, line: bytes | _TooLong) -> Job:
         if isinstance(line, _TooLong):
@@ -231,20 +287,6 @@ def _skip_rest(file: BinaryIO, line: bytes, digest: hashlib._Hash) -> int:
 def _hash(name: str) -> int:
     return int.from_bytes(
         hashlib.blake2b(name.encode(errors="surrogatepass"), digest_size=8).digest(), "little"
-    )
-
-
-def _bad(number: int, custom_id: str | None, error: ChatQueueError) -> BadLine:
-    return BadLine(number, custom_id, error.code, error.message, error.remedy)
-
-
-def _doubled(number: int, first: int) -> BadLine:
-    return BadLine(
-        number,
-        None,
-        "duplicate_custom_id",
-        f"Its custom_id is that of line {first} already.",
-        "Give each line a custom_id of its own: its result is found by it.",
     )
 
 

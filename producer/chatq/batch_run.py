@@ -24,7 +24,7 @@ from chatq.batch_input import BadLine, BatchInput
 from chatq.batch_sidecar import BatchFiles, OutputInUse, Sidecar
 from chatq.client import ChatQueue
 from chatq.contract.batch_line import output_line
-from chatq.contract.errors import InvalidJob, UnknownBatch, UnknownPrice
+from chatq.contract.errors import UnknownBatch, UnknownPrice
 from chatq.contract.job import Job
 from chatq.contract.record import Batch, BatchBudget, JobRecord
 from chatq.core import new_batch_id
@@ -150,6 +150,7 @@ class BatchRun:
             prompts=self._source.prompts,
             in_order=self._in_order,
             jobs=found.jobs,
+            skipped=found.bad,
         )
 
     def _must_fit(self, sidecar: Sidecar) -> None:
@@ -158,6 +159,8 @@ class BatchRun:
             what = f"{self._source.path} is not the input that it was made from"
         elif is_now != (sidecar.connection, sidecar.prompts, sidecar.in_order):
             what = "it was begun with other options (-c, --prompts, --ordered)"
+        elif sidecar.skipped and not self._skip_bad:
+            what = f"it was begun without {sidecar.skipped:,} bad lines of its input (--skip-bad)"
         else:
             return
         raise BatchFiles(
@@ -179,28 +182,25 @@ class BatchRun:
             remedy=f"Check redis.url; or begin anew: {self._anew(sidecar)}",
         )
 
-    def _validate(self) -> None:
-        """Raises `InvalidJob` when lines are bad and not to be skipped."""
+    def _validate(self, *, again: bool = False) -> None:
+        """Raises `InvalidJob` when lines are bad and not to be skipped. `again`: they were good before, by
+        settings that are others now."""
         lines = []
         for line in self._source.validate():
             self._watcher.bad_line(line)
             if self._skip_bad:
                 lines.append(_error_line(line))
-        found = self._source.summary
-        if found.bad and not self._skip_bad:
-            raise InvalidJob(
-                f"{self._source.path}: {found.bad:,} of {found.bad + found.jobs:,} lines are bad. "
-                "Nothing was enqueued.",
-                remedy=f"Correct them; or go on without them: --skip-bad writes them to {self.errors}.",
-            )
-        if not found.jobs:
-            raise InvalidJob(f"{self._source.path}: there is no line to enqueue.", remedy="Check the input.")
+        how = f"--skip-bad writes them to {self.errors}"
+        if (
+            refusal := self._source.refusal(skip_bad=self._skip_bad, how_to_skip=how, again=again)
+        ) is not None:
+            raise refusal
         if lines:
             self.errors.write_bytes(b"".join(lines))
 
     def _enqueue(self, sidecar: Sidecar) -> None:
         if not self._source.summary.sha256:
-            self._validate()
+            self._validate(again=True)
         sidecar.save(self._output)
         self._queue.open_batch(
             self._metadata,
@@ -213,7 +213,7 @@ class BatchRun:
         except UnknownPrice:
             if not self._queue.batch(sidecar.batch).counts.total:
                 # There is nothing to go on with.
-                self._queue.cancel_batch(sidecar.batch)
+                self._queue.give_up_batch(sidecar.batch)
                 Sidecar.beside(self._output).unlink()
             raise
         self._queue.seal_batch(sidecar.batch)

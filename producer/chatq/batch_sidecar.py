@@ -32,7 +32,8 @@ class OutputInUse(BatchFiles):
 @dataclass(slots=True)
 class Sidecar:
     """What is known of a run. `input`: SHA-256 of the input; `connection`, `prompts`, `in_order`: how it is read and
-    written; `sealed`: all of it is enqueued; `done`: all of it is written."""
+    written; `skipped`: its bad lines, which were left out; `sealed`: all of it is enqueued; `done`: all of it is
+    written."""
 
     batch: str
     input: str
@@ -40,6 +41,7 @@ class Sidecar:
     prompts: bool = False
     in_order: bool = False
     jobs: int = 0
+    skipped: int = 0
     sealed: bool = False
     cursor: int = 0
     written: int = 0

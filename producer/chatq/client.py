@@ -177,15 +177,19 @@ class ChatQueue:
         `connection`: for jobs that name none, and for bare prompts. `max_cost` (US dollars), `max_tokens` (of prompts
         and answers together): when the next job would go beyond it, the batch pauses; see docs/batches.md. Raises
         `BatchInterrupted` (with `batch_id`) when the iterable raises or a job is not valid: what had been enqueued is
-        cancelled; as it is before `UnknownPrice`: a model of which nobody knows what it costs, with a `max_cost`.
+        cancelled; as it is before `UnknownPrice`: a model of which nobody knows what it costs, with a `max_cost` (where
+        nothing had been enqueued, no batch is left).
         """
         batch_id = self.open_batch(metadata, max_cost=max_cost, max_tokens=max_tokens)
         counted = _Counted(jobs)
         try:
             self.add_to_batch(batch_id, counted, connection)
+        except UnknownPrice:
+            self.give_up_batch(batch_id)
+            raise
         except BaseException as error:
             self.cancel_batch(batch_id)
-            if not isinstance(error, Exception) or isinstance(error, UnknownPrice):
+            if not isinstance(error, Exception):
                 raise
             raise _interrupted(batch_id, counted.count, error) from error
         return self.seal_batch(batch_id)
@@ -243,6 +247,10 @@ class ChatQueue:
         """Cancel what is not final of a batch. Raises `UnknownBatch`."""
         return drive(self._core.cancel_batch(batch_id), self._server)
 
+    def give_up_batch(self, batch_id: str) -> None:
+        """Delete an open batch that nothing came into; cancel another. Raises `UnknownBatch`."""
+        drive(self._core.give_up_batch(batch_id), self._server)
+
     def batches(self, most: int = 100) -> list[Batch]:
         """The batches that were made last, the newest first."""
         return drive(self._core.batches(most), self._server)
@@ -284,8 +292,8 @@ class ChatQueue:
 
         `code`, `connection`: only those that failed with this code, only those of this connection. `max_cost`,
         `max_tokens`: budgets of the new batch; default: what is left of the old one's. `new_id`: of the new batch; one
-        that is there already, and not sealed, takes the jobs that are left. Raises `UnknownBatch`, `BacklogFull`, and
-        `BudgetUsedUp` when nothing is left.
+        that is there already, and not sealed, takes the jobs that are left. Raises `UnknownBatch`, `BacklogFull`,
+        `NothingToRetry`, and `BudgetUsedUp` when nothing is left of the old one's.
         """
         retried = self._core.retry_batch(
             batch_id, code, connection, max_cost=max_cost, max_tokens=max_tokens, new_id=new_id
@@ -404,9 +412,11 @@ class ChatQueue:
 class AsyncChatQueue:
     """The queue, for one event loop. The names and rules are those of `ChatQueue`.
 
-    async with AsyncChatQueue() as queue:
-        job = await queue.enqueue("demo", "Say hi")
-        print((await queue.wait(job.id, timeout=60)).result.text)
+        async with AsyncChatQueue() as queue:
+            job = await queue.enqueue("demo", "Say hi")
+            print((await queue.wait(job.id, timeout=60)).result.text)
+
+    Where it differs, its methods say so.
     """
 
     def __init__(
@@ -482,9 +492,12 @@ class AsyncChatQueue:
         counted = _Counted(jobs)
         try:
             await self.add_to_batch(batch_id, counted, connection)
+        except UnknownPrice:
+            await self.give_up_batch(batch_id)
+            raise
         except BaseException as error:
             await self.cancel_batch(batch_id)
-            if not isinstance(error, Exception) or isinstance(error, UnknownPrice):
+            if not isinstance(error, Exception):
                 raise
             raise _interrupted(batch_id, counted.count, error) from error
         return await self.seal_batch(batch_id)
@@ -534,6 +547,10 @@ class AsyncChatQueue:
     async def cancel_batch(self, batch_id: str) -> Batch:
         """As `ChatQueue.cancel_batch`."""
         return await drive_async(self._core.cancel_batch(batch_id), self._server)
+
+    async def give_up_batch(self, batch_id: str) -> None:
+        """As `ChatQueue.give_up_batch`."""
+        await drive_async(self._core.give_up_batch(batch_id), self._server)
 
     async def batches(self, most: int = 100) -> list[Batch]:
         """As `ChatQueue.batches`."""

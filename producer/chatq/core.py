@@ -24,6 +24,7 @@ from chatq.contract.errors import (
     InvalidJob,
     JobConflict,
     JobNotFinal,
+    NothingToRetry,
     NoWorker,
     UnknownBatch,
     UnknownConnection,
@@ -340,6 +341,11 @@ class Core:
             if answer != "more":
                 return (yield from self.batch(batch_id))
 
+    def give_up_batch(self, batch_id: str) -> Steps[None]:
+        """Delete an open batch that nothing came into; cancel another."""
+        if not (yield self.ledger.drop_batch(batch_id)):
+            yield from self.cancel_batch(batch_id)
+
     def batches(self, most: int) -> Steps[list[Batch]]:
         """The batches that were made last, the newest first."""
         found = yield self.ledger.list_batches(most)
@@ -402,7 +408,7 @@ class Core:
         new_id: str | None = None,
     ) -> Steps[Batch]:
         """Try the failed jobs of a batch again, as a new batch; that. Raises `UnknownBatch`, `BacklogFull`,
-        `BudgetUsedUp`.
+        `BudgetUsedUp`, `NothingToRetry`.
 
         `new_id`: of the new batch; where it is there already, and takes jobs still, it takes those that are left.
 
@@ -419,6 +425,8 @@ class Core:
         except BacklogFull:
             yield self.ledger.seal(new_id)
             raise
+        if (yield self.ledger.drop_batch(new_id)):
+            raise nothing_to_retry(batch_id, code, connection)
         return (yield from self.seal(new_id))
 
     def retry_failed(self, code: str | None, connection: str | None) -> Steps[int]:
@@ -609,7 +617,8 @@ class Core:
         """The status of the whole, as the interface says. Beyond that, `ready`: whether jobs that may go do go,
         `hindrances`: what keeps them from it, and `elsewhere`: how many jobs wait for connections that the settings do
         not have; and of each connection: `next_probe_at` (of an open breaker), `served_by` (itself, or the
-        fallback that stands in; None when it is paused and none does), and `spending`: see `contract/spending.py`."""
+        fallback that stands in; None when it is paused and none does), `without_key` (the workers that cannot read its
+        key), and `spending`: see `contract/spending.py`."""
         settings = yield from self.settings()
         names = list(settings.connections)
         overview: Overview = yield self.ledger.overview(names)
@@ -639,6 +648,7 @@ class Core:
                     "next_probe_at": _moment(facts.next_probe_ms),
                     "served_by": facts.served_by,
                     "status": states[name],
+                    "without_key": overview.without_key(name),
                     "spending": read_spending(facts.spending).model_dump(mode="json"),
                 }
                 for name, facts in overview.connections.items()
@@ -736,6 +746,16 @@ def unknown_job(job_id: str) -> UnknownJob:
     return UnknownJob(
         f"There is no job {job_id!r:.140}.",
         remedy="Check the id and the Redis it was enqueued on; finished jobs are deleted after results.keep.",
+    )
+
+
+def nothing_to_retry(batch_id: str, code: str | None = None, connection: str | None = None) -> NothingToRetry:
+    """None of its jobs is left to try again; `code`, `connection`: of those that were meant."""
+    named = {"with the error": code, "of connection": connection}
+    meant = "".join(f" {words} {name}" for words, name in named.items() if name)
+    return NothingToRetry(
+        f"Of batch {batch_id} no job{meant} has failed that was not tried again already.",
+        remedy=f"See how its jobs ended: chatq batch results {batch_id}",
     )
 
 

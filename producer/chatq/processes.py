@@ -69,23 +69,27 @@ class Children:
 
     def start_and_hear(
         self, name: str, module: str, arguments: Sequence[str], *, standard_input: bytes = b""
-    ) -> str:
-        """Start a process that says in one line of its output that it is ready; that line.
+    ) -> Callable[[], str]:
+        """Start a process that says in one line of its output that it is ready; what waits for that line.
 
-        Raises `ChildNotStarted` when it ends without a word.
+        It raises `ChildNotStarted` when the process ends without a word.
         """
         process = self.start(name, module, arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
         assert process.stdin is not None  # noqa: S101 - for the type checker: it is a pipe
-        assert process.stdout is not None  # noqa: S101
         with contextlib.suppress(BrokenPipeError), process.stdin:
             process.stdin.write(standard_input)
-        with process.stdout:
-            line = process.stdout.readline()
-        if not line:
-            raise ChildNotStarted(
-                f"{name[0].upper()}{name[1:]} did not start.", remedy="What was wrong is said above."
-            )
-        return line.decode().rstrip("\n")
+
+        def hear() -> str:
+            assert process.stdout is not None  # noqa: S101 - for the type checker
+            with process.stdout:
+                line = process.stdout.readline()
+            if not line:
+                raise ChildNotStarted(
+                    f"{name[0].upper()}{name[1:]} did not start.", remedy="What was wrong is said above."
+                )
+            return line.decode().rstrip("\n")
+
+        return hear
 
     def first_ended(self) -> tuple[str, int] | None:
         """Name and exit code of one that has ended, if any has."""

@@ -319,6 +319,11 @@ WORKERS = {
         lambda world: world.published(key="missing"),
         "wrong", "they cannot read the key of connection sim (env:TEST_KEY)", "Set TEST_KEY where the workers run",
     ),
+    "one worker without a key": Case(
+        lambda world: world.worker("w2", without_key=["sim"]),
+        "wrong", "not all can (not w2; the others have its jobs) read the key of connection sim (env:TEST_KEY)",
+        "Set TEST_KEY where those workers run",
+    ),
     "fewer slots than calls allowed": Case(
         lambda world: world.write(connection={"limits": {"concurrency": 5000}}),
         "note", "limits.concurrency is 5,000, and all workers have 100 slots", "raise worker.slots",

@@ -40,14 +40,14 @@ def test_the_result_is_state_tokens_cost_and_latency(
 ) -> None:
     job = installation.run("openai", "job:result Say hi")
     assert job.result is not None
-    assert job.result.cost_usd is not None
+    assert f"{job.result.cost_usd:.6f}" == "0.000097"
     shown = ast.literal_eval(flower.row(job.id, "SUCCESS")["result"])
     assert shown.pop("latency_s") == pytest.approx(job.result.latency_s, abs=0.001)
     assert shown == {
         "state": "succeeded",
         "prompt_tokens": job.result.usage.prompt_tokens,
         "completion_tokens": job.result.usage.completion_tokens,
-        "cost_usd": job.result.cost_usd,
+        "cost": "$0.000097",
     }
 
 

@@ -78,7 +78,13 @@ def test_failed_jobs_are_tried_again_as_a_new_batch(front: FrontProcess) -> None
     assert [line["custom_id"] for line in front.lines_of(batch["error_file_id"])] == ["c1"]
     assert (front.installation.calls()["b30"], front.installation.calls()["b31"]) == (1, 2)
     again = front.ended(front.client.post(f"/v1/batches/{old['id']}/retry").json()["id"])
-    assert again["request_counts"]["total"] == 0
+    assert (again["status"], again["request_counts"]["total"]) == ("failed", 0)
+    assert again["errors"]["data"][0]["code"] == "nothing_to_retry"
+
+
+def test_of_a_batch_in_which_nothing_failed_nothing_is_tried_again(front: FrontProcess) -> None:
+    made = front.ended(front.batch(front.upload(batch_lines("job:b32 hi")).json()["id"]).json()["id"])
+    assert error_of(front.client.post(f"/v1/batches/{made['id']}/retry")) == (409, "nothing_to_retry")
 
 
 def test_of_a_batch_that_was_never_enqueued_nothing_is_tried_again(front: FrontProcess) -> None:

@@ -34,9 +34,14 @@ def test_it_is_on_another_address_only_with_tokens(installed: Installation) -> N
 
 
 def test_a_port_that_is_taken_is_told_so(installed: Installation, front: FrontProcess) -> None:
-    code, said = serve(installed, "--port", front.url.rpartition(":")[2])
-    assert code == 2
-    assert "Address already in use; name another with --host and --port" in said
+    port = front.url.rpartition(":")[2]
+    code, said = serve(installed, "--port", port)
+    assert code == 1
+    assert said == (
+        f"chatq serve: The HTTP front cannot listen on 127.0.0.1, port {port}: Address already in use.\n"
+        "Stop what listens there (another `chatq up` or `chatq serve`?), or choose another port: http.port in "
+        f"config.yaml, CHATQ_HTTP__PORT={int(port) + 1}, or chatq serve --port {int(port) + 1}.\n"
+    )
 
 
 def test_a_server_that_is_down_is_told_so(installed: Installation) -> None:

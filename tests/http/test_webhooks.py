@@ -162,7 +162,10 @@ def test_no_other_url_is_taken(url: object) -> None:
 def test_without_a_secret_nobody_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ValueError, match="who is told has to know that it is from here"):
         Settings.model_validate({"http": {"webhooks": {"hosts": ["x"]}}, "connections": {}})
-    with pytest.raises(ConfigError, match="the environment variable X is not set; set X, then restart"):
+    with pytest.raises(
+        ConfigError,
+        match="the environment variable X is not set; set X where the fronts run, and restart them",
+    ):
         read_secret(INSIDE)
     monkeypatch.setenv("X", "whsec_not-base64!")
     with pytest.raises(ConfigError, match="expected base64 behind whsec_"):

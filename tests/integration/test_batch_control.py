@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from installation import WAIT_S, Install, Installation, until
 
-from chatq import AsyncChatQueue, BatchOver, UnknownBatch, UnknownConnection
+from chatq import AsyncChatQueue, BatchOver, NothingToRetry, UnknownBatch, UnknownConnection
 
 SIMULATED: dict[str, Any] = {"source": "custom", "url": "simulator"}
 
@@ -97,7 +97,12 @@ def test_what_failed_of_a_batch_is_tried_again_in_a_batch_of_its_own(two: Instal
     assert record.metadata == {"line": "2"}
     assert two.queue.get(failed.id) == failed
     assert two.queue.batch(batch.id) == before
-    assert two.queue.retry_batch(batch.id).counts.total == 0
+    kept = two.queue.batches()
+    with pytest.raises(
+        NothingToRetry, match=f"Of batch {batch.id} no job has failed that was not tried again"
+    ):
+        two.queue.retry_batch(batch.id)
+    assert two.queue.batches() == kept
 
 
 def test_the_commands_do_the_same(two: Installation) -> None:
@@ -112,14 +117,18 @@ def test_the_commands_do_the_same(two: Installation) -> None:
 
     assert command("pause", batch.id)["paused_at"] is not None
     assert (
-        f"{batch.id}: paused; 3 total, 2 queued, 1 running" in two.command("batch", "status", batch.id).stdout
+        f"{batch.id}: paused; 3 total, 2 waiting, 1 running"
+        in two.command("batch", "status", batch.id).stdout
     )
     assert command("move", batch.id, "other", "--model", "demo")["counts"]["queued"] == 2
     assert command("resume", batch.id)["paused_at"] is None
     assert [listed["id"] for listed in command("list")] == [batch.id]
     assert command("cancel", batch.id)["cancel_requested"]
     until(lambda: command("status", batch.id)["ended_at"], "the batch to end")
-    assert command("retry", batch.id)["counts"]["total"] == 0
+    none = two.command("batch", "retry", batch.id, "--code", "timeout")
+    assert (none.returncode, none.stdout) == (1, "")
+    assert "no job with the error timeout has failed" in none.stderr
+    assert [listed["id"] for listed in command("list")] == [batch.id]
     over = two.command("batch", "resume", batch.id)
     assert (over.returncode, over.stdout) == (1, "")
     assert f"Batch {batch.id} has ended." in over.stderr

@@ -134,7 +134,7 @@ def test_every_bad_line_is_told_and_nothing_enqueued(running: Installation, tmp_
         f"{source}:5: The line is not UTF-8 text at byte 0.",
         f"{source}:6: The line has 50,000,056 bytes; bounds.job_bytes allows a job 65,536.",
         f'{source}:7: The key "custom_id" is missing.',
-        f"{source}:3: Its custom_id is that of line 1 already.",
+        f'{source}:3 (custom_id "a"): Its custom_id is that of line 1 already.',
     ]
     assert f"chatq batch: {source}: 5 of 6 lines are bad. Nothing was enqueued." in done.stderr
     assert not output.exists()
@@ -148,13 +148,43 @@ def test_skip_bad_goes_on_with_the_good_ones(running: Installation, tmp_path: Pa
     assert done.returncode == 0
     assert names(output) == ["a"]
     errors = read_output(tmp_path / "out.jsonl.errors")
-    assert [(line["error"]["line"], line["error"]["code"]) for line in errors] == [
-        (4, "unknown_connection"),
-        (5, "invalid_job"),
-        (6, "job_too_large"),
-        (7, "invalid_job"),
-        (3, "duplicate_custom_id"),
+    assert [(line["error"]["line"], line["custom_id"], line["error"]["code"]) for line in errors] == [
+        (4, "x", "unknown_connection"),
+        (5, None, "invalid_job"),
+        (6, None, "job_too_large"),
+        (7, None, "invalid_job"),
+        (3, "a", "duplicate_custom_id"),
     ]
+    again = running.command("batch", "run", str(source), "-o", str(output))
+    assert again.returncode == 2
+    assert "it was begun without 5 bad lines of its input (--skip-bad)" in again.stderr
+    assert running.command("batch", "run", str(source), "-o", str(output), "--skip-bad").returncode == 0
+
+
+def test_what_is_wrong_with_many_lines_is_said_once_and_prompts_are_recognized(
+    running: Installation, tmp_path: Path
+) -> None:
+    source = tmp_path / "prompts.txt"
+    source.write_text("a prompt as it stands\n" * 1000)
+    for command in (["submit"], ["run", "-o", str(tmp_path / "out.jsonl")], ["run", "--dry-run"]):
+        done = running.command("batch", *command, str(source), "-c", "sim")
+        assert done.returncode == 2
+        [told] = [line for line in done.stderr.splitlines() if line.startswith(str(source))]
+        assert told == f"{source}:1, 2, 3 and 997 more lines: The line is not a JSON object: expecting value."
+        assert "If each is a prompt as it stands, say so: --prompts -c CONNECTION." in done.stderr
+        assert "--skip-bad" not in done.stderr
+
+
+def test_a_line_without_a_job_is_named_all_the_same(running: Installation, tmp_path: Path) -> None:
+    source = tmp_path / "in.jsonl"
+    source.write_text(
+        '{"custom_id": "odd", "connection": "sim", "prompt": "x", "priority": 11}\n'
+        '{"custom_id": "good", "connection": "sim", "prompt": "x"}\n'
+    )
+    done = running.command("batch", "run", str(source), "-o", str(tmp_path / "out.jsonl"))
+    assert f'{source}:1 (custom_id "odd"): The job is not valid: pr' in done.stderr
+    assert "1 of 2 lines are bad. Nothing was enqueued." in done.stderr
+    assert "Correct them; or go on without them: --skip-bad writes them to" in done.stderr
 
 
 def test_a_dry_run_sends_nothing_and_says_what_it_would_be(install: Install, tmp_path: Path) -> None:
@@ -167,7 +197,8 @@ def test_a_dry_run_sends_nothing_and_says_what_it_would_be(install: Install, tmp
                 "limits": {"requests_per_minute": 30},
                 "price": {"input_per_million": 1, "output_per_million": 1000},
                 "params": {"max_tokens": 100},
-            }
+            },
+            "listed": {"source": "openai", "model": "gpt-5-mini", "params": {"max_tokens": 100}},
         }
     )
     source = write_input(tmp_path / "in.jsonl", ["x" * 334] * 60, connection="priced")
@@ -179,6 +210,7 @@ def test_a_dry_run_sends_nothing_and_says_what_it_would_be(install: Install, tmp
         "connections": [
             {
                 "connection": "priced",
+                "model": "demo",
                 "jobs": 60,
                 "prompt_tokens": 6000,
                 "most_answer_tokens": 6000,
@@ -189,6 +221,10 @@ def test_a_dry_run_sends_nothing_and_says_what_it_would_be(install: Install, tmp
     }
     assert installation.queue.batches() == []
     assert "about 6,000" in installation.command("batch", "run", str(source), "--dry-run").stdout
+    # $0.25 in and $2 out for a million, as the price library has it
+    source = write_input(tmp_path / "in.jsonl", ["x" * 334] * 60, connection="listed")
+    done = installation.command("batch", "run", str(source), "--dry-run", "--json")
+    assert json.loads(done.stdout)["connections"][0]["most_cost_usd"] == pytest.approx(0.0135)
 
 
 def test_run_again_when_all_is_done_changes_nothing(running: Installation, tmp_path: Path) -> None:

@@ -72,7 +72,7 @@ def test_a_batch_stops_before_it_costs_more_than_it_may_and_goes_on_with_more(ru
     assert 0.8 < held.cost_usd <= 1.0
     assert held.counts.succeeded == len(calls(running, "stops"))
     assert held.counts.queued == 30 - held.counts.succeeded
-    with pytest.raises(BudgetUsedUp, match=r"its max_cost of \$1\.0000 is used up") as refused:
+    with pytest.raises(BudgetUsedUp, match=r"its max_cost of \$1\.00 is used up") as refused:
         running.queue.resume_batch(batch.id)
     assert f"chatq batch resume {batch.id} --max-cost" in refused.value.remedy
     running.queue.resume_batch(batch.id, max_cost=50)
@@ -95,6 +95,7 @@ def test_a_batch_waits_where_no_more_of_its_calls_may_be_in_flight(running: Inst
 def test_a_batch_in_dollars_is_refused_where_nobody_knows_the_price(
     running: Installation, tmp_path: Path
 ) -> None:
+    kept = running.queue.batches()
     with pytest.raises(UnknownPrice, match="Nobody knows what calls of demo on connection sim cost"):
         running.queue.enqueue_batch(jobs("unpriced", 3), "sim", max_cost=1.0)
     source, output = write_input(tmp_path / "in.jsonl", ["job:unpriced-run"]), tmp_path / "out.jsonl"
@@ -103,6 +104,7 @@ def test_a_batch_in_dollars_is_refused_where_nobody_knows_the_price(
         assert (done.returncode, done.stdout) == (2, "")
         assert "Give the connection a price" in done.stderr
     assert list(tmp_path.iterdir()) == [source]
+    assert running.queue.batches() == kept
     assert calls(running, "unpriced") == []
 
 

@@ -113,6 +113,14 @@ def test_the_status_shows_the_pause_with_its_remedy(installation: Installation, 
     assert (told["paused"]["code"], told["breaker"], told["served_by"]) == ("operator", "closed", None)
 
 
+def test_the_list_of_connections_shows_the_pause(installation: Installation, waiting: JobRecord) -> None:
+    heads, row = installation.command("connections", "list", NAME).stdout.splitlines()
+    assert heads.endswith("CONDITION")
+    assert row.endswith("  paused: operator")
+    [told] = json.loads(installation.command("connections", "list", NAME, "--json").stdout)
+    assert (told["paused"]["code"], told["cooling_until"], told["breaker"]) == ("operator", None, "closed")
+
+
 def test_doctor_names_a_paused_connection(installation: Installation, waiting: JobRecord) -> None:
     ended = installation.command("doctor")
     assert ended.returncode == 1
@@ -153,7 +161,7 @@ def test_limits_are_told_as_a_table_and_as_json(installation: Installation) -> N
     assert lines[1].split() == ["ALLOWANCE", "SET", "LEARNED", "FOUND", "USED", "NOW", "NEXT", "MAY", "GO"]
     assert lines[2].split()[:6] == ["requests", "a", "minute", "6,000", "-", "-"]
     assert "  in flight: 0 (of 7)" in lines
-    assert lines[-1] == "limited: cost today -, in all unknown"
+    assert lines[-1] == "limited: cost today unknown, in all unknown"
     told = json.loads(installation.command("connections", "limits", "limited", "--json").stdout)
     assert told["connection"] == "limited"
     [lane] = told["lanes"]

@@ -411,7 +411,7 @@ def test_a_job_that_needs_more_than_a_whole_day_may_cost_is_refused(ledger: Ledg
     assert error is not None
     assert (error.code, error.message) == (
         "over_budget",
-        "The job needs about $1.0000; connection alpha may spend $0.5000 in a whole day.",
+        "The job needs about $1.00; connection alpha may spend $0.50 in a whole day.",
     )
 
 
@@ -502,7 +502,7 @@ def test_why_names_the_budget_of_the_day_and_the_moment_at_which_it_is_there_aga
     assert said.until is not None
     assert rfc3339(said.until) == "2027-01-16T00:00:00.000Z"
     assert said.message.startswith(
-        "The budget of connection alpha, $1.5000 a day, is used up; calls go on at 2027-01-16T00:00:00.000Z."
+        "The budget of connection alpha, $1.50 a day, is used up; calls go on at 2027-01-16T00:00:00.000Z."
     )
 
 
@@ -525,6 +525,6 @@ def test_why_says_which_budget_a_batch_is_paused_for_and_how_it_goes_on(ledger: 
     said = why(ledger, job)
     assert (said.reason, said.budget, said.limit) == ("batch_paused", "max_cost", 0.5)
     assert said.message.startswith(
-        "Batch b is paused: its max_cost of $0.5000 has not enough left for its next job."
+        "Batch b is paused: its max_cost of $0.50 has not enough left for its next job."
     )
     assert said.remedy == "Raise it, and go on: chatq batch resume b --max-cost N, with N of 1 at the least."

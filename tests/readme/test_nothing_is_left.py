@@ -168,6 +168,7 @@ def test_a_second_up_says_what_is_in_its_way_and_leaves_the_first_alone_which_si
         assert second.returncode == 1
         assert f"Flower cannot listen at http://127.0.0.1:{port}: Address already in use." in second.stderr
         assert "Traceback" not in second.stderr
+        assert "worker" not in second.stderr, "none was started before the ports were known to be free"
         assert started_by(first.pid, folder) == started
         first.send_signal(signal.SIGTERM)
         first.communicate(timeout=WAIT_S)

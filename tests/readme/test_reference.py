@@ -28,6 +28,14 @@ def test_every_setting_and_path_says_what_it_does(written: dict[str, str]) -> No
         assert re.findall(r"^\|.*\|\s*\|$", written[page], re.MULTILINE) == []
 
 
+def test_every_method_of_the_queue_says_what_it_does(written: dict[str, str]) -> None:
+    page = written["python.md"]
+    assert "### enqueue_batch\n\n```\nqueue.enqueue_batch(\n    jobs: Iterable[JobLike],\n" in page
+    methods = re.split(r"^### ", page.partition("## AsyncChatQueue")[0], flags=re.MULTILINE)[1:]
+    assert len(methods) > 30
+    assert [method.split()[0] for method in methods if not method.rpartition("```")[2].strip()] == []
+
+
 def test_every_code_that_scripts_fail_a_job_with_is_among_the_errors(written: dict[str, str]) -> None:
     scripts = [*(ROOT / "producer/chatq/ledger").rglob("*.lua")]
     codes = {

@@ -1,4 +1,5 @@
-"""`python -m chatq_worker worker|flower|render|health`: what the commands of these names become; `health` has none."""
+"""`python -m chatq_worker worker|flower|render|prices|health`: what the commands of these names become; the last two
+have none."""
 
 from __future__ import annotations
 
@@ -7,7 +8,7 @@ import sys
 from pathlib import Path
 
 from chatq.contract.config_file import load_settings
-from chatq.contract.errors import ChatQueueError, InvalidJob
+from chatq.contract.errors import ChatQueueError
 from chatq.processes import follow_parent
 
 
@@ -25,8 +26,11 @@ def main() -> int:
     render.add_argument("connection")
     render.add_argument("--file", type=Path)
     render.add_argument("--json", action="store_true")
+    prices = commands.add_parser(
+        "prices", help="what calls of connections and models cost, for who counts before"
+    )
     health = commands.add_parser("health", help="exit code 0 when a worker of this host is alive")
-    for command in (worker, flower, render, health):
+    for command in (worker, flower, render, prices, health):
         command.add_argument("--config", type=Path, help="the config.yaml to use")
     arguments = parser.parse_args()
     follow_parent()
@@ -48,6 +52,11 @@ def main() -> int:
 
             check_health(settings)
             return 0
+        if arguments.command == "prices":
+            from chatq_worker.prices import run_prices
+
+            run_prices(settings)
+            return 0
         from chatq_worker.render import run_render
 
         return run_render(
@@ -55,7 +64,7 @@ def main() -> int:
         )
     except ChatQueueError as error:
         print(f"chatq {arguments.command}: {error}", file=sys.stderr)  # noqa: T201
-        return 2 if error.code == "config" or isinstance(error, InvalidJob) else 1
+        return 2 if error.wrong_use else 1
     except KeyboardInterrupt:
         return 130
 

@@ -12,7 +12,7 @@ import logging
 import math
 import random
 import time
-from collections.abc import Callable, Coroutine, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Final, TypeVar
 
@@ -116,10 +116,12 @@ class Completer:
         server: AsyncServer,
         provider: ProviderClient,
         on_paused: Callable[[str], None] = lambda _connection: None,
+        is_key_elsewhere: Callable[[str], Awaitable[bool]],
         jitter: random.Random | None = None,
         traces: Traces | None = None,
     ) -> None:
-        """`on_paused(connection)`: called when the provider refused the account and the connection is paused for it."""
+        """`on_paused(connection)`: called when the provider refused the account and the connection is paused for it.
+        `is_key_elsewhere(connection)`: asked when there is no key here: whether another worker has it."""
         self._traces = traces
         self._worker = worker
         self._settings = settings
@@ -127,6 +129,7 @@ class Completer:
         self._server = server
         self._provider = provider
         self._on_paused = on_paused
+        self._is_key_elsewhere = is_key_elsewhere
         self._jitter = jitter or random.Random()  # noqa: S311 - spreads retries, keeps no secret
         self._recent = RecentSettlements()
 
@@ -210,7 +213,12 @@ class Completer:
             placeholder=attempt.settings.prompt_placeholder,
             fallback=attempt.begun.stands_in,
         )
-        attempt.key = read_key(connection)
+        try:
+            attempt.key = read_key(connection)
+        except CallFailed:
+            if await self._is_key_elsewhere(attempt.connection_id):
+                raise _NotHere("this worker has no key of the connection, and others have one") from None
+            raise
         prepared = adapter.request(chat, connection, attempt.key)
         attempt.warnings += prepared.warnings
         # To the moment that the ledger meant, however long the above took: where calls keep a pace, a late one is too
@@ -441,7 +449,7 @@ class Completer:
 
 
 class _NotHere(Exception):
-    """This worker cannot run the job, another may: its version, or its config.yaml, is behind."""
+    """This worker cannot run the job, another may: its version, or its config.yaml, is behind, or it has no key."""
 
 
 class _Attempt:

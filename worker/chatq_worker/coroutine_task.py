@@ -10,9 +10,10 @@ from __future__ import annotations
 
 import inspect
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from celery import Task
@@ -134,6 +135,10 @@ class CoroutineTask(Task):  # type: ignore[misc]  # celery has no types: its Tas
         """Under which id it runs here: a delivery of one that runs already waits for its outcome. Another than Celery's
         where tasks of other kinds may have the same."""
         return task_id
+
+    def work(self, request: Mapping[str, Any]) -> Callable[[], Coroutine[Any, Any, Any]]:
+        """What is run for a message. `request`: what Celery knows of it, its arguments and headers."""
+        return partial(self.execute, *request["args"], **request["kwargs"])
 
     async def execute(self, *args: Any, **kwargs: Any) -> Any:
         """Do the work; the arguments are the message's."""

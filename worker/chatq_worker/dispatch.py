@@ -46,7 +46,9 @@ class Clock:
         on_cancel: Callable[[], None],
         on_restart: Callable[[], Awaitable[None]],
         on_lead: Callable[[], Awaitable[None]],
+        who_answers: Callable[[str, str], Awaitable[str]],
     ) -> None:
+        """`who_answers(connection, worker)`: who is asked about a connection, where the ledger chose this worker."""
         self._worker = worker
         self._lease_s = lease_s
         self._ledger = ledger
@@ -55,6 +57,7 @@ class Clock:
         self._on_cancel = on_cancel
         self._on_restart = on_restart
         self._on_lead = on_lead
+        self._who_answers = who_answers
         self._run_id = ""
         self._leads = False
         self._kicked: set[str] = set()
@@ -122,6 +125,7 @@ class Clock:
         """Send what callers asked about connections to workers; no limit and no pause holds it up."""
         for question, worker in await self._server.run(self._ledger.asked()):
             asked = orjson.loads(question)
+            worker = await self._who_answers(asked["connection"], worker)
             arguments = (asked["id"], asked["kind"], asked["connection"])
             self._publisher.publish_task(ASK, arguments, worker=worker)
 

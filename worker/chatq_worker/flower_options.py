@@ -51,6 +51,7 @@ class FlowerMisconfigured(ChatQueueError):
     """An option of Flower's is wrong, or would let everybody in."""
 
     code = "config"
+    wrong_use = True
 
 
 def set_options(address: str | None = None, port: int | None = None, read_only: bool | None = None) -> None:

@@ -1,28 +1,27 @@
 """Connections that were paused because their provider refused the account.
 
 The refusal is confirmed by a status check, and the check is made again, in growing pauses, until it proves that the
-cause is gone; then the connection is resumed.
-
-An operator's pause is nobody's business here. What a check cannot prove (a quota, where only a real call shows it; a
-retired API) waits for an operator, or for other settings.
+cause is gone; such a check ends the pause (`status.py`).
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import secrets
 import time
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
+import orjson
+
 from chatq.contract.errors import ServerError
 from chatq.contract.live_settings import LiveSettings
-from chatq.contract.status import StatusOutcome, StatusState
 from chatq.ledger.ledger import Ledger
 from chatq.ledger.server import AsyncServer
 from chatq.logs import fields
-from chatq_worker.providers import ADAPTERS, CheckKind
-from chatq_worker.status import StatusChecker
+from chatq_worker.key_holders import KeyHolders
+from chatq_worker.status import CHECK, StatusChecker
 
 logger = logging.getLogger(__name__)
 
@@ -30,19 +29,6 @@ LOOK_S: Final = 2.0
 """How often the leading worker looks which connections are paused."""
 FIRST_PAUSE_S: Final = 10.0
 LONGEST_PAUSE_S: Final = 900.0
-
-_BY_ANY_CHECK: Final = frozenset({"unauthorized", "key_missing"})
-"""Causes that are gone when any check succeeds: it used the key."""
-_BY_A_CHECK_OF_MONEY: Final = frozenset({"quota_exhausted"})
-_GOOD: Final = frozenset({StatusState.OK, StatusState.NO_MODEL_LIST})
-_GOOD_WHEN_MENDED: Final = _GOOD | {StatusState.BYPASSED}
-
-
-def proves(cause: str, outcome: StatusOutcome, kind: CheckKind) -> bool:
-    """Whether the outcome of a check of this kind shows that what a connection was paused for is gone."""
-    if outcome.state not in _GOOD:
-        return False
-    return cause in _BY_ANY_CHECK or (cause in _BY_A_CHECK_OF_MONEY and kind is not CheckKind.MODELS)
 
 
 class PausedConnections:
@@ -55,12 +41,14 @@ class PausedConnections:
         ledger: Ledger,
         server: AsyncServer,
         checker: StatusChecker,
+        holders: KeyHolders,
         leads: Callable[[], bool],
     ) -> None:
         self._settings = settings
         self._ledger = ledger
         self._server = server
         self._checker = checker
+        self._holders = holders
         self._leads = leads
         self._due: dict[str, tuple[float, float]] = {}
         self._under_way: dict[str, asyncio.Task[None]] = {}
@@ -112,21 +100,17 @@ class PausedConnections:
             self._due[name] = (at, pause_s)
 
     async def _look_into(self, name: str, *, mended: bool) -> None:
-        connection = self._settings.current.connections.get(name)
-        if connection is None:
+        if name not in self._settings.current.connections:
             return
         told = fields(connection=name)
         try:
-            outcome = await self._checker.check_and_tell(name)
-            reason = (await self._server.run(self._ledger.paused())).get(name)
-            if reason is None:
+            if await self._holders.are_others(name):
+                question = {"id": secrets.token_hex(12), "kind": CHECK, "connection": name}
+                await self._server.run(self._ledger.ask(orjson.dumps(question)))
                 return
-            kind = ADAPTERS[connection.source].check_request(connection, None).kind
-            # Whatever the cause was, it was one of the settings before; jobs set in one by one, and may pause it again.
-            gone = outcome.state in _GOOD_WHEN_MENDED if mended else proves(reason["code"], outcome, kind)
-            if gone and await self._server.run(self._ledger.resume(name, proof=True)):
-                logger.info("connection resumed: a check proved that the cause is gone", extra=told)
-            else:
+            await self._checker.check_and_tell(name, mended=mended)
+            reason = (await self._server.run(self._ledger.paused())).get(name)
+            if reason is not None:
                 # Not its message: that has the provider's words, which may quote what it was sent.
                 logger.warning("connection is paused: %s. %s", reason["code"], reason["remedy"], extra=told)
         except ServerError as error:

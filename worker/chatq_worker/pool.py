@@ -194,7 +194,7 @@ class CoroutinePool(BasePool):  # type: ignore[misc]  # celery has no types: its
         replay = partial(trace_outcome, task, target, args, kwargs, self._hostname)
         run = Run(
             task_id,
-            work=partial(task.execute, *request["args"], **request["kwargs"]),
+            work=task.work(request),
             on_end=partial(_guarded, self._report, task_id, replay, hard_limit_s),
             on_soft_limit=partial(_guarded, self._report_soft_limit, task_id, soft_limit_s),
             soft_limit_s=soft_limit_s,

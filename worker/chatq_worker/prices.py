@@ -7,9 +7,12 @@ The table counts cached input apart where a provider does, tiers by length, and 
 
 from __future__ import annotations
 
+import json
 import logging
+import sys
 import time
 from collections.abc import Iterable, Iterator
+from dataclasses import astuple
 from functools import lru_cache
 from typing import Any, Final, NamedTuple
 
@@ -109,6 +112,14 @@ def unpriced_budgets(settings: Settings) -> Iterator[Broken]:
                 f"nobody knows what {connection.model} costs; give the connection a price "
                 "(input_per_million, output_per_million)",
             )
+
+
+def run_prices(settings: Settings) -> None:
+    """Tell what calls cost. In: a JSON list of [connection, model]. Out: for each [of a call, of a million tokens of
+    prompts, of answers], or null where nobody knows."""
+    asked = json.load(sys.stdin)
+    told = [call_price(settings.connections[connection], model) for connection, model in asked]
+    print(json.dumps([None if price is None else list(astuple(price)) for price in told]))  # noqa: T201 - its work
 
 
 def charged_by_failure(failure: CallFailed) -> str:

@@ -34,8 +34,9 @@ def key_fact(connection: Connection) -> str:
     return f"...{key[-4:]}" if len(key) >= _TOLD_FROM else "set"
 
 
-def digest_of(settings: Settings) -> str:
-    """A fingerprint of what matters of the settings; workers with different files are told apart by it.
+def digest_of(settings: Settings, *, keys: bool = True) -> str:
+    """A fingerprint of what matters of the settings, and with `keys` of what may be told of the keys; workers with
+    different files are told apart by that without.
 
     Nothing made from a key is in it, nor from headers and bodies, where people put keys; and no key's place, which may
     be another on each machine.
@@ -45,8 +46,9 @@ def digest_of(settings: Settings) -> str:
         for name, connection in settings.connections.items()
     }
     parts = (rules(settings), unpublished)
+    told = published(settings) if keys else orjson.dumps(settings.public(), option=orjson.OPT_SORT_KEYS)
     return hashlib.blake2b(
-        published(settings) + orjson.dumps(parts, option=orjson.OPT_SORT_KEYS, default=dict), digest_size=8
+        told + orjson.dumps(parts, option=orjson.OPT_SORT_KEYS, default=dict), digest_size=8
     ).hexdigest()
 
 

@@ -26,6 +26,7 @@ from chatq_worker import transport
 from chatq_worker.completion import Completer
 from chatq_worker.dispatch import Clock
 from chatq_worker.hearing import Hearing
+from chatq_worker.key_holders import WITHOUT_KEY, KeyHolders, without_key
 from chatq_worker.lease import Lease
 from chatq_worker.paused_connections import PausedConnections
 from chatq_worker.pool import CoroutinePool
@@ -92,7 +93,8 @@ class WorkerService:
             stock=transport.is_stock(),
         )
         self._version = version("chatq")
-        self._digest = digest_of(settings.current)
+        self._without_key: list[str] = []
+        self._look_at_settings()
         self._published = ""
         self._hurried = asyncio.Event()
         self._background: list[asyncio.Task[None]] = []
@@ -106,14 +108,22 @@ class WorkerService:
         self._provider = HttpProviderClient(
             answer_bytes=lambda: int(self._settings.current.bounds.answer_bytes)
         )
+        holders = KeyHolders(
+            worker=self._worker, settings=self._settings, ledger=self._ledger, server=self._server
+        )
         checker = StatusChecker(
-            settings=self._settings, ledger=self._ledger, server=self._server, provider=self._provider
+            settings=self._settings,
+            ledger=self._ledger,
+            server=self._server,
+            provider=self._provider,
+            holders=holders,
         )
         self._paused = PausedConnections(
             settings=self._settings,
             ledger=self._ledger,
             server=self._server,
             checker=checker,
+            holders=holders,
             leads=lambda: self._clock.leads,
         )
         self._completer = Completer(
@@ -123,6 +133,7 @@ class WorkerService:
             server=self._server,
             provider=self._provider,
             on_paused=self._paused.confirm,
+            is_key_elsewhere=holders.are_others,
             traces=traces("chatq-worker"),
         )
         register(
@@ -130,7 +141,14 @@ class WorkerService:
             Complete(self._completer, self._publisher, self._stops),
             Ask(checker),
             Hear(self._worker, self._ledger, self._server),
-            Submit(Submission(settings=self._settings, ledger=self._ledger, server=self._server)),
+            Submit(
+                Submission(
+                    settings=self._settings,
+                    ledger=self._ledger,
+                    server=self._server,
+                    traces=traces("chatq-worker"),
+                )
+            ),
         )
         hearing = Hearing(worker=self._worker, publisher=self._publisher, reconnect=pool.reconnect)
         self._lease = Lease(
@@ -153,6 +171,7 @@ class WorkerService:
             on_cancel=self._lease.renew_soon,
             on_restart=self._settle_again,
             on_lead=self._publish_settings,
+            who_answers=holders.who_answers,
         )
         signals.task_revoked.connect(self._cancel_revoked, weak=False)
         await self._lease.renew()
@@ -168,6 +187,16 @@ class WorkerService:
             asyncio.create_task(self._watch_settings(), name="chatq-settings"),
         ]
 
+    def _look_at_settings(self) -> None:
+        settings = self._settings.current
+        self._digest, self._same_as = digest_of(settings), digest_of(settings, keys=False)
+        lacking = without_key(settings)
+        if lacking and lacking != self._without_key:
+            logger.warning(
+                "no key can be read here for %s: jobs go to workers that have it", ", ".join(lacking)
+            )
+        self._without_key = lacking
+
     async def _check_connections(self, checker: StatusChecker) -> None:
         try:
             await checker.check_all()
@@ -182,9 +211,10 @@ class WorkerService:
             "version": self._version,
             "host": socket.gethostname(),
             "pid": os.getpid(),
-            "settings": self._digest,
+            "settings": self._same_as,
             "config_problems": self._settings.problems,
             "needs_restart": self._settings.kept,
+            WITHOUT_KEY: self._without_key,
         }
 
     async def _publish_settings(self) -> None:
@@ -199,7 +229,7 @@ class WorkerService:
             await asyncio.sleep(LOOK_S)
             change = await asyncio.to_thread(self._settings.look)
             if change is not None:
-                self._digest = digest_of(self._settings.current)
+                self._look_at_settings()
             if not self._clock.leads:
                 continue
             try:

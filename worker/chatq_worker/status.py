@@ -27,6 +27,7 @@ from chatq.ledger.server import AsyncServer
 from chatq.logs import fields
 from chatq_worker.api_keys import read_key
 from chatq_worker.failures import CODES, CallFailed
+from chatq_worker.key_holders import KeyHolders
 from chatq_worker.model_remedy import nearest_models
 from chatq_worker.provider_client import ProviderClient
 from chatq_worker.providers import ADAPTERS, Answer, CheckKind, Request
@@ -46,6 +47,12 @@ MOST_PAGES: Final = 50
 LISTING_S: Final = 20.0
 """No further page of a model list is asked for when the first was asked for so long ago."""
 _AT_ONCE: Final = 5
+
+_BY_ANY_CHECK: Final = frozenset({"unauthorized", "key_missing"})
+"""Causes of a pause that are gone when any check succeeds: it used the key."""
+_BY_A_CHECK_OF_MONEY: Final = frozenset({"quota_exhausted"})
+_GOOD: Final = frozenset({StatusState.OK, StatusState.NO_MODEL_LIST})
+_GOOD_WHEN_MENDED: Final = _GOOD | {StatusState.BYPASSED}
 
 _STATES: Final[dict[str, StatusState]] = {
     "connect_error": StatusState.UNREACHABLE,
@@ -68,16 +75,34 @@ _AN_API_ANSWERS: Final = frozenset({"unauthorized", "forbidden", "quota_exhauste
 """Failures at another address that show that it is the right one."""
 
 
+def proves(cause: str, outcome: StatusOutcome, kind: CheckKind) -> bool:
+    """Whether the outcome of a check of this kind shows that what a connection was paused for is gone.
+
+    An operator's pause is nobody's business here. What no check can prove (a quota, where only a real call shows it; a
+    retired API) waits for an operator, or for other settings.
+    """
+    if outcome.state not in _GOOD:
+        return False
+    return cause in _BY_ANY_CHECK or (cause in _BY_A_CHECK_OF_MONEY and kind is not CheckKind.MODELS)
+
+
 class StatusChecker:
     """Checks connections for one worker."""
 
     def __init__(
-        self, *, settings: LiveSettings, ledger: Ledger, server: AsyncServer, provider: ProviderClient
+        self,
+        *,
+        settings: LiveSettings,
+        ledger: Ledger,
+        server: AsyncServer,
+        provider: ProviderClient,
+        holders: KeyHolders,
     ) -> None:
         self._settings = settings
         self._ledger = ledger
         self._server = server
         self._provider = provider
+        self._holders = holders
         self._lists: dict[str, tuple[float, str, list[str], Connection]] = {}
 
     async def answer(self, question_id: str, kind: str, name: str) -> StatusState | None:
@@ -87,11 +112,35 @@ class StatusChecker:
             return None
         return (await self.check_and_tell(name, question_id)).state
 
-    async def check_and_tell(self, name: str, question_id: str = "") -> StatusOutcome:
-        """Check a connection and tell everybody the outcome, and the asker of a question."""
+    async def check_and_tell(
+        self, name: str, question_id: str = "", *, mended: bool = False
+    ) -> StatusOutcome:
+        """Check a connection and tell everybody the outcome, and the asker of a question.
+
+        A pause whose cause it proves to be gone ends; `mended`: the connection's settings, or its key, are others than
+        when it was paused.
+
+        Where this worker lacks the key and others have it, the outcome is of this worker, and only its asker is told.
+        """
         outcome = await self.check(name)
-        await self._tell(outcome, question_id)
+        of_connection = not await self._holders.are_others(name)
+        if of_connection:
+            await self._resume(outcome, mended=mended)
+        await self._tell(outcome, question_id, of_connection=of_connection)
         return outcome
+
+    async def _resume(self, outcome: StatusOutcome, *, mended: bool) -> None:
+        name = outcome.connection
+        connection = self._settings.current.connections.get(name)
+        reason = (await self._server.run(self._ledger.paused())).get(name)
+        if reason is None or connection is None:
+            return
+        kind = ADAPTERS[connection.source].check_request(connection, None).kind
+        # Whatever the cause was, it was one of the settings before; jobs set in one by one, and may pause it again.
+        gone = outcome.state in _GOOD_WHEN_MENDED if mended else proves(reason["code"], outcome, kind)
+        if gone and await self._server.run(self._ledger.resume(name, proof=True)):
+            told = fields(connection=name)
+            logger.info("connection resumed: a check proved that the cause is gone", extra=told)
 
     async def check_all(self) -> None:
         """Check every connection that was not found good a moment ago; what goes wrong is an outcome, not an error."""
@@ -111,13 +160,17 @@ class StatusChecker:
             )
         )
 
-    async def _tell(self, outcome: StatusOutcome, question_id: str) -> None:
+    async def _tell(self, outcome: StatusOutcome, question_id: str, *, of_connection: bool) -> None:
         answer = outcome.model_dump_json().encode()
-        await self._server.run(self._ledger.answer(question_id, answer, status_of=outcome.connection))
+        status_of = outcome.connection if of_connection else ""
+        await self._server.run(self._ledger.answer(question_id, answer, status_of=status_of))
         told = fields(connection=outcome.connection, state=outcome.state.value)
         # Not its message: that has the provider's words, which may quote what it was sent.
         words = f"{outcome.state}. {outcome.remedy}" if outcome.remedy else outcome.state
-        logger.info("connection checked: %s", words, extra=told)
+        if of_connection:
+            logger.info("connection checked: %s", words, extra=told)
+        else:
+            logger.warning("no key here, others have it and its jobs: %s", outcome.remedy, extra=told)
 
     async def check(self, name: str) -> StatusOutcome:
         """The outcome of a check of one connection, made now. Raises nothing that a provider can cause."""
@@ -330,10 +383,7 @@ def _is_good(outcome: bytes | None, connection: Connection) -> bool:
     if outcome is None or connection.bypass_status_check:
         return False
     last = orjson.loads(outcome)
-    if last["source"] != connection.source or last["state"] not in {
-        StatusState.OK,
-        StatusState.NO_MODEL_LIST,
-    }:
+    if last["source"] != connection.source or last["state"] not in _GOOD:
         return False
     age = datetime.now(UTC) - datetime.fromisoformat(last["checked_at"])
     return age.total_seconds() < FRESH_S

@@ -19,30 +19,34 @@ from chatq.contract.live_settings import LiveSettings
 from chatq.contract.settings import CONNECTION_ID, Settings
 from chatq.ledger.ledger import Enqueued, Entry, Ledger
 from chatq.ledger.server import AsyncServer
+from chatq.traces import Traces
 
 
 class Submission:
     """Takes in jobs for one worker."""
 
-    def __init__(self, *, settings: LiveSettings, ledger: Ledger, server: AsyncServer) -> None:
+    def __init__(
+        self, *, settings: LiveSettings, ledger: Ledger, server: AsyncServer, traces: Traces | None = None
+    ) -> None:
+        self._traces = traces
         self._settings = settings
         self._ledger = ledger
         self._server = server
 
-    async def submit(self, job_id: str, data: object) -> None:
-        """Enqueue the job. Raises `ChatQueueError` when it is refused; a record says so then, where there is none of
-        that id."""
+    async def submit(self, job_id: str, data: object, traceparent: str = "") -> None:
+        """Enqueue the job. `traceparent`: of who sent it. Raises `ChatQueueError` when it is refused; a record says so
+        then, where there is none of that id."""
         if not JOB_ID.fullmatch(job_id):
             raise InvalidJob(
                 "The task id cannot be a job's id.", remedy="Send it with a uuid as its task_id."
             )
         try:
-            await self._enqueue(job_id, data)
+            await self._enqueue(job_id, data, traceparent)
         except (InvalidJob, BacklogFull, JobConflict) as error:
             await self._refuse(job_id, data, error)
             raise
 
-    async def _enqueue(self, job_id: str, data: object) -> None:
+    async def _enqueue(self, job_id: str, data: object, traceparent: str) -> None:
         settings = self._settings.current
         if not isinstance(data, Mapping):
             raise InvalidJob(
@@ -50,14 +54,21 @@ class Submission:
             )
         job = Job.parse({"idempotency_key": job_id, **data, "id": job_id})
         checked = check(job, settings)
-        entry = Entry(job, job_id, checked.request, checked.model, checked.connection.params)
-        enqueued = await self._server.run(
-            self._ledger.enqueue(
-                [entry],
-                backlog_jobs=settings.bounds.backlog.jobs,
-                backlog_bytes=int(settings.bounds.backlog.bytes),
-            )
+        entries = [Entry(job, job_id, checked.request, checked.model, checked.connection.params)]
+        traced = None if self._traces is None else self._traces.enqueue(entries, "", traceparent)
+        call = self._ledger.enqueue(
+            entries if traced is None else traced.entries,
+            backlog_jobs=settings.bounds.backlog.jobs,
+            backlog_bytes=int(settings.bounds.backlog.bytes),
         )
+        try:
+            enqueued = await self._server.run(call)
+        except ChatQueueError as error:
+            if traced is not None:
+                traced.failed(error.code)
+            raise
+        if traced is not None:
+            traced.done(enqueued)
         _must_be_taken(enqueued, settings, job_id)
 
     async def _refuse(self, job_id: str, data: object, error: ChatQueueError) -> None:

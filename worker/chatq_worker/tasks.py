@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable, Coroutine, Mapping
+from functools import partial
 from typing import Any
 
 from celery import Celery
 from celery.exceptions import Ignore, Retry
 from celery.worker.request import Request
 
+from chatq.contract.dollars import dollars
 from chatq.contract.errors import ChatQueueError, ServerError
 from chatq.contract.redaction import scrubbed
 from chatq.contract.states import State
@@ -70,7 +73,7 @@ class Complete(CoroutineTask):
                     "state": outcome.state,
                     "prompt_tokens": spent.prompt,
                     "completion_tokens": spent.answer,
-                    "cost_usd": spent.cost_usd,
+                    "cost": dollars(spent.cost_usd),
                     "latency_s": round(outcome.latency_s, 3),
                 }
             case State.FAILED:
@@ -126,12 +129,17 @@ class Submit(CoroutineTask):
     def running_id(cls, task_id: str) -> str:
         return f"{SUBMIT}/{task_id}"
 
-    async def execute(self, job: object) -> dict[str, Any]:
+    def work(self, request: Mapping[str, Any]) -> Callable[[], Coroutine[Any, Any, Any]]:
+        parent = request.get("traceparent")  # as OpenTelemetry's instrumentation of Celery sends it
+        keys = {**request["kwargs"], "traceparent": parent if isinstance(parent, str) else ""}
+        return partial(self.execute, *request["args"], **keys)
+
+    async def execute(self, job: object, *, traceparent: str) -> dict[str, Any]:
         task = asyncio.current_task()
         assert task is not None  # noqa: S101 - for the reader
         job_id = task.get_name().removeprefix(f"{SUBMIT}/")
         try:
-            await self._submission.submit(job_id, job)
+            await self._submission.submit(job_id, job, traceparent)
         except ChatQueueError as error:
             raise JobFailed(error.code) from None
         return {"state": State.QUEUED}

@@ -1,6 +1,7 @@
 """The command `chatq`: parse into arguments, call one function, print. Results on stdout, all else on stderr.
 
-Exit codes: 0 it worked, 1 the work failed, 2 wrong use (arguments, settings, a job that can never run).
+Exit codes: 0 it worked, 1 the work failed, 2 wrong use (arguments, settings, a connection, job or batch that is not
+there, a job that can never run).
 Commands are imported when they are used, so that `chatq --help` is quick.
 """
 
@@ -12,7 +13,7 @@ import sys
 from pathlib import Path
 from typing import Any, NoReturn
 
-from chatq.contract.errors import ChatQueueError, InvalidJob
+from chatq.contract.errors import ChatQueueError
 
 
 def parser() -> argparse.ArgumentParser:
@@ -41,13 +42,15 @@ def parser() -> argparse.ArgumentParser:
     )
     worker = command("worker", "become", "one worker process")
     worker.add_argument("--slots", type=_count, metavar="N", help="calls in flight (default: worker.slots)")
-    flower = command("flower", "become", "Flower for this queue, on loopback unless told otherwise")
-    flower.add_argument("--address", help="default: $FLOWER_ADDRESS, else 127.0.0.1")
+    flower = command("flower", "become", "Flower, which shows each job that a worker has had in hand")
+    flower.add_argument(
+        "--address", help="default: $FLOWER_ADDRESS, else 127.0.0.1; another than loopback needs a login"
+    )
     flower.add_argument("--port", type=_port, help="default: $FLOWER_PORT, else 5555")
     flower.add_argument(
         "--read-only",
         action=argparse.BooleanOptionalAction,
-        help="whether it only shows; default: $FLOWER_READ_ONLY, else yes. Else it also cancels jobs and stops workers",
+        help="only show jobs (the default, but for FLOWER_READ_ONLY=0), or let its users cancel jobs and stop workers",
     )
     serve = command("serve", "become", "the HTTP front: OpenAI's API over this queue")
     serve.add_argument("--host", help="default: http.host; another than loopback needs tokens")
@@ -255,7 +258,7 @@ def main(argv: list[str] | None = None) -> NoReturn:
         sys.stdout.flush()
     except ChatQueueError as error:
         print(f"chatq {arguments.command}: {error}", file=sys.stderr)
-        code = 2 if error.code == "config" or isinstance(error, InvalidJob) else 1
+        code = 2 if error.wrong_use else 1
     except BrokenPipeError:
         # Whoever read our output has seen enough (`chatq ... | head`).
         sys.stderr.close()

@@ -12,10 +12,14 @@ from typing import Any
 from chatq.batch_input import BatchInput, Estimate
 from chatq.batch_run import BatchRun
 from chatq.batch_sidecar import Sidecar
-from chatq.cli.batch_progress import BatchProgress, tell_bad_line
+from chatq.cli.bad_lines import BadLines
+from chatq.cli.batch_progress import BatchProgress
+from chatq.cli.prices import Price, prices
 from chatq.cli.table import print_table
 from chatq.client import ChatQueue
 from chatq.contract.batch_line import output_line
+from chatq.contract.connection import Connection
+from chatq.contract.dollars import dollars
 from chatq.contract.duration import format_duration
 from chatq.contract.errors import ChatQueueError, InvalidJob
 from chatq.contract.record import Batch
@@ -93,14 +97,16 @@ def _source(queue: ChatQueue, arguments: argparse.Namespace) -> BatchInput:
 
 
 def _validate(source: BatchInput, *, skip_bad: bool) -> None:
+    _look_at_lines(source)
+    if (refusal := source.refusal(skip_bad=skip_bad)) is not None:
+        raise refusal
+
+
+def _look_at_lines(source: BatchInput) -> None:
+    bad = BadLines(source.path)
     for line in source.validate():
-        tell_bad_line(source.path, line)
-    found = source.summary
-    if (found.bad and not skip_bad) or not found.jobs:
-        raise InvalidJob(
-            f"{source.path}: {found.bad:,} bad lines, {found.jobs:,} good ones. Nothing was enqueued.",
-            remedy="Correct them; or go on without them: --skip-bad",
-        )
+        bad.add(line)
+    bad.tell()
 
 
 def _interrupted(arguments: argparse.Namespace) -> None:
@@ -137,29 +143,42 @@ def _others(batch: Batch) -> list[tuple[str, int]]:
 
 def _dry_run(source: BatchInput, settings: Settings, *, as_json: bool) -> int:
     """Say what the batch would be. Nothing is sent, and nothing enqueued; exit code 2 when a line is bad."""
-    for line in source.validate():
-        tell_bad_line(source.path, line)
+    _look_at_lines(source)
     found = source.summary
-    told = [_estimated(name, estimate, settings) for name, estimate in found.by_connection.items()]
+    known = prices(settings.source_path, found.estimates) if found.estimates else {}
+    told = [
+        _estimated(
+            settings.connections[name],
+            {"connection": name, "model": model or None},
+            estimate,
+            known[name, model],
+        )
+        for (name, model), estimate in found.estimates.items()
+    ]
     if as_json:
         print(json.dumps({"jobs": found.jobs, "bad": found.bad, "connections": told}))
     else:
         print(f"{source.path}: {found.jobs:,} jobs, {found.bad:,} bad lines; nothing was enqueued")
         print_table(
-            ("CONNECTION", "JOBS", "PROMPT TOKENS", "ANSWER TOKENS", "COST", "SHORTEST TIME"),
+            ("CONNECTION", "MODEL", "JOBS", "PROMPT TOKENS", "ANSWER TOKENS", "COST", "SHORTEST TIME"),
             [_row(one) for one in told],
         )
+    refusal = source.refusal(skip_bad=False) if found.bad else None
+    if refusal is not None:
+        print(refusal.remedy, file=sys.stderr)
     return 2 if found.bad else 0
 
 
-def _estimated(name: str, estimate: Estimate, settings: Settings) -> dict[str, Any]:
-    """What jobs of one connection will take, as far as it can be said. null: it cannot."""
-    connection = settings.connections[name]
-    limits, price = connection.limits, connection.price
+def _estimated(
+    connection: Connection, of: Mapping[str, str | None], estimate: Estimate, price: Price | None
+) -> dict[str, Any]:
+    """What jobs of one connection and model (`of`) will take, as far as it can be said. null: it cannot."""
+    limits = connection.limits
     answers = estimate.answer_tokens if not estimate.unbounded else None
     cost = None
     if price is not None and answers is not None:
-        cost = (estimate.prompt_tokens * price.input_per_million + answers * price.output_per_million) / 1e6
+        tokens = estimate.prompt_tokens * price.input_per_million + answers * price.output_per_million
+        cost = estimate.jobs * price.call + tokens / 1e6
     minutes = [
         amount / limit
         for amount, limit in (
@@ -171,7 +190,7 @@ def _estimated(name: str, estimate: Estimate, settings: Settings) -> dict[str, A
     days = 0 if limits.requests_per_day is None else (estimate.jobs - 1) // limits.requests_per_day
     shortest_s = max([minute * 60 for minute in minutes] + [days * 86400.0] * bool(days), default=None)
     return {
-        "connection": name,
+        **of,
         "jobs": estimate.jobs,
         "prompt_tokens": round(estimate.prompt_tokens),
         "most_answer_tokens": answers,
@@ -184,9 +203,10 @@ def _row(told: Mapping[str, Any]) -> list[str]:
     answers, cost, shortest_s = told["most_answer_tokens"], told["most_cost_usd"], told["shortest_s"]
     return [
         told["connection"],
+        told["model"] or "",
         f"{told['jobs']:,}",
         f"about {told['prompt_tokens']:,}",
         "not bounded" if answers is None else f"at most {answers:,}",
-        "unknown" if cost is None else f"at most ${cost:,.4f}",
+        dollars(cost) if cost is None else f"at most {dollars(cost)}",
         "no limit is set" if shortest_s is None else format_duration(round(shortest_s)),
     ]

@@ -13,9 +13,11 @@ from pathlib import Path
 from typing import Final
 
 from chatq.batch_input import BadLine
+from chatq.cli.bad_lines import BadLines
 from chatq.client import ChatQueue
 from chatq.contract.budget_words import used_up
 from chatq.contract.connection_limits import ConnectionLimits
+from chatq.contract.dollars import cost, dollars
 from chatq.contract.duration import format_duration
 from chatq.contract.errors import ServerError
 from chatq.contract.record import Batch, JobRecord, rfc3339
@@ -29,7 +31,7 @@ class BatchProgress:
     """Watches a `BatchRun`."""
 
     def __init__(self, path: Path, queue: ChatQueue) -> None:
-        self._path = path
+        self._bad = BadLines(path)
         self._queue = queue
         self._on_terminal = sys.stderr.isatty()
         self._batch: Batch | None = None
@@ -42,9 +44,11 @@ class BatchProgress:
         self._is_shown = False
 
     def bad_line(self, line: BadLine) -> None:
-        tell_bad_line(self._path, line)
+        self._bad.add(line)
 
     def enqueued(self, jobs: int, connection: str) -> None:
+        if jobs == 1:
+            self._bad.tell()
         self._connections.add(connection)
         self._show(f"{jobs:,} enqueued")
 
@@ -88,6 +92,7 @@ class BatchProgress:
         if self._is_shown:
             print("\r\x1b[K", end="", file=sys.stderr, flush=True)
         self._is_shown = False
+        self._bad.tell()
 
     def _line(self, batch: Batch, seconds: float) -> str:
         counts = batch.counts
@@ -103,7 +108,7 @@ class BatchProgress:
             parts.append(f"{batch.usage.total_tokens:,} tokens")
         if batch.cost_usd is not None:
             in_all = batch.cost_usd / max(1, counts.succeeded) * counts.total
-            parts.append(f"${batch.cost_usd:,.4f} of about ${in_all:,.2f}")
+            parts.append(f"{cost(batch.cost_usd, batch.uncosted)} of about {dollars(in_all)}")
         if rate > 0 and done < counts.total:
             parts.append(f"{format_duration(round((counts.total - done) / rate))} left")
         if self._held:
@@ -132,12 +137,6 @@ class BatchProgress:
             self._shown_at, self._is_shown = now, True
             width = shutil.get_terminal_size().columns - 1
             print(f"\r{text[:width]}\x1b[K", end="", file=sys.stderr, flush=True)
-
-
-def tell_bad_line(path: Path, line: BadLine) -> None:
-    """Say on stderr what is wrong with a line."""
-    name = "" if line.custom_id is None else f' (custom_id "{line.custom_id}")'
-    print(f"{path}:{line.number}{name}: {line.message}\n  -> {line.remedy}", file=sys.stderr)
 
 
 def _final(batch: Batch) -> int:

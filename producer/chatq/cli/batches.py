@@ -9,6 +9,7 @@ from collections.abc import Callable
 from chatq.cli.table import print_table
 from chatq.client import ChatQueue
 from chatq.contract.budget_words import amount, used_up
+from chatq.contract.dollars import cost, dollars
 from chatq.contract.record import Batch, rfc3339
 
 _MOST_LISTED = 100
@@ -74,7 +75,12 @@ def _print(batch: Batch, *, as_json: bool) -> None:
     if as_json:
         print(batch.model_dump_json())
         return
-    counts = ", ".join(f"{count} {state}" for state, count in batch.counts.model_dump().items())
+    # In a record `queued` is a state; what a batch counts so, and people call waiting, is `retrying` too.
+    named = {
+        ("waiting" if state == "queued" else state): count
+        for state, count in batch.counts.model_dump().items()
+    }
+    counts = ", ".join(f"{count} {name}" for name, count in named.items())
     print(f"{batch.id}: {_condition(batch)}; {counts}; {spent(batch)}")
     if (told := used_up(batch)) is not None:
         print(f"  It is paused: {told[0]}.\n  {told[1]}")
@@ -82,20 +88,18 @@ def _print(batch: Batch, *, as_json: bool) -> None:
 
 def spent(batch: Batch) -> str:
     """Tokens and cost so far, in words."""
-    cost = "cost unknown" if batch.cost_usd is None else f"${batch.cost_usd:,.4f}"
-    if batch.cost_usd is not None and batch.uncosted:
-        cost += f" and the unknown cost of {batch.uncosted:,} answers"
+    told = f"cost {cost(batch.cost_usd, batch.uncosted)}"
     budget = batch.budget
     if budget is not None:
         if budget.maybe_charged_usd:
-            cost += f" and perhaps ${budget.maybe_charged_usd:,.4f} of calls whose answers were lost"
+            told += f" and perhaps {dollars(budget.maybe_charged_usd)} of calls whose answers were lost"
         allowed = [
             amount(name, most)
             for name, most in (("max_cost", budget.max_cost_usd), ("max_tokens", budget.max_tokens))
             if most is not None
         ]
-        cost += f" of at most {' and '.join(allowed)}"
-    return f"{batch.usage.total_tokens:,} tokens, {cost}"
+        told += f" of at most {' and '.join(allowed)}"
+    return f"{batch.usage.total_tokens:,} tokens, {told}"
 
 
 def _condition(batch: Batch) -> str:

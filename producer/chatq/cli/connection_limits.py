@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from chatq.cli.table import print_table
 from chatq.contract.connection_limits import Allowance, ConnectionLimits, LaneLimits
+from chatq.contract.dollars import dollars
 from chatq.contract.record import rfc3339
 from chatq.contract.spending import told_spending
 from chatq.contract.why import KINDS, pause_remedy, reads
@@ -31,9 +32,11 @@ def print_limits(limits: ConnectionLimits) -> None:
     today, in_all = told_spending(limits.spending)
     print(f"{name}: cost today {today}, in all {in_all}")
     if limits.spending.reserved_usd:
-        print(f"  calls in flight have reserved ${limits.spending.reserved_usd:,.4f}")
+        print(f"  calls in flight have reserved {dollars(limits.spending.reserved_usd)}")
     if limits.spending.maybe_charged_usd:
-        print(f"  calls whose answers were lost may have cost ${limits.spending.maybe_charged_usd:,.4f} more")
+        print(
+            f"  calls whose answers were lost may have cost {dollars(limits.spending.maybe_charged_usd)} more"
+        )
 
 
 def _row(allowance: Allowance) -> tuple[str, ...]:

@@ -6,14 +6,20 @@ import argparse
 import json
 import sys
 from collections.abc import Callable, Sequence
+from typing import Final
 
 from chatq.cli.connection_limits import print_limits
+from chatq.cli.status import condition
 from chatq.cli.table import print_table
 from chatq.client import ChatQueue
+from chatq.contract.dollars import dollars
 from chatq.contract.record import rfc3339
 from chatq.contract.sources import KEY_PAGES
 from chatq.contract.spending import ConnectionSpending, told_spending
 from chatq.contract.status import StatusOutcome
+
+_TOLD: Final = ("spending", "paused", "cooling_until", "breaker", "without_key")
+"""What `list --json` tells beside the table's first columns, as `chatq status --json` does."""
 
 
 def connections(arguments: argparse.Namespace) -> int:
@@ -45,30 +51,32 @@ def _named(arguments: argparse.Namespace) -> bool:
 
 
 def _list(queue: ChatQueue, arguments: argparse.Namespace) -> int:
-    """Each connection with its source, model, key and last status."""
+    """Each connection with its source, model, key, last check, whether jobs go, and what it has cost."""
     settings, keys = queue.settings(), queue.key_facts()
-    overview = queue.overview()["connections"]
+    whole = queue.overview()
+    overview, workers = whole["connections"], whole["workers"]
     rows = []
     for name in _names(queue, arguments):
         status = queue.status(name)  # the error for a connection that is none
         connection = settings.connections[name]
-        rows.append(
-            (name, connection.source, connection.model or "", keys.get(name, "unknown"), str(status.state))
-        )
-    spending = [overview[row[0]]["spending"] for row in rows]
+        key = keys.get(name, "unknown")
+        if key == "missing" and len(overview[name]["without_key"]) < workers:
+            key = "set"  # not where the settings are published, but where its jobs go
+        rows.append((name, connection.source, connection.model or "", key, str(status.state)))
+    facts = [overview[row[0]] for row in rows]
     if arguments.json:
         heads = ("connection", "source", "model", "key", "status")
         told = [
-            {**dict(zip(heads, row, strict=True)), "spending": spent}
-            for row, spent in zip(rows, spending, strict=True)
+            {**dict(zip(heads, row, strict=True)), **{name: fact[name] for name in _TOLD}}
+            for row, fact in zip(rows, facts, strict=True)
         ]
         print(json.dumps(told))
         return 0
     print_table(
-        ("CONNECTION", "SOURCE", "MODEL", "KEY", "STATUS", "COST TODAY", "COST"),
+        ("CONNECTION", "SOURCE", "MODEL", "KEY", "LAST CHECK", "COST TODAY", "COST", "CONDITION"),
         [
-            (*row, *told_spending(ConnectionSpending(**spent)))
-            for row, spent in zip(rows, spending, strict=True)
+            (*row, *told_spending(ConnectionSpending(**fact["spending"])), condition(row[0], fact))
+            for row, fact in zip(rows, facts, strict=True)
         ],
     )
     missing = {source for _, source, _, key, _ in rows if key == "missing"}
@@ -146,11 +154,10 @@ def _test(queue: ChatQueue, arguments: argparse.Namespace) -> int:
         print(record.model_dump_json())
     elif record.result is not None:
         usage = record.result.usage
-        cost = f", {record.result.cost_usd:.6f} USD" if record.result.cost_usd is not None else ""
         print(record.result.text or "(an empty answer)")
         print(
             f"{record.result.model}: {record.result.latency_s:.2f} s, {usage.prompt_tokens} + "
-            f"{usage.completion_tokens} tokens{cost}",
+            f"{usage.completion_tokens} tokens, cost {dollars(record.result.cost_usd)}",
             file=sys.stderr,
         )
     elif record.error is not None:

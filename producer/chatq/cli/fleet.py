@@ -9,7 +9,7 @@ import json
 import os
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from chatq.cli.own_command import own_command
 from chatq.contract.addresses import SIMULATOR
@@ -53,11 +53,15 @@ def _start_all(settings: Settings, children: Children) -> None:
     with contextlib.closing(Server(locator(settings.redis))) as server:
         server.client()
         config = ["--config", str(settings.source_path)]
+        # Where a port is taken, nothing has taken a job yet.
+        listening = [
+            children.start_and_hear("Flower", "chatq_worker", ["flower", *config]),
+            _front(children, config),
+        ]
         environ = _simulator(settings, children)
+        flower, front = [hear() for hear in listening]
         for _ in range(settings.worker.processes):
             children.start("worker", "chatq_worker", ["worker", *config], environ=environ)
-        flower = children.start_and_hear("Flower", "chatq_worker", ["flower", *config])
-        front = _front(children, config)
         while not server.run(overview).workers:
             if children.first_ended() is not None:
                 return
@@ -70,10 +74,10 @@ def _start_all(settings: Settings, children: Children) -> None:
     )
 
 
-def _front(children: Children, config: list[str]) -> str:
-    """Start the HTTP front, where it is installed; a line about it."""
+def _front(children: Children, config: list[str]) -> Callable[[], str]:
+    """Start the HTTP front, where it is installed; what waits for a line about it."""
     if importlib.util.find_spec("fastapi") is None:
-        return "There is no HTTP front: pip install 'chatq[http]'"
+        return lambda: "There is no HTTP front: pip install 'chatq[http]'"
     return children.start_and_hear("the HTTP front", "chatq.http", ["serve", *config])
 
 
@@ -132,5 +136,5 @@ def _simulator(settings: Settings, children: Children) -> dict[str, str]:
         "chatq_sandbox.simulator",
         ["--config", "-", "--exit-with-parent", str(os.getpid())],
         standard_input=json.dumps(config).encode(),
-    )
+    )()
     return {SIMULATOR_VARIABLE: str(json.loads(line)["url"])}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Mapping
 from typing import Any
 
 from chatq.cli.table import print_table
@@ -32,6 +33,9 @@ def status(arguments: argparse.Namespace) -> int:
         print(f"{hindrance['message']}\n  {hindrance['remedy']}")
     for problem in overview["config_problems"]:
         print(f"The workers go on with older settings: {problem}")
+    for name, facts in overview["connections"].items():
+        if 0 < len(facts["without_key"]) < workers:
+            print(f"{', '.join(facts['without_key'])}: no key of {name} there; other workers have its jobs")
     rows = [
         (
             name,
@@ -39,7 +43,7 @@ def status(arguments: argparse.Namespace) -> int:
             str(facts["waiting"]),
             str(facts["running"]),
             *told_spending(ConnectionSpending(**facts["spending"])),
-            _condition(name, facts),
+            condition(name, facts),
         )
         for name, facts in overview["connections"].items()
     ]
@@ -52,8 +56,8 @@ def status(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _condition(name: str, facts: dict[str, Any]) -> str:
-    """The worst first, and who stands in."""
+def condition(name: str, facts: Mapping[str, Any]) -> str:
+    """Whether jobs of a connection go: the worst first, and who stands in. `facts`: as in the overview."""
     served_by = facts["served_by"]
     stands_in = f"; {served_by} stands in" if served_by not in {None, name} else ""
     if facts["paused"] is not None:

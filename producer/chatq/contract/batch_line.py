@@ -15,7 +15,7 @@ import orjson
 from chatq.contract.chat_request import chat_job
 from chatq.contract.config_problems import nearest
 from chatq.contract.errors import InvalidJob
-from chatq.contract.job import Job
+from chatq.contract.job import LONGEST_CUSTOM_ID, Job
 from chatq.contract.json_object import NotAnObject, read_object
 from chatq.contract.record import JobRecord
 from chatq.contract.shown import shown, shown_key
@@ -47,6 +47,20 @@ def read_line(data: bytes, connection: str | None = None) -> Job:
     if job.custom_id is None:
         raise InvalidJob('The key "custom_id" is missing.', remedy="Give each line a name of its own.")
     return job
+
+
+def custom_id_of(data: bytes) -> str | None:
+    """What names a line of which no job can be made, as far as it can be read.
+
+    Raises `NotAnObject`: it is no JSON object at all.
+    """
+    try:
+        name = read_object(data.decode()).get("custom_id")
+    except UnicodeDecodeError:
+        raise NotAnObject("it is not UTF-8 text") from None
+    return (
+        name if isinstance(name, str) and 0 < len(name) <= LONGEST_CUSTOM_ID and name.isprintable() else None
+    )
 
 
 def _of_job(line: dict[str, Any], connection: str | None) -> Job:

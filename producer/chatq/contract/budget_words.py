@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+from chatq.contract.dollars import dollars
 from chatq.contract.record import Batch
 
 
@@ -11,7 +12,7 @@ def amount(budget: str, number: float) -> str:
     """So much of a budget (`per_day_usd`, `max_cost`, `max_tokens`) as a person writes it."""
     if budget == "max_tokens":
         return f"{number:,.0f} tokens"
-    return f"${number:,.4f}" if not 0 < number < 0.001 else f"${number:.3g}"
+    return dollars(number)
 
 
 def raise_it(batch_id: str, budget: str, needs: float) -> str:

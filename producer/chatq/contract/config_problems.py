@@ -52,6 +52,7 @@ class ConfigError(ChatQueueError):
     """The settings cannot be used. `problems` is all that is wrong, in the order of the file."""
 
     code: ClassVar[str] = "config"
+    wrong_use: ClassVar[bool] = True
 
     def __init__(self, problems: Iterable[Problem]) -> None:
         self.problems = sorted(problems, key=lambda problem: (problem.file, problem.line or 0))

@@ -11,6 +11,7 @@
     ├── UnknownJob
     ├── UnknownBatch
     ├── BatchOver                       nothing of it can be paused or moved any more
+    ├── NothingToRetry                  no job of the batch failed that was not tried again already
     ├── BudgetUsedUp                    the batch can go on with a larger budget only
     ├── JobNotFinal                     only a final job's data can be deleted
     ├── JobFailed                       its text was asked for, and it ended without; .record says why
@@ -46,6 +47,8 @@ class ChatQueueError(Exception):
 
     code: ClassVar[str] = "error"
     retryable: ClassVar[bool] = False
+    wrong_use: ClassVar[bool] = False
+    """Whether what was asked can never be had as it was asked: exit code 2 of the command, else 1."""
 
     def __init__(self, message: str, *, remedy: str) -> None:
         super().__init__(message)
@@ -60,6 +63,7 @@ class InvalidJob(ChatQueueError):
     """A job that can never run as it is: a wrong field, an empty prompt, a contradiction."""
 
     code = "invalid_job"
+    wrong_use = True
 
 
 class UnknownConnection(InvalidJob):
@@ -101,18 +105,26 @@ class UnknownJob(ChatQueueError):
     """No record of that id: never enqueued here, deleted, or older than `results.keep`."""
 
     code = "unknown_job"
+    wrong_use = True
 
 
 class UnknownBatch(ChatQueueError):
     """No batch of that id: never made here, deleted, or older than `results.keep`."""
 
     code = "unknown_batch"
+    wrong_use = True
 
 
 class BatchOver(ChatQueueError):
     """The batch has ended, or was cancelled: nothing of it can be paused, resumed or moved."""
 
     code = "batch_over"
+
+
+class NothingToRetry(ChatQueueError):
+    """No failed job of the batch is left to try again, of those that were meant; no batch was made."""
+
+    code = "nothing_to_retry"
 
 
 class BudgetUsedUp(ChatQueueError):

@@ -51,6 +51,7 @@ SINCE: Final[dict[str, int]] = {"stream": 2}
 """Fields that came after the first format (`name`, or `names.name`), with the format that brought them. A job that has
 one is admitted only to workers that know that format, so that in a fleet of several versions no field is dropped."""
 
+LONGEST_CUSTOM_ID: Final = 256
 _NO_CONTROL: Final = r"^[^\x00-\x1f\x7f]+$"
 _Label = Annotated[str, StringConstraints(min_length=1, max_length=256, pattern=_NO_CONTROL)]
 
@@ -133,7 +134,7 @@ class Job(BaseModel):
     """Whose it is: tenants take turns. An HTTP token with a tenant sets it."""
     idempotency_key: _Label | None = None
     """The same job enqueued again under it is the same job, and is not paid for twice."""
-    custom_id: Annotated[str, StringConstraints(min_length=1, max_length=256)] | None = None
+    custom_id: Annotated[str, StringConstraints(min_length=1, max_length=LONGEST_CUSTOM_ID)] | None = None
     """Inside a batch: the caller's name for the job, unique in it."""
     not_before: float | datetime | None = None
     """Not begun before: a duration from the moment of enqueueing, or a moment with its offset from UTC."""

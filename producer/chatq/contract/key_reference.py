@@ -67,14 +67,16 @@ class KeyUnreadable(Exception):
         self.remedy = remedy
 
 
-def read_key_at(reference: KeyReference, environ: Mapping[str, str] = os.environ) -> str:
-    """The key, of printable characters on one line. Raises `KeyUnreadable`."""
+def read_key_at(
+    reference: KeyReference, environ: Mapping[str, str] = os.environ, *, reader: str = "the workers"
+) -> str:
+    """The key, of printable characters on one line. `reader`: whose key it is, in words. Raises `KeyUnreadable`."""
     if reference.kind == "env":
         key = environ.get(reference.name)
         if not key:
             raise KeyUnreadable(
                 f"the environment variable {reference.name} is not set",
-                f"Set {reference.name}, then restart",
+                f"Set {reference.name} where {reader} run, and restart them",
             )
     else:
         key = _read_file(Path(reference.name))
@@ -82,7 +84,7 @@ def read_key_at(reference: KeyReference, environ: Mapping[str, str] = os.environ
     if not key or not key.isascii() or not key.isprintable() or " " in key:
         raise KeyUnreadable(
             f"{reference} holds no key of printable characters on one line",
-            f"Correct {reference}; a variable is read when a process starts",
+            f"Correct {reference}" + (f" and restart {reader}" if reference.kind == "env" else ""),
         )
     remember((key,))
     return key

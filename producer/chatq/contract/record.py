@@ -182,35 +182,48 @@ class JobRecord(_Record):
 
 
 class Counts(_Record):
-    """Jobs of a batch by state. `total` is their sum at every moment; `queued` includes `retrying`."""
+    """Jobs of a batch by state."""
 
     total: int
+    """All that were enqueued: the sum of the others, at every moment."""
     queued: int
+    """Waiting, to be tried again too."""
     running: int
+    """A worker has them in hand."""
     succeeded: int
+    """Final, with an answer."""
     failed: int
+    """Final, without an answer; `chatq batch retry` tries them again as new jobs."""
     cancelled: int
+    """By their caller, or with the batch."""
     expired: int
+    """Not begun within their `expires_in`."""
 
 
 class BatchUsage(_Record):
     """Tokens of the answers so far."""
 
     prompt_tokens: int = 0
+    """Of prompts, as the providers counted them."""
     completion_tokens: int = 0
+    """Of answers."""
     total_tokens: int = 0
+    """Both together."""
 
 
 class BatchBudget(_Record):
     """What a batch may take, and what of it is not yet, or not surely, in its `usage` and `cost_usd`."""
 
     max_cost_usd: float | None = None
+    """What it may cost in all, US dollars."""
     max_tokens: int | None = None
     """Of prompts and answers together."""
     reserved_usd: float = 0.0
+    """By calls under way."""
     reserved_tokens: int = 0
-    """Of calls under way."""
+    """By calls under way."""
     maybe_charged_usd: float = 0.0
+    """Reserved for calls that may have been charged, and nobody knows how much: they count as spent."""
     maybe_charged_tokens: int = 0
     """Reserved for calls that may have been charged, and nobody knows how much: they count as spent."""
     used_up: Literal["max_cost", "max_tokens"] | None = None
@@ -223,24 +236,31 @@ class Batch(_Record):
     """Jobs that were enqueued together."""
 
     id: str
+    """By which it is asked for; `batch_` and 24 characters, unless its caller chose another."""
     sealed: bool
     """Whether all its jobs have been enqueued."""
     cancel_requested: bool = False
+    """Whether it was cancelled: what waits is final soon, what runs when its worker has broken off its call."""
     paused_at: Moment | None = None
     """Since when none of its jobs is begun; None: it is not paused."""
     counts: Counts
+    """Its jobs by state."""
     usage: BatchUsage = Field(default_factory=BatchUsage)
+    """Tokens of its answers so far."""
     cost_usd: float | None = None
     """Of the answers so far whose cost is known; None: of none."""
     uncosted: int = 0
     """Answers whose cost nobody knows."""
     budget: BatchBudget | None = None
-    """None: it has none."""
+    """What it may take; None: it has no budget."""
     created_at: Moment
+    """When it was made."""
     ended_at: Moment | None
+    """When the last of its jobs was final and it was sealed; None: it goes on. It is kept for `results.keep` after."""
     retry_of: str | None = None
     """The batch whose failed jobs it tries again."""
     metadata: dict[str, str] = Field(default_factory=dict)
+    """As its caller gave it; of a batch from a file, `input` with the file's name."""
 
     @property
     def ended(self) -> bool:

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 
 from pydantic import BaseModel, ConfigDict
 
+from chatq.contract.dollars import UNKNOWN, cost, dollars
 from chatq.contract.record import BatchUsage, Moment
 
 
@@ -54,14 +55,16 @@ def read_spending(facts: Mapping[str, str]) -> ConnectionSpending:
 
 
 def told_spending(spending: ConnectionSpending) -> tuple[str, str]:
-    """Cost today, with the budget of the day if there is one, and in all, for people to read; `-`: nothing."""
-
-    def dollars(amount: float | None) -> str:
-        return "-" if amount is None else f"${amount:,.4f}"
-
-    today, cost = dollars(spending.today_usd), dollars(spending.cost_usd)
+    """Cost today, with the budget of the day if there is one, and in all, for people to read."""
+    today = told_today(spending)
     if spending.per_day_usd is not None:
-        today = f"{dollars(spending.today_usd or 0.0)} of ${spending.per_day_usd:,.2f}"
-    if spending.uncosted:
-        cost = "unknown" if spending.cost_usd is None else f"{cost} + {spending.uncosted:,} unknown"
-    return today, cost
+        today = f"{today} of {dollars(spending.per_day_usd)}"
+    return today, cost(spending.cost_usd, spending.uncosted)
+
+
+def told_today(spending: ConnectionSpending) -> str:
+    """Cost today. Of which day the answers of unknown cost are is not counted: where there are no others, theirs may
+    be of today."""
+    if spending.today_usd is None and spending.cost_usd is None and spending.uncosted:
+        return UNKNOWN
+    return dollars(spending.today_usd or 0.0)

@@ -200,12 +200,11 @@ def explained(job_id: str, facts: Mapping[str, Any]) -> Why:
     return why.model_copy(update={"message": "\n".join(said), "remedy": remedy})
 
 
-_ENDED: Final = {
-    State.SUCCEEDED: "It has succeeded",
-    State.FAILED: "It has failed",
-    State.CANCELLED: "It was cancelled",
-    State.EXPIRED: "It has expired",
-}
+def _how_it_ended(record: JobRecord) -> str:
+    if record.error is None:
+        return "It has succeeded."
+    # What is said of a job that was cancelled or has expired says that it was.
+    return f"It has failed: {record.error.message}" if record.state is State.FAILED else record.error.message
 
 
 def _final(record: JobRecord) -> Why:
@@ -216,7 +215,7 @@ def _final(record: JobRecord) -> Why:
         model="" if record.result is None else record.result.model,
         state=record.state,
         reason="final",
-        message=f"{_ENDED[record.state]}{'.' if error is None else f': {error.message}'}",
+        message=_how_it_ended(record),
         remedy=None if error is None else error.remedy,
         attempts=len(record.attempts),
         batch=record.batch,

@@ -11,7 +11,6 @@ from typing import Final
 from chatq import logs
 from chatq.contract.config_file import load_settings
 from chatq.contract.errors import ChatQueueError
-from chatq.contract.settings import ConfigError
 from chatq.processes import follow_parent
 from chatq.traces import traces
 
@@ -48,7 +47,7 @@ def main() -> int:
         return serve(settings, host=arguments.host, port=arguments.port)
     except ChatQueueError as error:
         print(f"chatq serve: {error}", file=sys.stderr)  # noqa: T201
-        return 2 if isinstance(error, ConfigError) else 1
+        return 2 if error.wrong_use else 1
 
 
 if __name__ == "__main__":

@@ -27,7 +27,14 @@ from chatq.batch_input import BadLine, BatchInput
 from chatq.batch_run import BatchRun
 from chatq.batch_sidecar import OutputInUse, Sidecar
 from chatq.client import ChatQueue
-from chatq.contract.errors import BacklogFull, BudgetUsedUp, ChatQueueError, InvalidJob, UnknownBatch
+from chatq.contract.errors import (
+    BacklogFull,
+    BudgetUsedUp,
+    ChatQueueError,
+    InvalidJob,
+    NothingToRetry,
+    UnknownBatch,
+)
 from chatq.contract.job import Job
 from chatq.contract.live_settings import LiveSettings
 from chatq.contract.record import Batch, JobRecord
@@ -195,7 +202,7 @@ class OneBatch:
         if record.retry_of is not None and Sidecar.load(self._output) is None:
             try:
                 self._retry(record.retry_of)
-            except (UnknownBatch, BudgetUsedUp) as error:
+            except (UnknownBatch, BudgetUsedUp, NothingToRetry) as error:
                 return self._invalid(error)
         run = BatchRun(
             self._queue,
@@ -225,7 +232,7 @@ class OneBatch:
     def _retry(self, old_id: str) -> None:
         """Put the failed jobs of another batch into this one: from then on it is one that is enqueued already.
 
-        Raises `UnknownBatch`, `BudgetUsedUp`.
+        Raises `UnknownBatch`, `BudgetUsedUp`, `NothingToRetry`.
         """
         record = self._record
         try:

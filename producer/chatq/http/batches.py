@@ -17,6 +17,7 @@ from chatq.contract.batch_line import ENDPOINT
 from chatq.contract.duration import parse_duration
 from chatq.contract.errors import UnknownBatch
 from chatq.contract.shown import shown
+from chatq.core import nothing_to_retry
 from chatq.http.access import Caller
 from chatq.http.batch_store import ENDED, BatchRecord
 from chatq.http.errors import BadRequest, json_response
@@ -130,9 +131,10 @@ async def retry_batch(front: TheFront, caller: TheCaller, batch_id: BatchId) -> 
 
 async def retry(front: Front, caller: Caller, batch_id: str) -> BatchRecord:
     """A new batch of the failed jobs of another. Raises `NotFound`; `UnknownBatch` when nothing of the other was
-    enqueued, or it is not kept any more."""
+    enqueued, or it is not kept any more; `NothingToRetry` when none of it failed."""
     old = await asyncio.to_thread(front.batches.get, batch_id, caller)
-    await front.ask(front.core.batch(batch_id))
+    if not (await front.ask(front.core.batch(batch_id))).counts.failed:
+        raise nothing_to_retry(batch_id)
     kept = (
         "input_file_id",
         "completion_window",

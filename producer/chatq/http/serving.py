@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import gc
 import socket
 from types import FrameType
@@ -12,6 +13,7 @@ from typing import Any, Final
 import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from chatq.contract.errors import ChatQueueError
 from chatq.contract.settings import ConfigError, Place, Problem, Settings
 from chatq.http.access import Access
 from chatq.http.application import application
@@ -31,10 +33,16 @@ _BACKLOG: Final = 2048
 _YOUNG_OBJECTS: Final = 50_000
 
 
+class FrontNotStarted(ChatQueueError):
+    """The HTTP front cannot listen where it should."""
+
+    code = "front_not_started"
+
+
 def serve(settings: Settings, *, host: str | None = None, port: int | None = None) -> int:
     """Serve until SIGTERM or Ctrl-C. Says on standard output where, once it does.
 
-    Raises `ConfigError`, `ServerError`.
+    Raises `ConfigError`, `FrontNotStarted`, `ServerError`.
     """
     host = host if host is not None else settings.http.host
     port = port if port is not None else settings.http.port
@@ -131,7 +139,7 @@ class _Impatient(HttpToolsProtocol):
 
 
 def _bound(host: str, port: int) -> socket.socket:
-    """A socket that listens there. Raises `ConfigError`."""
+    """A socket that listens there. Raises `FrontNotStarted`."""
     bare = host.removeprefix("[").removesuffix("]")
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(bare, port, type=socket.SOCK_STREAM)[0]
@@ -143,6 +151,12 @@ def _bound(host: str, port: int) -> socket.socket:
             bound.close()
             raise
     except OSError as error:
-        what = f"cannot listen on {host}, port {port}: {error.strerror}; name another with --host and --port"
-        raise ConfigError([Problem(Place("the HTTP front"), "http.port", what)]) from None
+        taken = error.errno == errno.EADDRINUSE
+        raise FrontNotStarted(
+            f"The HTTP front cannot listen on {host}, port {port}: {error.strerror or error}.",
+            remedy="Stop what listens there (another `chatq up` or `chatq serve`?), or choose another port: http.port "
+            f"in config.yaml, CHATQ_HTTP__PORT={port + 1}, or chatq serve --port {port + 1}."
+            if taken
+            else "Check http.host and http.port in config.yaml, or --host and --port.",
+        ) from None
     return bound

@@ -103,7 +103,7 @@ def read_secret(settings: Webhooks) -> str:
     what = "missing"
     if settings.secret is not None:
         try:
-            secret = read_key_at(settings.secret)
+            secret = read_key_at(settings.secret, reader="the fronts")
             _key(secret)
         except KeyUnreadable as error:
             what = f"{error}; {error.remedy[:1].lower()}{error.remedy[1:]}"

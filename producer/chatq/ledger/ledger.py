@@ -287,6 +287,12 @@ class Overview:
         """Those of other connections."""
         return self.jobs - sum(facts.queued + facts.running for facts in self.connections.values())
 
+    def without_key(self, connection: str) -> list[str]:
+        """The workers that cannot read the key of a connection."""
+        return sorted(
+            worker.id for worker in self.workers if connection in worker.facts.get("without_key", ())
+        )
+
     def told(self, fact: str) -> list[str]:
         """What workers list as this fact about themselves, each item once."""
         return list(dict.fromkeys(item for worker in self.workers for item in worker.facts.get(fact, ())))
@@ -434,6 +440,10 @@ class Ledger:
             *_budgets(max_cost_usd, max_tokens),
             decode=bool,
         )
+
+    def drop_batch(self, batch_id: str) -> Call[bool]:
+        """Delete an open batch that nothing came into. False: it has jobs, is sealed, or there is none."""
+        return self._call("drop_batch", batch_id, decode=bool)
 
     def seal(self, batch_id: str) -> Call[bool]:
         """Say that no more jobs come into the batch. False when there is none."""

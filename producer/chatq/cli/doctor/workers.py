@@ -37,6 +37,7 @@ def look(settings: Settings, server: Server) -> Iterator[Finding]:
     yield from _their_settings(overview)
     published = orjson.loads(server.run(ledger.published()) or b"{}")
     yield from _ours_and_theirs(settings, published)
+    yield from _keys(settings, overview, published.get("keys", {}))
     yield from _slots(settings, slots)
 
 
@@ -118,17 +119,26 @@ def _ours_and_theirs(settings: Settings, published: Mapping[str, Any]) -> Iterat
             f"workers: their config.yaml says something else of {', '.join(different)}, and that holds",
             f"Give the workers this file ({settings.source_path}; --config or CHATQ_CONFIG), or name theirs here.",
         )
-    for name, fact in published.get("keys", {}).items():
-        reference = settings.connections[name].api_key if name in settings.connections else None
-        if fact == "missing" and reference is not None:
-            yield Finding(
-                "wrong",
-                f"workers: they cannot read the key of connection {name} ({reference})",
-                f"Set {reference.name} where the workers run, and restart them."
-                if reference.kind == "env"
-                else f"Put the key into {reference.name} where the workers run, readable by their user only "
-                "(chmod 600).",
-            )
+
+
+def _keys(settings: Settings, overview: Overview, told: Mapping[str, str]) -> Iterator[Finding]:
+    """The workers that cannot read a key. `told`: what the leading one tells of the keys, all that older ones do."""
+    for name, connection in settings.connections.items():
+        reference, without = connection.api_key, overview.without_key(name)
+        of_leader = told.get(name) == "missing" and not any(
+            "without_key" in one.facts for one in overview.workers
+        )
+        if reference is None or not (without or of_leader):
+            continue
+        some = 0 < len(without) < len(overview.workers)
+        who = f"not all can (not {', '.join(without)}; the others have its jobs)" if some else "they cannot"
+        yield Finding(
+            "wrong",
+            f"workers: {who} read the key of connection {name} ({reference})",
+            f"Set {reference.name} where {'those' if some else 'the'} workers run, and restart them."
+            if reference.kind == "env"
+            else f"Put the key into {reference.name} where the workers run, readable by their user only (chmod 600).",
+        )
 
 
 def _known(theirs: Mapping[str, Any], ours: Mapping[str, Any]) -> Mapping[str, Any]:

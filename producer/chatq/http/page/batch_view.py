@@ -167,7 +167,8 @@ def _view(record: BatchRecord | None, batch: Batch | None, pace: BatchPace) -> B
         running = 0
         waiting = total - succeeded - failed - others
         tokens = 0 if record.usage is None else record.usage["total_tokens"]
-        cost, uncosted, metadata, budget, told = record.cost_usd, 0, record.metadata, None, None
+        cost, metadata, budget, told = record.cost_usd, record.metadata, None, None
+        uncosted = record.completed if cost is None else 0
     budgets = []
     if budget is not None:
         named = (("max_cost", budget.max_cost_usd), ("max_tokens", budget.max_tokens))

@@ -11,8 +11,9 @@ from typing import Final, Literal
 
 import orjson
 
+from chatq.contract.dollars import UNKNOWN, dollars
 from chatq.contract.settings import Settings
-from chatq.contract.spending import ConnectionSpending, read_spending
+from chatq.contract.spending import ConnectionSpending, read_spending, told_today
 from chatq.contract.status import StatusOutcome, StatusState
 from chatq.contract.why import KINDS, ConnectionPause, pause_remedy
 from chatq.http.access import Caller
@@ -133,8 +134,15 @@ class Whole:
         return sum(connection.running for connection in self.connections)
 
     @property
-    def today_usd(self) -> float:
-        return sum(connection.spending.today_usd or 0 for connection in self.connections)
+    def today(self) -> str:
+        """Cost today of all."""
+        known = [
+            connection.spending.today_usd for connection in self.connections if connection.spending.today_usd
+        ]
+        told = {told_today(connection.spending) for connection in self.connections}
+        if UNKNOWN not in told:
+            return dollars(sum(known))
+        return f"{dollars(sum(known))} + {UNKNOWN}" if known else UNKNOWN
 
 
 async def look(front: Front, caller: Caller, only: str | None = None) -> Whole:
@@ -235,7 +243,7 @@ def _troubles(
             state="budget used up",
             tone="warn",
             what="Budget used up",
-            message=f"What it may spend in a day, ${spending.per_day_usd:,.2f}, is spent.",
+            message=f"What it may spend in a day, {dollars(spending.per_day_usd)}, is spent.",
             remedy="Wait for midnight UTC; or raise budget.per_day_usd in config.yaml.",
             next="Calls go on",
             next_at=spending.goes_on_at,

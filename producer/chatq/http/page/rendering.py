@@ -10,7 +10,9 @@ from typing import Any, Final
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from starlette.responses import HTMLResponse
 
+from chatq.contract.dollars import cost, dollars
 from chatq.contract.record import rfc3339
+from chatq.contract.spending import told_today
 from chatq.contract.why import reads
 from chatq.http.page.static_files import address
 
@@ -37,13 +39,14 @@ def _environment() -> Environment:
         "ago": ago,
         "count": count,
         "dollars": dollars,
+        "today": told_today,
         "duration": duration,
         "limit": reads,
         "moment": rfc3339,
         "rate": rate,
         "short": short,
     }
-    environment.globals["address"] = address
+    environment.globals |= {"address": address, "cost": cost}
     return environment
 
 
@@ -93,10 +96,3 @@ def rate(per_s: float) -> str:
         if per_s * length_s >= 1 or length_s == 3600:
             return f"{per_s * length_s:,.1f}/{unit}".replace(".0/", "/")
     raise AssertionError
-
-
-def dollars(usd: float) -> str:
-    """To the cent from a dollar on, else to a hundredth of a cent."""
-    if 0 < usd < 0.0001:
-        return "under $0.0001"
-    return f"${usd:,.4f}" if 0 < usd < 1 else f"${usd:,.2f}"

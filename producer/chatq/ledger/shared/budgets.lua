@@ -61,8 +61,12 @@ local function unpriced(connection)
 end
 
 local function over_a_day(connection, cost, limit)
-  return {'over_budget', string.format('The job needs about $%.4f; connection %s may spend $%.4f in a whole day.',
-    cost / 1e9, connection, limit / 1e9),
+  local function in_dollars(billionths)    -- in the form of `contract/dollars.py`
+    local small = billionths > 0 and billionths < 1e5
+    return '$' .. string.gsub(string.format(small and '%.9f' or '%.4f', billionths / 1e9), small and '0+$' or '0?0$', '')
+  end
+  return {'over_budget', string.format('The job needs about %s; connection %s may spend %s in a whole day.',
+    in_dollars(cost), connection, in_dollars(limit)),
     'Shorten the prompt or lower max_tokens, or raise budget.per_day_usd of the connection.'}
 end
 
