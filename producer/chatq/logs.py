@@ -31,7 +31,6 @@ _QUIET: Final = (
     "asyncio",
     "celery.app.trace",
     "celery.worker.strategy",
-    "httpx",
     "kombu",
     "opentelemetry",
     "uvicorn",

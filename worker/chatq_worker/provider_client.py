@@ -1,8 +1,8 @@
 """The one file that talks to providers: a request in, a whole answer out, also where it comes as a stream.
 
-httpx over the aiohttp transport, because httpx's own connection pool is quadratic in its connections. Redirects are
-refused (they would carry the key elsewhere), TLS is verified, the answer's size is bounded while it is unpacked, so
-that neither a large answer nor a small one that unpacks to a large one can fill the worker's memory.
+aiohttp itself: a client on top of it takes more time for a call than the call (docs/decisions/0023). Redirects are
+refused (they would carry the key elsewhere), cookies are not kept, TLS is verified, the answer's size is bounded while
+it is unpacked, so that neither a large answer nor a small one that unpacks to a large one can fill the worker's memory.
 
 A stream is put together as it comes, by what its request names; whoever is to see it earlier has to listen there.
 """
@@ -13,12 +13,12 @@ import asyncio
 import os
 import ssl
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from typing import Final, Protocol
 
 import aiohttp
-import httpx
-from httpx_aiohttp import AiohttpTransport
+import certifi
 
 from chatq.contract.connection import Timeout
 from chatq_worker.failures import CallFailed
@@ -26,11 +26,8 @@ from chatq_worker.providers import Answer, Assembly, BrokenStream, Request
 from chatq_worker.providers.error_answers import bad_answer
 from chatq_worker.providers.event_stream import EventParser
 
-_CONNECTIONS: Final = 100_000
-"""More than any worker has slots; None would mean the transport's own 100. The ledger limits calls, not this."""
 _KEEP_ALIVE_S: Final = 60.0
 _USER_AGENT: Final = "chatq"
-_NOTHING: Final = httpx.ByteStream(b"")
 _GZIP: Final = 16 + zlib.MAX_WBITS
 _UNPACKED_AT_ONCE: Final = 65_536
 _EVENT_STREAM: Final = "text/event-stream"
@@ -55,10 +52,7 @@ class HttpProviderClient:
     ) -> None:
         self._answer_bytes = answer_bytes
         self._stream_silence_s = stream_silence_s
-        limits = httpx.Limits(max_connections=_CONNECTIONS, keepalive_expiry=_KEEP_ALIVE_S)
-        self._client = httpx.AsyncClient(
-            transport=AiohttpTransport(limits=limits), follow_redirects=False, trust_env=False
-        )
+        self._session: aiohttp.ClientSession | None = None
 
     async def send(self, request: Request, timeout: Timeout) -> Answer:
         """Make the call. Raises `CallFailed` when no whole answer came within `timeout`."""
@@ -71,44 +65,47 @@ class HttpProviderClient:
             ) from None
 
     async def _exchange(self, request: Request, timeout: Timeout) -> Answer:
-        response: httpx.Response | None = None
+        if self._session is None:
+            self._session = _session()
+        head: Answer | None = None
         try:
-            async with self._client.stream(
+            async with self._session.request(
                 request.method,
                 request.url,
                 headers={"user-agent": _USER_AGENT, "accept-encoding": "gzip", **request.headers},
-                content=request.body,
-                timeout=httpx.Timeout(timeout.total, connect=timeout.connect, pool=None),
+                data=request.body or None,
+                allow_redirects=False,
+                timeout=aiohttp.ClientTimeout(sock_connect=timeout.connect, sock_read=timeout.total),
             ) as response:
-                if request.assembly is not None and _is_stream(response):
-                    return await self._assembled(response, request.assembly(), self._answer_bytes())
-                return await _whole(response, self._answer_bytes())
-        except httpx.HTTPError as error:
-            raise _failure(_untied(error), timeout, answered=response is not None) from None
-        finally:
-            # httpx ties response and stream into a ring, with the request and its prompt in it. Untied it is gone at
-            # once, not at some later collection of the garbage.
-            if response is not None:
-                response.stream = _NOTHING
+                head = Answer(response.status, _headers(response), b"")
+                if request.assembly is not None and _is_stream(head):
+                    return await self._assembled(
+                        head, response.content, request.assembly(), self._answer_bytes()
+                    )
+                return await _whole(head, response.content, self._answer_bytes())
+        except aiohttp.ClientError as error:
+            raise _failure(_untied(error), timeout, answered=head is not None) from None
 
-    async def _assembled(self, response: httpx.Response, assembly: Assembly, most: int) -> Answer:
+    async def _assembled(
+        self, head: Answer, content: aiohttp.StreamReader, assembly: Assembly, most: int
+    ) -> Answer:
         """The answer that a stream makes. What may come after its last event is not waited for."""
         try:
-            await self._fill(assembly, response, most)
+            await self._fill(assembly, head, content, most)
             body = assembly.whole()
         except BrokenStream as broken:
-            raise bad_answer(_answer(response), str(broken)) from None
+            raise bad_answer(head, str(broken)) from None
         if len(body) > most:
-            raise _too_large(response, most)
-        return _answer(response, body)
+            raise _too_large(head, most)
+        return replace(head, body=body)
 
-    async def _fill(self, assembly: Assembly, response: httpx.Response, most: int) -> None:
+    async def _fill(self, assembly: Assembly, head: Answer, content: aiohttp.StreamReader, most: int) -> None:
         """Give `assembly` the events, as long as what is kept of them, there and here, is not too much."""
-        unpacker, parser, taken = _Unpacker(response), EventParser(), 0
+        unpacker, parser, taken = _Unpacker(head), EventParser(), 0
         now = asyncio.get_running_loop().time
         try:
             async with asyncio.timeout(self._stream_silence_s) as silence:
-                async for packed in response.aiter_raw():
+                async for packed in content.iter_any():
                     silence.reschedule(now() + self._stream_silence_s)
                     for piece in unpacker.feed(packed):
                         if any(map(assembly.add, parser.feed(piece))):
@@ -116,58 +113,80 @@ class HttpProviderClient:
                         taken += len(piece)
                         kept = parser.held + assembly.size
                         if kept > most or taken > _STREAM_BYTES * most:
-                            raise _too_large(response, most)
+                            raise _too_large(head, most)
         except TimeoutError:
             raise CallFailed(
                 "timeout",
                 f"The provider fell silent for {self._stream_silence_s:g} s in the middle of its answer.",
-                http_status=response.status_code,
+                http_status=head.status,
             ) from None
         unpacker.end()
         any(map(assembly.add, parser.end()))
 
     async def close(self) -> None:
         """Close every connection."""
-        await self._client.aclose()
+        if self._session is not None:
+            await self._session.close()
 
 
-async def _whole(response: httpx.Response, most: int) -> Answer:
-    unpacker, body = _Unpacker(response), bytearray()
-    async for packed in response.aiter_raw():
-        for piece in unpacker.feed(packed):
-            body += piece
-            if len(body) > most:
-                raise _too_large(response, most)
-    unpacker.end()
-    return _answer(response, bytes(body))
-
-
-def _too_large(response: httpx.Response, most: int) -> CallFailed:
-    return CallFailed(
-        "answer_too_large",
-        f"The provider's answer is larger than {most:,} bytes (bounds.answer_bytes).",
-        http_status=response.status_code,
+def _session() -> aiohttp.ClientSession:
+    # No limit of connections, because the ledger limits calls.
+    connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=_KEEP_ALIVE_S, ssl=_authorities())
+    return aiohttp.ClientSession(
+        connector=connector, cookie_jar=aiohttp.DummyCookieJar(), auto_decompress=False
     )
 
 
-def _is_stream(response: httpx.Response) -> bool:
-    kind: str = response.headers.get("content-type", "")
-    return response.is_success and kind.partition(";")[0].strip().lower() == _EVENT_STREAM
+def _authorities() -> ssl.SSLContext:
+    """Whose certificates are accepted: of the files that OpenSSL's variables name, else of certifi's authorities."""
+    if os.environ.get("SSL_CERT_FILE") or os.environ.get("SSL_CERT_DIR"):
+        return ssl.create_default_context()
+    return ssl.create_default_context(cafile=certifi.where())
 
 
-def _answer(response: httpx.Response, body: bytes = b"") -> Answer:
-    return Answer(response.status_code, response.headers, body)
+def _headers(response: aiohttp.ClientResponse) -> Mapping[str, str]:
+    headers: dict[str, str] = {}
+    for name, value in response.headers.items():
+        name = name.lower()
+        if not value.isascii():  # what is not UTF-8 comes as lone surrogates, which no JSON can carry
+            value = value.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+        headers[name] = f"{headers[name]}, {value}" if name in headers else value
+    return headers
+
+
+async def _whole(head: Answer, content: aiohttp.StreamReader, most: int) -> Answer:
+    unpacker, body = _Unpacker(head), bytearray()
+    async for packed in content.iter_any():
+        for piece in unpacker.feed(packed):
+            body += piece
+            if len(body) > most:
+                raise _too_large(head, most)
+    unpacker.end()
+    return replace(head, body=bytes(body))
+
+
+def _too_large(head: Answer, most: int) -> CallFailed:
+    return CallFailed(
+        "answer_too_large",
+        f"The provider's answer is larger than {most:,} bytes (bounds.answer_bytes).",
+        http_status=head.status,
+    )
+
+
+def _is_stream(head: Answer) -> bool:
+    kind = head.headers.get("content-type", "")
+    return 200 <= head.status < 300 and kind.partition(";")[0].strip().lower() == _EVENT_STREAM
 
 
 class _Unpacker:
     """Takes the compression off a body, in pieces that are never large.
 
-    httpx's own decoders unpack a whole piece at once, and 16 kB can hold 16 MB.
+    aiohttp's own decoders unpack a whole piece at once, and 16 kB can hold 16 MB.
     """
 
-    def __init__(self, response: httpx.Response) -> None:
-        self._response = response
-        encoding: str = response.headers.get("content-encoding", "").strip().lower()
+    def __init__(self, head: Answer) -> None:
+        self._head = head
+        encoding = head.headers.get("content-encoding", "").strip().lower()
         if encoding not in {"", "identity", "gzip", "x-gzip"}:
             raise self._bad("compressed in a way that was not asked for")
         self._gzip = zlib.decompressobj(_GZIP) if encoding.endswith("gzip") else None
@@ -196,10 +215,10 @@ class _Unpacker:
             raise self._bad("cut off in the middle of its compressed data")
 
     def _bad(self, what: str) -> CallFailed:
-        return bad_answer(_answer(self._response), what)
+        return bad_answer(self._head, what)
 
 
-def _untied(error: httpx.HTTPError) -> httpx.HTTPError:
+def _untied(error: aiohttp.ClientError) -> aiohttp.ClientError:
     """The error, parted like those behind it from its traceback, which makes a ring of aiohttp's stream and error."""
     link: BaseException | None = error
     while link is not None:
@@ -208,54 +227,42 @@ def _untied(error: httpx.HTTPError) -> httpx.HTTPError:
     return error
 
 
-def _failure(error: httpx.HTTPError, timeout: Timeout, *, answered: bool) -> CallFailed:
+def _failure(error: aiohttp.ClientError, timeout: Timeout, *, answered: bool) -> CallFailed:
     """What an error of the HTTP client means. `answered`: whether the head of an answer had come."""
-    if isinstance(error, httpx.ConnectError | httpx.ConnectTimeout):
-        return _not_connected(error, timeout)
-    if isinstance(error, httpx.TimeoutException):
-        return CallFailed("timeout", "The provider was silent for too long.")
-    when = "in the middle of its answer" if answered else "before it answered"
-    return CallFailed("connect_error", f"The provider broke off {when}: {_reason(error)}.")
-
-
-def _not_connected(error: httpx.TransportError, timeout: Timeout) -> CallFailed:
-    """What an error of the connection means.
-
-    The aiohttp transport gives every one of them the same name, also a connection that broke after the request went
-    out; only its cause tells.
-    """
-    cause = error.__cause__
-    if isinstance(cause, aiohttp.ClientConnectorDNSError):
+    if isinstance(error, aiohttp.ClientConnectorDNSError):
         return CallFailed(
             "connect_error",
-            f"The provider cannot be reached: no address is known for {cause.host} ({_reason(cause)}).",
+            f"The provider cannot be reached: no address is known for {error.host} ({_reason(error)}).",
             remedy="Check the host's name in the connection's url, and this machine's DNS and network.",
             sent=False,
         )
-    if isinstance(cause, aiohttp.ClientConnectorCertificateError):
+    if isinstance(error, aiohttp.ClientConnectorCertificateError):
         return CallFailed(
             "connect_error",
-            f"The provider's TLS certificate is not accepted: {_certificate_fault(cause)}.",
+            f"The provider's TLS certificate is not accepted: {_certificate_fault(error)}.",
             remedy="Check the host's name in the connection's url; for a server whose certificate is your own set "
             "SSL_CERT_FILE for the workers, and restart them.",
             sent=False,
         )
-    if isinstance(cause, aiohttp.ClientConnectorSSLError):
+    if isinstance(error, aiohttp.ClientConnectorSSLError):
         return CallFailed(
             "connect_error",
-            f"No TLS connection to the provider could be made: {_reason(cause)}.",
+            f"No TLS connection to the provider could be made: {_reason(error)}.",
             remedy="Check the connection's url: does its server speak http:// rather than https://?",
             sent=False,
         )
-    if isinstance(cause, aiohttp.ClientConnectorError):
-        return CallFailed("connect_error", f"The provider cannot be reached: {_reason(cause)}.", sent=False)
-    if isinstance(cause, aiohttp.ConnectionTimeoutError):
+    if isinstance(error, aiohttp.ClientConnectorError):
+        return CallFailed("connect_error", f"The provider cannot be reached: {_reason(error)}.", sent=False)
+    if isinstance(error, aiohttp.ConnectionTimeoutError):
         return CallFailed(
             "connect_error",
             f"The provider did not accept a connection within {timeout.connect:g} s (timeout.connect).",
             sent=False,
         )
-    return CallFailed("connect_error", f"The provider broke off before it answered: {_reason(error)}.")
+    if isinstance(error, aiohttp.ServerTimeoutError):
+        return CallFailed("timeout", "The provider was silent for too long.")
+    when = "in the middle of its answer" if answered else "before it answered"
+    return CallFailed("connect_error", f"The provider broke off {when}: {_reason(error)}.")
 
 
 def _certificate_fault(error: aiohttp.ClientConnectorCertificateError) -> str:
