@@ -102,6 +102,14 @@ def transports(quick: bool) -> Contenders:
     }
 
 
+ONE, TWO = "one worker", "two workers"
+
+
+def workers(quick: bool) -> Contenders:
+    work = Work(100, 50, 0.2) if quick else Work(10_000, 1000, 0.2)
+    return {ONE: partial(by_chatq, work), TWO: partial(by_chatq, work, workers=2)}
+
+
 PROCESSES, THREADS, GEVENT = "Celery, 16 processes", "Celery, threads", "Celery, gevent"
 CURATOR, OPENAI, ROUTER = "Bespoke Curator", "openai client", "LiteLLM Router"
 
@@ -213,6 +221,13 @@ CASES: dict[str, Case] = {
         LOAD,
         repetitions=3,
     ),
+    "workers": Case(
+        "Two workers",
+        "10,000 jobs that wait, 1,000 slots in all, 200 ms. Redis and the provider run on the same cores.",
+        in_turns(workers),
+        LOAD,
+        base=ONE,
+    ),
     "peers": Case(
         "The same 2,000 jobs with others",
         "2,000 jobs, 500 at once, 200 ms. Without a queue: Curator, which keeps its answers in files, async-batch-llm,"
@@ -305,6 +320,7 @@ BARS = [
     Bar("worker's CPU a job, 0 ms, backlog", "calls-0-ms", "cpu_us", 8.0),
     Bar("jobs a second, 200 ms, 1,000 in flight", "calls-200-ms", "per_s", 0.4, at_least=True),
     Bar("jobs a second, 0 ms, backlog", "calls-0-ms", "per_s", 0.4, at_least=True),
+    Bar("jobs a second of two workers", "workers", "per_s", 1.8, ONE, TWO, at_least=True),
     Bar("CPU a job, 2,000 jobs", "peers", "cpu_us", 0.4, CURATOR),
     Bar("CPU a job, 2,000 jobs", "peers", "cpu_us", 0.25, OPENAI),
     Bar("CPU a job, 2,000 jobs", "peers", "cpu_us", 0.2, ROUTER),
