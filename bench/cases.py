@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -13,7 +14,7 @@ import enqueueing
 import footprint
 import limits
 import scale
-from contenders import PEERS, Figures, NotMeasured, Work, by_celery, by_chatq, by_peer, by_program
+from contenders import PEERS, Figures, Work, by_celery, by_chatq, by_peer, by_program
 
 from chatq_worker.transport import VARIABLE
 
@@ -66,9 +67,10 @@ def in_turns(contenders: Callable[[bool], Contenders]) -> Callable[[bool, int, S
                     continue
                 try:
                     one = run()
-                except NotMeasured as error:
-                    not_measured[who] = str(error)
-                    say(f"{who}: {error}")
+                except (RuntimeError, OSError, subprocess.SubprocessError) as error:
+                    # The others, and the cases that follow, are worth an hour.
+                    not_measured[who] = str(error) or type(error).__name__
+                    say(f"{who}: {not_measured[who]}")
                     continue
                 versions |= one.pop("versions", {})
                 figures.setdefault(who, []).append(one)
