@@ -103,7 +103,7 @@ PEERS := $(addprefix $(FOREIGN)/,async-batch-llm/.installed celery/.installed cu
 CASES :=
 .PHONY: bench
 bench: $(DEV) ## measure chatq beside a bare loop and its peers, and write docs/performance.md (CASES=calls-200-ms: that only)
-	@$(MAKE) --no-print-directory --keep-going $(PEERS) || true
+	@$(MAKE) --silent --no-print-directory --keep-going $(PEERS) || true
 	@$(BIN)/python bench/report.py $(CASES)
 
 EXAMPLES := 100000

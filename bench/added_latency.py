@@ -27,7 +27,7 @@ def percentiles(added_s: Sequence[float]) -> Figures:
 def by_chatq(work: Work, rate: float) -> Figures:
     """`rate`: jobs a second."""
     figures: Figures = {}
-    with on_simulator(work) as (queue, worker, simulator):
+    with on_simulator(work) as (queue, processes, simulator):
 
         async def jobs() -> list[float]:
             async with AsyncChatQueue(queue.settings()) as asking:
@@ -42,7 +42,7 @@ def by_chatq(work: Work, rate: float) -> Figures:
 
                 return await asyncio.gather(*(one(*each) for each in enumerate(work.prompts())))
 
-        with measured(figures, work, worker, simulator, server_process(queue)):
+        with measured(figures, work, processes, simulator, server_process(queue)):
             added_s = asyncio.run(jobs())
             figures |= {"done": len(added_s), **percentiles(added_s)}
     return figures

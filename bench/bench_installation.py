@@ -51,10 +51,10 @@ class Usage:
         return self.peak_kb // 1024
 
     @classmethod
-    def of(cls, process: int) -> Self:
-        """Of the tree that begins with this process; those of it that have ended count where they were waited for."""
-        used = [cls._of_one(process)]
-        for descendant in _descendants(process):
+    def of(cls, *processes: int) -> Self:
+        """Of the trees that begin with these processes; those that have ended count where they were waited for."""
+        used = [cls._of_one(process) for process in processes]
+        for descendant in (each for process in processes for each in _descendants(process)):
             with contextlib.suppress(OSError):  # it has ended meanwhile
                 used.append(cls._of_one(descendant))
         return cls(*(sum(of_each) for of_each in zip(*map(astuple, used), strict=True)))

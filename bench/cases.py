@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -13,7 +14,7 @@ import enqueueing
 import footprint
 import limits
 import scale
-from contenders import PEERS, Figures, NotMeasured, Work, by_celery, by_chatq, by_peer, by_program
+from contenders import PEERS, Figures, Work, by_celery, by_chatq, by_peer, by_program
 
 from chatq_worker.transport import VARIABLE
 
@@ -66,9 +67,10 @@ def in_turns(contenders: Callable[[bool], Contenders]) -> Callable[[bool, int, S
                     continue
                 try:
                     one = run()
-                except NotMeasured as error:
-                    not_measured[who] = str(error)
-                    say(f"{who}: {error}")
+                except (RuntimeError, OSError, subprocess.SubprocessError) as error:
+                    # The others, and the cases that follow, are worth an hour.
+                    not_measured[who] = str(error) or type(error).__name__
+                    say(f"{who}: {not_measured[who]}")
                     continue
                 versions |= one.pop("versions", {})
                 figures.setdefault(who, []).append(one)
@@ -100,6 +102,14 @@ def transports(quick: bool) -> Contenders:
         CHATQ: partial(by_chatq, work),
         "chatq on stock kombu": partial(by_chatq, work, {VARIABLE: "stock"}),
     }
+
+
+ONE, TWO = "one worker", "two workers"
+
+
+def workers(quick: bool) -> Contenders:
+    work = Work(100, 50, 0.2) if quick else Work(10_000, 1000, 0.2)
+    return {ONE: partial(by_chatq, work), TWO: partial(by_chatq, work, workers=2)}
 
 
 PROCESSES, THREADS, GEVENT = "Celery, 16 processes", "Celery, threads", "Celery, gevent"
@@ -213,6 +223,13 @@ CASES: dict[str, Case] = {
         LOAD,
         repetitions=3,
     ),
+    "workers": Case(
+        "Two workers",
+        "10,000 jobs that wait, 1,000 slots in all, 200 ms. Redis and the provider run on the same cores.",
+        in_turns(workers),
+        LOAD,
+        base=ONE,
+    ),
     "peers": Case(
         "The same 2,000 jobs with others",
         "2,000 jobs, 500 at once, 200 ms. Without a queue: Curator, which keeps its answers in files, async-batch-llm,"
@@ -305,6 +322,7 @@ BARS = [
     Bar("worker's CPU a job, 0 ms, backlog", "calls-0-ms", "cpu_us", 8.0),
     Bar("jobs a second, 200 ms, 1,000 in flight", "calls-200-ms", "per_s", 0.4, at_least=True),
     Bar("jobs a second, 0 ms, backlog", "calls-0-ms", "per_s", 0.4, at_least=True),
+    Bar("jobs a second of two workers", "workers", "per_s", 1.8, ONE, TWO, at_least=True),
     Bar("CPU a job, 2,000 jobs", "peers", "cpu_us", 0.4, CURATOR),
     Bar("CPU a job, 2,000 jobs", "peers", "cpu_us", 0.25, OPENAI),
     Bar("CPU a job, 2,000 jobs", "peers", "cpu_us", 0.2, ROUTER),

@@ -96,17 +96,21 @@ class Program:
 
 @contextlib.contextmanager
 def measured(
-    figures: Figures, work: Work, process: int, simulator: FastSimulator, server: int | None = None
+    figures: Figures,
+    work: Work,
+    processes: Sequence[int],
+    simulator: FastSimulator,
+    server: int | None = None,
 ) -> Iterator[None]:
-    """Put into the figures what the process used and did in the block; `done` jobs are there already at its end.
+    """Put into the figures what the processes used and did in the block; `done` jobs are there already at its end.
 
     `server`: the process of its Redis; `server_cpu_us` is what that used for a job meanwhile.
     """
     simulator.reset()
     server_cpu_s = Usage.of(server).cpu_s if server else 0.0
-    before, started_s = Usage.of(process), time.perf_counter()
+    before, started_s = Usage.of(*processes), time.perf_counter()
     yield
-    elapsed_s, after, counts = time.perf_counter() - started_s, Usage.of(process), simulator.counts()
+    elapsed_s, after, counts = time.perf_counter() - started_s, Usage.of(*processes), simulator.counts()
     if server:
         figures["server_cpu_us"] = (Usage.of(server).cpu_s - server_cpu_s) / work.jobs * 1e6
     figures |= {
@@ -135,7 +139,7 @@ def by_program(
             given += [f"--{name.replace('_', '-')}", getattr(work, name)]
         with Program([*words, *given], environment) as program:
             ready = program.says(READY_S)
-            with measured(figures, work, ready["process"], simulator, server):
+            with measured(figures, work, [ready["process"]], simulator, server):
                 program.go()
                 figures |= program.says(LIMIT_S)
             figures["versions"] = ready["versions"]
@@ -162,32 +166,34 @@ def by_celery(pool: str, task: str, work: Work) -> Figures:
 
 @contextlib.contextmanager
 def on_simulator(
-    work: Work, environment: Mapping[str, str] | None = None
-) -> Iterator[tuple[ChatQueue, int, FastSimulator]]:
-    """A queue whose connection `measured` takes as long as the work says, its only worker, and the simulator."""
+    work: Work, environment: Mapping[str, str] | None = None, workers: int = 1
+) -> Iterator[tuple[ChatQueue, list[int], FastSimulator]]:
+    """A queue whose connection `measured` takes as long as the work says, its workers, which share the calls at once,
+    and the simulator."""
     with FastSimulator() as simulator:
         connection = {"source": "custom", "model": "local-model", "url": simulator.path(work.latency_s)}
         with installed(
             simulator.url,
-            slots=work.at_once,
+            slots=work.at_once // workers,
             connections={"measured": connection},
             environment=environment,
-        ) as (queue, [worker]):
+            workers=workers,
+        ) as (queue, processes):
             warm_up = queue.enqueue_batch(["warm-up"] * WARM_UP, "sim")
             list(queue.results(warm_up.id, follow=True))
             queue.wait(queue.enqueue("measured", "warm-up").id, READY_S)
-            yield queue, worker, simulator
+            yield queue, processes, simulator
 
 
-def by_chatq(work: Work, environment: Mapping[str, str] | None = None) -> Figures:
-    """One worker with stock settings and as many slots as calls at once; its jobs wait for the word."""
+def by_chatq(work: Work, environment: Mapping[str, str] | None = None, workers: int = 1) -> Figures:
+    """Workers with stock settings and as many slots as calls at once; their jobs wait for the word."""
     figures: Figures = {}
-    with on_simulator(work, environment) as (queue, worker, simulator):
+    with on_simulator(work, environment, workers) as (queue, processes, simulator):
         batch = queue.open_batch()
         queue.pause_batch(batch)
         queue.add_to_batch(batch, work.prompts(), "measured")
         queue.seal_batch(batch)
-        with measured(figures, work, worker, simulator, server_process(queue)):
+        with measured(figures, work, processes, simulator, server_process(queue)):
             queue.resume_batch(batch)
             until(lambda: _ended(queue, batch), within_s=LIMIT_S, every_s=0.02)
             figures["done"] = queue.batch(batch).counts.succeeded
