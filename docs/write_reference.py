@@ -82,8 +82,8 @@ line and key, all of them at once.
 _COMMANDS: Final = """\
 Each takes `--config FILE` and `--json`, before or behind its name. Results go to standard output, all else to
 standard error. Exit codes: 0 it worked, 1 the work failed, 2 wrong use (arguments, settings, a connection, job or
-batch that is not there, a job that can never run). `render` goes on with the next line: 1 when one could not be
-rendered.
+batch that is not there, a job that can never run). Which models there are the provider knows: a job with one that is
+not fails, 1. `render` goes on with the next line: 1 when one could not be rendered.
 """
 _JOB: Final = """\
 A job is the same everywhere: as arguments of `ChatQueue.enqueue`, as a line of a batch, in a file for

@@ -199,6 +199,8 @@ def test_a_dry_run_sends_nothing_and_says_what_it_would_be(install: Install, tmp
                 "params": {"max_tokens": 100},
             },
             "listed": {"source": "openai", "model": "gpt-5-mini", "params": {"max_tokens": 100}},
+            "unbounded": {"source": "openai", "model": "gpt-5-mini"},
+            "unpriced": {"source": "custom", "url": "simulator", "model": "demo"},
         }
     )
     source = write_input(tmp_path / "in.jsonl", ["x" * 334] * 60, connection="priced")
@@ -214,6 +216,7 @@ def test_a_dry_run_sends_nothing_and_says_what_it_would_be(install: Install, tmp
                 "jobs": 60,
                 "prompt_tokens": 6000,
                 "most_answer_tokens": 6000,
+                "prompts_cost_usd": 0.006,
                 "most_cost_usd": 6.006,
                 "shortest_s": 120,
             }
@@ -225,6 +228,13 @@ def test_a_dry_run_sends_nothing_and_says_what_it_would_be(install: Install, tmp
     source = write_input(tmp_path / "in.jsonl", ["x" * 334] * 60, connection="listed")
     done = installation.command("batch", "run", str(source), "--dry-run", "--json")
     assert json.loads(done.stdout)["connections"][0]["most_cost_usd"] == pytest.approx(0.0135)
+    for connection, cost in {
+        "listed": "at most $0.0135",
+        "unbounded": "$0.0015 and the answers",
+        "unpriced": "unknown",
+    }.items():
+        source = write_input(tmp_path / "in.jsonl", ["x" * 334] * 60, connection=connection)
+        assert f"  {cost}  " in installation.command("batch", "run", str(source), "--dry-run").stdout
 
 
 def test_run_again_when_all_is_done_changes_nothing(running: Installation, tmp_path: Path) -> None:

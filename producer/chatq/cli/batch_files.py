@@ -159,10 +159,9 @@ def _dry_run(source: BatchInput, settings: Settings, *, as_json: bool) -> int:
         print(json.dumps({"jobs": found.jobs, "bad": found.bad, "connections": told}))
     else:
         print(f"{source.path}: {found.jobs:,} jobs, {found.bad:,} bad lines; nothing was enqueued")
-        print_table(
-            ("CONNECTION", "MODEL", "JOBS", "PROMPT TOKENS", "ANSWER TOKENS", "COST", "SHORTEST TIME"),
-            [_row(one) for one in told],
-        )
+        if told:
+            heads = ("CONNECTION", "MODEL", "JOBS", "PROMPT TOKENS", "ANSWER TOKENS", "COST", "SHORTEST TIME")
+            print_table(heads, [_row(one) for one in told])
     refusal = source.refusal(skip_bad=False) if found.bad else None
     if refusal is not None:
         print(refusal.remedy, file=sys.stderr)
@@ -175,10 +174,10 @@ def _estimated(
     """What jobs of one connection and model (`of`) will take, as far as it can be said. null: it cannot."""
     limits = connection.limits
     answers = estimate.answer_tokens if not estimate.unbounded else None
-    cost = None
-    if price is not None and answers is not None:
-        tokens = estimate.prompt_tokens * price.input_per_million + answers * price.output_per_million
-        cost = estimate.jobs * price.call + tokens / 1e6
+    prompts = most = None
+    if price is not None:
+        prompts = estimate.jobs * price.call + estimate.prompt_tokens * price.input_per_million / 1e6
+        most = None if answers is None else prompts + answers * price.output_per_million / 1e6
     minutes = [
         amount / limit
         for amount, limit in (
@@ -194,19 +193,26 @@ def _estimated(
         "jobs": estimate.jobs,
         "prompt_tokens": round(estimate.prompt_tokens),
         "most_answer_tokens": answers,
-        "most_cost_usd": cost,
+        "prompts_cost_usd": prompts,
+        "most_cost_usd": most,
         "shortest_s": shortest_s,
     }
 
 
 def _row(told: Mapping[str, Any]) -> list[str]:
-    answers, cost, shortest_s = told["most_answer_tokens"], told["most_cost_usd"], told["shortest_s"]
+    answers, shortest_s = told["most_answer_tokens"], told["shortest_s"]
     return [
         told["connection"],
         told["model"] or "",
         f"{told['jobs']:,}",
         f"about {told['prompt_tokens']:,}",
         "not bounded" if answers is None else f"at most {answers:,}",
-        dollars(cost) if cost is None else f"at most {dollars(cost)}",
+        _cost(told["prompts_cost_usd"], told["most_cost_usd"]),
         "no limit is set" if shortest_s is None else format_duration(round(shortest_s)),
     ]
+
+
+def _cost(prompts: float | None, most: float | None) -> str:
+    if prompts is None or most is not None:
+        return dollars(most) if most is None else f"at most {dollars(most)}"
+    return f"{dollars(prompts)} and the answers"

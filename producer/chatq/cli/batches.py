@@ -46,7 +46,8 @@ def retry(arguments: argparse.Namespace) -> int:
     """Try failed jobs that are in no batch again; print their number."""
     with ChatQueue(arguments.config) as queue:
         count = queue.retry_failed(code=arguments.code, connection=arguments.connection)
-    print(json.dumps({"retried": count}) if arguments.json else f"{count} failed jobs are enqueued again")
+    told = f"{count:,} failed job{' is' if count == 1 else 's are'} enqueued again"
+    print(json.dumps({"retried": count}) if arguments.json else told)
     return 0
 
 
