@@ -7,7 +7,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,16 +18,22 @@ EXIT_S = 30.0
 
 
 class WorkerProcess:
-    """`python -m chatq_worker worker --config FILE`, its stderr in the file `log_path`.
+    """`python -m chatq_worker worker --config FILE OPTIONS`, its stderr in the file `log_path`.
 
     `fresh`: in an interpreter of its own; else see `forked.py`.
     """
 
     def __init__(
-        self, config: Path, log_path: Path, environ: Mapping[str, str], *, fresh: bool = False
+        self,
+        config: Path,
+        log_path: Path,
+        environ: Mapping[str, str],
+        *,
+        fresh: bool = False,
+        options: Sequence[str] = (),
     ) -> None:
         self.log_path = log_path
-        arguments = ["worker", "--config", str(config)]
+        arguments = ["worker", "--config", str(config), *options]
         # It ends with this process, should that be killed.
         environ = {**environ, PARENT_VARIABLE: str(os.getpid())}
         self._process: subprocess.Popen[bytes] | ForkedProcess

@@ -16,8 +16,9 @@ def main() -> int:
     """Parse, load the settings, run. Exit code 2 for wrong settings, 1 when the work failed."""
     parser = argparse.ArgumentParser(prog="python -m chatq_worker", allow_abbrev=False)
     commands = parser.add_subparsers(dest="command", required=True)
-    worker = commands.add_parser("worker", help="one worker process")
-    worker.add_argument("--slots", type=int, help="calls in flight (default: worker.slots)")
+    worker = commands.add_parser("worker", help="worker processes")
+    worker.add_argument("--slots", type=int, help="calls in flight in each (default: worker.slots)")
+    worker.add_argument("--processes", type=int, help="default: worker.processes")
     flower = commands.add_parser("flower", help="Flower for this queue")
     flower.add_argument("--address", help="default: $FLOWER_ADDRESS, else 127.0.0.1")
     flower.add_argument("--port", type=int, help="default: $FLOWER_PORT, else 5555")
@@ -36,10 +37,19 @@ def main() -> int:
     follow_parent()
     try:
         if arguments.command == "worker":
-            from chatq_worker.main import run_worker
             from chatq_worker.prices import unpriced_budgets
 
-            return run_worker(load_settings(arguments.config, also=unpriced_budgets), slots=arguments.slots)
+            settings = load_settings(arguments.config, also=unpriced_budgets)
+            processes = arguments.processes or settings.worker.processes
+            if processes > 1:
+                from chatq_worker.processes import run_processes
+
+                given = {"--config": settings.source_path, "--slots": arguments.slots}
+                options = [f"{name}={value}" for name, value in given.items() if value is not None]
+                return run_processes(settings, processes, options)
+            from chatq_worker.main import run_worker
+
+            return run_worker(settings, slots=arguments.slots)
         settings = load_settings(arguments.config)
         if arguments.command == "flower":
             from chatq_worker.flower import run_flower

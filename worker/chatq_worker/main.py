@@ -19,11 +19,12 @@ from chatq.contract.connection import Connection
 from chatq.contract.live_settings import LiveSettings
 from chatq.contract.settings import Settings
 from chatq.ledger.locate import broker_url, locator
-from chatq.ledger.server import AsyncServer, Server
+from chatq.ledger.server import AsyncServer
 from chatq.traces import traces
 from chatq_worker.app import make_app
 from chatq_worker.control import node_name
 from chatq_worker.prices import unpriced_budgets
+from chatq_worker.processes import check_server
 from chatq_worker.service import WorkerService, new_worker_id
 
 SIMULATOR_VARIABLE: Final = "CHATQ_INTERNAL_SIMULATOR_URL"
@@ -51,10 +52,7 @@ def run_worker(settings: Settings, *, slots: int | None = None) -> int:
     slots = slots or settings.worker.slots
     _raise_open_files(slots)
     settings = with_simulator(settings, os.environ)
-    locate = locator(settings.redis)
-    probe = Server(locate, patience_s=0)
-    probe.client()
-    probe.close()
+    check_server(settings)
     worker_id = new_worker_id()
     app = make_app(prefix=settings.redis.key_prefix, broker_url=broker_url(settings.redis), worker=worker_id)
     app.loop_service = WorkerService(
@@ -64,7 +62,7 @@ def run_worker(settings: Settings, *, slots: int | None = None) -> int:
             lambda path: with_simulator(load_settings(path, also=unpriced_budgets), os.environ),
         ),
         app=app,
-        server=AsyncServer(locate),
+        server=AsyncServer(locator(settings.redis)),
         slots=slots,
     )
     _keep_celery_from_the_terminal()

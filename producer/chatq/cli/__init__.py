@@ -40,8 +40,16 @@ def parser() -> argparse.ArgumentParser:
     command(
         "up", "fleet", "embedded server, worker, Flower, HTTP front: all for one machine; Ctrl-C stops all"
     )
-    worker = command("worker", "become", "one worker process")
-    worker.add_argument("--slots", type=_count, metavar="N", help="calls in flight (default: worker.slots)")
+    worker = command("worker", "become", "worker processes; Ctrl-C stops them")
+    worker.add_argument(
+        "--processes",
+        type=_count,
+        metavar="N",
+        help="how many, one for each core it may use (default: worker.processes)",
+    )
+    worker.add_argument(
+        "--slots", type=_count, metavar="N", help="calls in flight in each process (default: worker.slots)"
+    )
     flower = command("flower", "become", "Flower, which shows each job that a worker has had in hand")
     flower.add_argument(
         "--address", help="default: $FLOWER_ADDRESS, else 127.0.0.1; another than loopback needs a login"

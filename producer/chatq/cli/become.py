@@ -25,11 +25,10 @@ def verify(arguments: argparse.Namespace) -> NoReturn:
 
 
 def worker(arguments: argparse.Namespace) -> NoReturn:
-    """Become a worker process."""
-    _become(
-        "chatq_worker",
-        ["worker", *_config(arguments), *(["--slots", str(arguments.slots)] if arguments.slots else [])],
-    )
+    """Become a worker process, or what starts several."""
+    given = {"--slots": arguments.slots, "--processes": arguments.processes}
+    options = [f"{name}={value}" for name, value in given.items() if value is not None]
+    _become("chatq_worker", ["worker", *_config(arguments), *options])
 
 
 def flower(arguments: argparse.Namespace) -> NoReturn:

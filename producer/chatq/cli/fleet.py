@@ -60,8 +60,7 @@ def _start_all(settings: Settings, children: Children) -> None:
         ]
         environ = _simulator(settings, children)
         flower, front = [hear() for hear in listening]
-        for _ in range(settings.worker.processes):
-            children.start("worker", "chatq_worker", ["worker", *config], environ=environ)
+        children.start("worker", "chatq_worker", ["worker", *config], environ=environ)
         while not server.run(overview).workers:
             if children.first_ended() is not None:
                 return

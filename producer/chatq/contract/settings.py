@@ -127,7 +127,7 @@ class Worker(Section):
     slots: Count = 1000
     """Calls in flight in one worker process."""
     processes: Annotated[Count, Field(le=1024)] = 1
-    """Workers that `chatq up` starts."""
+    """Worker processes of one `chatq worker`, and of `chatq up`: one for each core that they may use."""
     lease: Annotated[Duration, AfterValidator(at_least(1.0))] = 30.0
     """Seconds of silence after which a worker's job is taken up by another."""
     grace: Duration = 30.0
