@@ -25,8 +25,11 @@ def main() -> int:
     parser.add_argument("--host")
     parser.add_argument("--port", type=int)
     arguments = parser.parse_args()
-    try:
-        from chatq.http.serving import serve
+    try:  # a keeper needs half of what a front imports
+        if arguments.role == "keeper":
+            from chatq.http.batch_keeper import keep
+        else:
+            from chatq.http.serving import serve
     except ModuleNotFoundError as error:
         print(  # noqa: T201
             f"chatq serve: {error.name} is not installed.\nInstall the HTTP front: pip install 'chatq[http]'",
@@ -39,8 +42,6 @@ def main() -> int:
         logging.getLogger("python_multipart").setLevel(logging.ERROR)
         traces(f"chatq-{_PROCESSES[arguments.role]}")
         if arguments.role == "keeper":
-            from chatq.http.batch_keeper import keep
-
             keep(settings)
             return 0
         follow_parent()
