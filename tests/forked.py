@@ -1,8 +1,8 @@
 """Processes forked from one that has imported our code: what takes most of a second is imported once a session.
 
-They are what `python -m MODULE ARGUMENTS` is in all but two things: there is no fresh interpreter at the start, and no
-orderly end of one. Tests about the start and the end of a process, or about what its command line and environment
-show, start it in earnest.
+They are what `python -m MODULE ARGUMENTS` is in all but two things: there is no fresh interpreter at the start, also
+where a command becomes another one, and no orderly end of one. Tests about the start and the end of a process, or about
+what its command line and environment show, start it in earnest.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import time
 from collections.abc import Mapping, Sequence
 from multiprocessing import forkserver
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import orjson
 
@@ -27,23 +27,34 @@ from chatq_sandbox.process import SimulatorProcess
 
 _FORKS = multiprocessing.get_context("forkserver")
 _FORKS.set_forkserver_preload(["forked_modules"])
+_SERVER: Any = forkserver._forkserver  # type: ignore[attr-defined]
 _START_S = 30.0
 
 
-def _start_fork_server() -> None:
+def start_fork_server() -> None:
     """Does nothing when it runs. It finds `forked_modules.py` by its PYTHONPATH alone."""
     before = dict(os.environ)
     os.environ["PYTHONPATH"] = str(Path(__file__).parent)
     try:
-        forkserver.ensure_running()
+        _SERVER.ensure_running()
     finally:
         os.environ.clear()
         os.environ.update(before)
 
 
+def _use_that_of_the_parent() -> None:
+    """A process that is forked uses the fork server of who forked it. It is not its child, so none to wait for."""
+    if _SERVER._forkserver_pid is not None:
+        _SERVER.ensure_running = lambda: None
+
+
+os.register_at_fork(after_in_child=_use_that_of_the_parent)
+
+
 class ForkedProcess:
     """`python -m MODULE ARGUMENTS` in a session of its own, with the environment `environ`.
 
+    `-c` in the place of a module: the first of the arguments is a program.
     `output`, `errors`: the files that it writes to, which may be one. `standard_input`: a file, default nothing.
     """
 
@@ -63,7 +74,7 @@ class ForkedProcess:
             args=(module, list(arguments), dict(environ), folder, standard_input, output, errors),
             daemon=True,
         )
-        _start_fork_server()
+        start_fork_server()
         self._process.start()
         assert self._process.pid is not None
         self.pid: int = self._process.pid
@@ -87,6 +98,34 @@ class ForkedProcess:
 
     def kill(self) -> None:
         self.send_signal(signal.SIGKILL)
+
+
+def run(
+    module: str,
+    *arguments: str,
+    environ: Mapping[str, str] = os.environ,
+    folder: Path | None = None,
+    standard_input: str = "",
+    timeout_s: float = 30.0,
+) -> subprocess.CompletedProcess[str]:
+    """What a `ForkedProcess` says and how it ends."""
+    with tempfile.TemporaryDirectory() as place:
+        given, output, errors = (Path(place, name) for name in ("in", "out", "err"))
+        given.write_text(standard_input)
+        process = ForkedProcess(
+            module,
+            arguments,
+            environ=environ,
+            folder=folder or Path.cwd(),
+            output=output,
+            errors=errors,
+            standard_input=given,
+        )
+        try:
+            code = process.wait(timeout_s)
+        finally:
+            process.kill()
+        return subprocess.CompletedProcess(arguments, code, output.read_text(), errors.read_text())
 
 
 class ForkedSimulator(SimulatorProcess):
@@ -141,5 +180,33 @@ def _run(
     os.dup2(written, 1)
     os.dup2(written if errors == output else os.open(errors, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), 2)
     sys.stdin = open(0, closefd=False)  # noqa: SIM115 - for as long as the process lives
-    sys.argv = [module, *arguments]
-    runpy.run_module(module, run_name="__main__", alter_sys=True)
+    os.execv = _become  # type: ignore[assignment]
+    try:
+        while True:
+            try:
+                return _run_here(module, arguments)
+            except _Becoming as other:
+                module, arguments = other.args
+    except Exception:
+        sys.excepthook(*sys.exc_info())  # type: ignore[arg-type]
+        sys.exit(1)
+
+
+def _run_here(module: str, arguments: list[str]) -> None:
+    if module == "-c":
+        program, *arguments = arguments
+        sys.argv = ["-c", *arguments]
+        exec(compile(program, "<string>", "exec"), {"__name__": "__main__"})
+    else:
+        sys.argv = [module, *arguments]
+        runpy.run_module(module, run_name="__main__", alter_sys=True)
+
+
+class _Becoming(BaseException):
+    """A command becomes another module's process: module, arguments."""
+
+
+def _become(_: str, words: list[str]) -> None:
+    python, option, module, *arguments = words
+    assert (python, option) == (sys.executable, "-m"), words
+    raise _Becoming(module, arguments)

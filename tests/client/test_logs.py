@@ -16,6 +16,7 @@ import pytest
 
 from chatq.contract.redaction import remember, scrubbed, scrubbed_name
 from for_each import for_each
+from forked import run
 
 ROOT = Path(__file__).parents[2]
 OPERATIONS = ROOT / "docs" / "operations.md"
@@ -32,11 +33,8 @@ logger = logging.getLogger("chatq_worker.completion")
 
 
 def written(program: str, *, level: str = "info", form: str = "json") -> list[str]:
-    """The lines that a program writes to a pipe."""
-    done = subprocess.run(
-        [sys.executable, "-c", START + program, level, form], capture_output=True, text=True, check=False
-    )
-    return done.stderr.splitlines()
+    """The lines that a program writes where no terminal is."""
+    return run("-c", START + program, level, form).stderr.splitlines()
 
 
 def logged(program: str, *, level: str = "info") -> list[dict[str, Any]]:
@@ -91,7 +89,7 @@ def test_left_to_itself_it_writes_text_to_a_terminal() -> None:
     assert shown[8:].rstrip() == " INFO    job succeeded job=j-1"
 
 
-def test_left_to_itself_it_writes_json_to_a_pipe() -> None:
+def test_left_to_itself_it_writes_json_where_no_terminal_is() -> None:
     [line] = written('logger.info("job succeeded")', form="auto")
     assert json.loads(line)["message"] == "job succeeded"
 

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
-import sys
 
 from for_each import for_each
+from forked import run
 
 PROGRAM = """
 import sys
@@ -23,9 +22,8 @@ assert traces() is None
 def messages(**environ: str) -> list[str]:
     """What a process that could send traces logs, twice asked."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("OTEL_")}
-    done = subprocess.run(
-        [sys.executable, "-c", PROGRAM], env={**kept, **environ}, capture_output=True, text=True, check=True
-    )
+    done = run("-c", PROGRAM, environ={**kept, **environ})
+    assert done.returncode == 0, done.stderr
     return [json.loads(line)["message"] for line in done.stderr.splitlines()]
 
 

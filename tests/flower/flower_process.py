@@ -14,36 +14,51 @@ from typing import Any, Self
 
 from installation import WAIT_S, Installation, until
 
+from forked import ForkedProcess
+
 _CHATQ = str(Path(sys.executable).with_name("chatq"))
 
 
 class FlowerProcess:
-    """Started on entering, ended on leaving. `variables`: of its environment."""
+    """Started on entering, ended on leaving. `variables`: of its environment. `fresh`: see `WorkerProcess`."""
 
-    def __init__(self, installation: Installation, *arguments: str, **variables: str) -> None:
-        self._command = [_CHATQ, "flower", "--config", str(installation.config), "--port", "0", *arguments]
+    def __init__(
+        self, installation: Installation, *arguments: str, fresh: bool = False, **variables: str
+    ) -> None:
+        self._arguments = ["flower", "--config", str(installation.config), "--port", "0", *arguments]
+        self._fresh = fresh
         # Every warning of Python's is shown, and so found in `errors`.
         self._environ = {**installation.environ, "PYTHONWARNINGS": "default", **variables}
         self._folder = installation.folder
         # Not a pipe, which holds it up when nobody reads it.
         self._log = installation.folder / f"flower-{secrets.token_hex(4)}.log"
+        self._output = self._log.with_suffix(".out")
         self.url = ""
 
     def __enter__(self) -> Self:
-        with self._log.open("wb") as log:
-            self._process = subprocess.Popen(
-                self._command,
-                cwd=self._folder,
-                env=self._environ,
-                stdout=subprocess.PIPE,
-                stderr=log,
-                text=True,
+        self._process: subprocess.Popen[bytes] | ForkedProcess
+        if self._fresh:
+            with self._output.open("wb") as output, self._log.open("wb") as log:
+                self._process = subprocess.Popen(
+                    [_CHATQ, *self._arguments], cwd=self._folder, env=self._environ, stdout=output, stderr=log
+                )
+        else:
+            self._process = ForkedProcess(
+                "chatq",
+                self._arguments,
+                environ=self._environ,
+                folder=self._folder,
+                output=self._output,
+                errors=self._log,
             )
-        assert self._process.stdout is not None
-        said = self._process.stdout.readline()
-        assert said.startswith("Flower shows the jobs at http://"), said + self.errors
-        self.url = said.split()[-1]
+        self.url = until(self._said_where, "Flower to start").split()[-1]
         return self
+
+    def _said_where(self) -> str:
+        """The line with its address, once it is there."""
+        assert self._process.poll() is None, self.errors
+        said = self._output.read_text() if self._output.exists() else ""
+        return said if said.startswith("Flower shows the jobs at http://") and said.endswith("\n") else ""
 
     @property
     def errors(self) -> str:
@@ -55,7 +70,7 @@ class FlowerProcess:
     ) -> None:
         if self._process.poll() is None:
             self._process.kill()
-        self._process.communicate()
+        self._process.wait(WAIT_S)
 
     @property
     def pid(self) -> int:

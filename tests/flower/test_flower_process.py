@@ -20,13 +20,15 @@ def own_installation(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Insta
         yield installation
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize(
+    "number", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.thorough)], ids=lambda n: n.name
+)
 def test_it_ends_quietly_when_told_and_has_said_nothing_while_no_worker_was_there(
     installation: Installation, number: signal.Signals
 ) -> None:
     """Neither warnings of Python's and Flower's nor a flowerconfig.py of the folder come through."""
     (installation.folder / "flowerconfig.py").write_text("open('was-read', 'w')\n")
-    with FlowerProcess(installation, FLOWER_UNAUTHENTICATED_API="1") as flower:
+    with FlowerProcess(installation, FLOWER_UNAUTHENTICATED_API="1", fresh=True) as flower:
         assert flower.text("/api/workers?refresh=1") == "{}"
         assert flower.end(number) == 0
     assert flower.errors == ""

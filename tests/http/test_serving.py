@@ -8,12 +8,14 @@ from pathlib import Path
 
 import httpx
 from front_process import FrontProcess, batch_lines, error_of
-from installation import WAIT_S, Installation, run_module, until
+from installation import WAIT_S, Installation, until
+
+from forked import run
 
 
 def serve(installation: Installation, *arguments: str, **environ: str) -> tuple[int, str]:
     """Exit code, and what it said, of a front that does not start."""
-    done = run_module(
+    done = run(
         "chatq.http",
         "serve",
         "--config",

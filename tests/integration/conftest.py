@@ -15,8 +15,8 @@ from installation import WRONG_KEY, Install, Installation
 
 @pytest.fixture(scope="session")
 def gzip_bomb() -> Iterator[str]:
-    """The URL of a provider whose answer of 64 kB unpacks to 64 MB."""
-    bomb = gzip.compress(bytes(64 << 20), mtime=0)
+    """The URL of a provider whose answer of 280 kB unpacks to 64 MB."""
+    bomb = gzip.compress(bytes(64 << 20), compresslevel=1, mtime=0)
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:

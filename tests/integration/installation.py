@@ -21,7 +21,6 @@ import json
 import os
 import signal
 import subprocess
-import tempfile
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -33,7 +32,7 @@ from worker_process import WorkerProcess
 
 from chatq import ChatQueue, JobRecord
 from chatq.embedded import ensure_running, running_url, stop
-from forked import ForkedProcess, ForkedSimulator
+from forked import ForkedSimulator, run
 
 WAIT_S = 30.0
 """How long an event is waited for. Far more than any takes: the machine may be busy."""
@@ -255,36 +254,17 @@ def chatq(
     *arguments: str, folder: Path, environ: Mapping[str, str], standard_input: str = ""
 ) -> subprocess.CompletedProcess[str]:
     """Run `chatq ARGUMENTS` in a folder, without a fresh interpreter (see `forked.py`)."""
-    return run_module("chatq", *arguments, folder=folder, environ=environ, standard_input=standard_input)
-
-
-def run_module(
-    module: str, *arguments: str, folder: Path, environ: Mapping[str, str], standard_input: str = ""
-) -> subprocess.CompletedProcess[str]:
-    """Run `python -m MODULE ARGUMENTS` in a folder, without a fresh interpreter (see `forked.py`)."""
-    with tempfile.TemporaryDirectory() as place:
-        given, output, errors = (Path(place, name) for name in ("in", "out", "err"))
-        given.write_text(standard_input)
-        process = ForkedProcess(
-            module,
-            arguments,
-            environ=environ,
-            folder=folder,
-            output=output,
-            errors=errors,
-            standard_input=given,
-        )
-        try:
-            code = process.wait(WAIT_S)
-        finally:
-            process.kill()
-        return subprocess.CompletedProcess(arguments, code, output.read_text(), errors.read_text())
+    return run("chatq", *arguments, folder=folder, environ=environ, standard_input=standard_input)
 
 
 def until(condition: Callable[[], Any], what: str, *, within_s: float = WAIT_S) -> Any:
-    """Look until `condition()` is true; its value. Fails, naming `what` was waited for, after `within_s`."""
-    deadline = time.monotonic() + within_s
+    """Look until `condition()` is true; its value. Fails, naming `what` was waited for, after `within_s`.
+
+    The longer it takes, the less often it looks: to look takes time from what is waited for.
+    """
+    start = time.monotonic()
     while not (value := condition()):
-        assert time.monotonic() < deadline, f"waited {within_s:g} s for {what}"
-        time.sleep(0.02)
+        waited_s = time.monotonic() - start
+        assert waited_s < within_s, f"waited {within_s:g} s for {what}"
+        time.sleep(min(0.02 + waited_s / 5, 0.1))
     return value

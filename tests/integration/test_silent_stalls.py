@@ -8,8 +8,9 @@ from collections.abc import Iterator
 
 import pytest
 from deaf_proxy import DeafProxy
-from installation import WAIT_S, Install, Installation, run_module, until
+from installation import WAIT_S, Install, Installation, until
 
+from forked import run
 from servers import RealServer
 
 ANEW = "none of this worker's messages comes; connecting to the broker anew"
@@ -113,4 +114,4 @@ def assert_well(installation: Installation) -> None:
 
 def health(installation: Installation) -> subprocess.CompletedProcess[str]:
     """`python -m chatq_worker health`."""
-    return run_module("chatq_worker", "health", folder=installation.folder, environ=installation.environ)
+    return run("chatq_worker", "health", folder=installation.folder, environ=installation.environ)

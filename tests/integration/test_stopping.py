@@ -38,7 +38,7 @@ def test_calls_that_end_within_the_grace_end_where_they_run_although_the_lease_i
 
 def test_calls_longer_than_the_grace_are_handed_back_and_run_elsewhere_at_once(install: Install) -> None:
     installation = install(worker={"slots": 20, "lease": "30s", "grace": "1s"})
-    stopping = installation.start_worker(fresh=True)
+    stopping = installation.start_worker()
     installation.hold_answers()
     batch = installation.queue.enqueue_batch([f"job:{n}" for n in range(20)], "sim")
     installation.await_in_flight(20)
@@ -106,7 +106,7 @@ def test_told_a_second_time_it_hands_back_now(install: Install, number: signal.S
 def test_what_was_given_to_a_stopping_worker_and_has_not_begun_goes_elsewhere(install: Install) -> None:
     """More jobs than slots: none that waits is held up by the worker that stops."""
     installation = install(worker={"slots": 10, "lease": "30s", "grace": "60s"})
-    stopping = installation.start_worker(fresh=True)
+    stopping = installation.start_worker()
     installation.hold_answers()
     batch = installation.queue.enqueue_batch([f"job:{n}" for n in range(30)], "sim")
     installation.await_in_flight(10)

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
 
-from installation import WAIT_S
 from tls_server import TlsServer
+
+from forked import run
 
 CALL = """
 import asyncio, sys
@@ -32,15 +31,7 @@ print(asyncio.run(call()))
 def called(tls: TlsServer, **variables: str) -> str:
     """What comes of a call, made by a process that has these variables from its start."""
     environ = {name: value for name, value in os.environ.items() if not name.startswith("SSL_")}
-    ended = subprocess.run(
-        [sys.executable, "-c", CALL, tls.url],
-        env={**environ, **variables},
-        capture_output=True,
-        text=True,
-        timeout=WAIT_S,
-        check=True,
-    )
-    return ended.stdout.strip()
+    return run("-c", CALL, tls.url, environ={**environ, **variables}).stdout.strip()
 
 
 def test_a_certificate_that_nobody_vouches_for_is_refused(tls: TlsServer) -> None:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +12,7 @@ from chatq.contract.errors import InvalidJob
 from chatq.contract.job import Job
 from chatq.contract.settings import Settings
 from chatq_worker.render import render
+from forked import run
 
 SETTINGS = Settings.model_validate(
     {
@@ -92,8 +91,7 @@ def test_a_file_of_jobs_is_rendered_line_by_line_and_a_bad_line_stops_no_other(t
     config = tmp_path / "config.yaml"
     config.write_text("connections: {own: {source: custom, url: 'http://127.0.0.1:5000/v1', model: m}}")
     lines = ['{"prompt": "one\u2028two"}', "", "{bad", '{"prompt": "three", "connection": "none"}']
-    command = [sys.executable, "-m", "chatq", "render", "own", "--config", str(config), "-"]
-    done = subprocess.run(command, input="\n".join(lines), capture_output=True, text=True, check=False)
+    done = run("chatq", "render", "own", "--config", str(config), "-", standard_input="\n".join(lines))
     shown = [json.loads(line) for line in done.stdout.split("\n") if line]
     assert done.returncode == 1
     assert shown[0]["body"]["messages"][0]["content"] == "one\u2028two"
