@@ -33,6 +33,21 @@ def test_one_over_another_tries_all_pairs() -> None:
     assert tried == [(1, "x"), (1, "y"), (2, "x"), (2, "y")]
 
 
+def test_thorough_rows_are_a_second_test() -> None:
+    tried = []
+
+    @for_each("a", [1, pytest.param(2, marks=pytest.mark.thorough), 3])
+    def note(a: int, fixture: str) -> None:
+        tried.append(a)
+
+    [mark] = note.pytestmark
+    tables = {table.id: (table.values[0], [mark.name for mark in table.marks]) for table in mark.args[1]}
+    note(fixture="made", **{mark.args[0]: tables["rest"][0]})
+    assert (tried, tables["rest"][1], tables["everyday"][1]) == ([2], ["thorough"], [])
+    note(fixture="made", **{mark.args[0]: tables["everyday"][0]})
+    assert tried == [2, 1, 3]
+
+
 def test_a_misspelt_name_and_a_table_without_a_row_are_told() -> None:
     with pytest.raises(AssertionError, match="check does not take c"):
 

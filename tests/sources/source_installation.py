@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Final, Self, get_args
 
+import pytest
 from installation import Installation
 
 from chatq import ChatQueue
@@ -41,6 +42,14 @@ MODELS: Final = {
 def source_of(name: str) -> str:
     """The source of a connection: `perplexity` of `perplexity-sonar`."""
     return name if name in get_args(Source) else name.partition("-")[0]
+
+
+def rows(names: Iterable[str]) -> list[Any]:
+    """Connections as rows of a table. Servers of one's own have one adapter: all but one of them are `thorough`."""
+    return [
+        pytest.param(name, marks=pytest.mark.thorough) if name.startswith("custom-") else name
+        for name in names
+    ]
 
 
 def model_of(name: str) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from installation import WAIT_S
-from source_installation import NAMES, SourceInstallation, source_of
+from source_installation import NAMES, SourceInstallation, rows, source_of
 from test_long_answers_are_streamed import TOOL, asked, without_names
 
 from chatq import JobRecord
@@ -68,7 +68,7 @@ def message_of(record: JobRecord) -> dict[str, Any]:
     return message
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", rows(NAMES))
 @pytest.mark.parametrize("thinks", [False, True], ids=["plain", "thinking"])
 def test_what_was_told_of_an_answer_is_the_answer(
     sources: SourceInstallation, name: str, thinks: bool
@@ -85,7 +85,7 @@ def test_what_was_told_of_an_answer_is_the_answer(
     assert asked(sources, "told")[-1]["stream"] is True
 
 
-@for_each("name", GROWING)
+@for_each("name", rows(GROWING))
 def test_an_answer_that_grew_is_the_same_in_the_record_as_one_that_came_whole(
     sources: SourceInstallation, name: str
 ) -> None:
@@ -99,7 +99,7 @@ def test_an_answer_that_grew_is_the_same_in_the_record_as_one_that_came_whole(
     assert grown.warnings == whole.warnings
 
 
-@for_each("name", GROWING)
+@for_each("name", rows(GROWING))
 def test_calls_of_tools_are_told_piece_by_piece(sources: SourceInstallation, name: str) -> None:
     job = sources.queue.enqueue(
         name, "job:called Use the tool.", tools=[TOOL], tool_choice="required", stream=True

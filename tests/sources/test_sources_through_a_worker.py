@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from installation import WAIT_S, until
-from source_installation import NAMES, STREAMED, SourceInstallation
+from source_installation import NAMES, STREAMED, SourceInstallation, rows
 
 from chatq import JobRecord
 from chatq.contract.record import Result
@@ -56,12 +56,12 @@ LONGEST_BAN_S = {"electronhub": 180}
 
 EVERY: tuple[str, ...] = (*NAMES, *STREAMED)
 
-each_source = for_each("source", EVERY)
+each_source = for_each("source", rows(EVERY))
 
 
 def each_source_but(*left_out: frozenset[str]) -> Callable[[Callable[..., None]], Any]:
     """Every source that is in none of the sets."""
-    return for_each("source", [name for name in EVERY if not any(name in out for out in left_out)])
+    return for_each("source", rows(name for name in EVERY if not any(name in out for out in left_out)))
 
 
 def run(sources: SourceInstallation, source: str, text: str, **keys: Any) -> JobRecord:

@@ -7,7 +7,7 @@ import json
 import pytest
 from installation import Installation, until
 from odd_provider import LONG_LIST, PAGES, OddProvider
-from source_installation import DIALECT_OF, NAMES, SourceInstallation, canary_of, model_of
+from source_installation import DIALECT_OF, NAMES, SourceInstallation, canary_of, model_of, rows
 
 from chatq import ChatQueue
 from chatq.contract.errors import NoWorker
@@ -30,12 +30,12 @@ def test_a_good_connection_is_ok_and_its_models_are_listed(sources: SourceInstal
     ) != (source in NO_LIST)
 
 
-@for_each("variant", [name for name in NAMES if name.startswith("custom")])
+@for_each("variant", rows(name for name in NAMES if name.startswith("custom")))
 def test_a_server_of_ones_own_is_ok_with_or_without_a_list(sources: SourceInstallation, variant: str) -> None:
     assert sources.queue.check(variant).state in {"ok", "no_model_list"}
 
 
-@for_each("source", NAMES)
+@for_each("source", rows(NAMES))
 def test_a_wrong_key_is_unauthorized_and_not_shown(sources: SourceInstallation, source: str) -> None:
     outcome = sources.queue.check(f"wrong-{source}")
     assert outcome.state == "unauthorized"
