@@ -130,6 +130,7 @@ def test_a_worker_with_a_wrong_password_says_so_and_ends(
     assert "wrong-canary" not in ended.stderr
 
 
+@pytest.mark.thorough
 def test_flower_is_behind_its_login_and_reports_its_health_without_it(
     compose: dict[str, Any], server: ComposeServer, config: Path, tmp_path: Path
 ) -> None:

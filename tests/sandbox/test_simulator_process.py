@@ -14,11 +14,12 @@ import pytest
 from simulator_testing import send
 
 from chatq_sandbox.process import SimulatorError, SimulatorProcess
+from forked import run
 
 COMMAND = [sys.executable, "-m", "chatq_sandbox.simulator"]
 
 
-@pytest.mark.parametrize("wanted", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("wanted", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.thorough)])
 def test_it_prints_one_ready_line_and_stops_cleanly_on_a_signal(wanted: signal.Signals) -> None:
     with subprocess.Popen(
         [*COMMAND, "--seed", "7"], stdout=subprocess.PIPE, stderr=subprocess.PIPE
@@ -61,9 +62,7 @@ def test_wrong_use_is_one_clear_error_and_exit_code_2(
 ) -> None:
     path = tmp_path / "simulator.yaml"
     path.write_text(config)
-    ran = subprocess.run(
-        [*COMMAND, "--config", str(path), *arguments], capture_output=True, text=True, timeout=20, check=False
-    )
+    ran = run("chatq_sandbox.simulator", "--config", str(path), *arguments)
     assert ran.returncode == 2
     assert problem.format(path=path) in ran.stderr
     assert "Traceback" not in ran.stderr
