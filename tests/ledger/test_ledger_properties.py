@@ -615,7 +615,7 @@ def profile(examples: int) -> settings:
 
 
 @pytest.mark.timeout(0 if EXAMPLES else 180)
-@pytest.mark.parametrize("examples", [12, pytest.param(40, marks=pytest.mark.thorough)])
+@pytest.mark.parametrize("examples", [6, pytest.param(40, marks=pytest.mark.thorough)])
 def test_a_real_server_agrees_with_the_model(valkey: RealServer, examples: int) -> None:
     with contextlib.closing(valkey.client()) as client:
         machine = type("RealLedgerMachine", (LedgerMachine,), {"client": client})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import functools
 import re
 import shlex
 from pathlib import Path
@@ -36,9 +37,14 @@ def commands(page: Path) -> set[str]:
     return {re.split(r"\s{2,}| (?:2?>|\|) ?", command)[0].strip() for command in found}
 
 
+@functools.cache
+def _parser() -> argparse.ArgumentParser:
+    return cli.parser()
+
+
 def wrong_with(command: str) -> str | None:
     """What there is not of a command."""
-    parser = cli.parser()
+    parser = _parser()
     words = shlex.split(re.sub(r"[\[\]|]", " ", command))[1:]
     while words and (
         inside := [one for one in parser._actions if isinstance(one, argparse._SubParsersAction)]
