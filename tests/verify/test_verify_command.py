@@ -89,6 +89,7 @@ def test_a_record_that_vanishes_is_found_and_what_is_needed_to_look_into_it_is_k
         gone = delete_a_record(own_tmpdir)
         output, said = verify.communicate(timeout=WAIT_S)
     assert verify.returncode == 1, said
+    assert output, said
     ledger = json.loads(output)
     assert (ledger["holds"], ledger["lost"]) == (False, 1)
     (folder,) = own_tmpdir.iterdir()
