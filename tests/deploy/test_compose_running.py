@@ -22,6 +22,7 @@ from compose_server import LOGIN, PASSWORD, TOKEN, ComposeServer
 
 from chatq_sandbox.process import SimulatorProcess
 from forked import ForkedSimulator
+from servers import free_port
 
 BIN = Path(sys.executable).parent
 WAIT_S = 30
@@ -136,8 +137,7 @@ def test_flower_is_behind_its_login_and_reports_its_health_without_it(
 ) -> None:
     service = compose["services"]["flower"]
     environ = environ_of(compose, "flower", server, config)
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = str(free.getsockname()[1])
+    port = str(free_port())
     with subprocess.Popen(
         ["chatq", *service["command"], "--port", port],
         env=environ,

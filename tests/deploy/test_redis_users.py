@@ -16,11 +16,11 @@ from flower_process import FlowerProcess
 from front_process import FrontProcess
 from installation import WAIT_S, Installation, until
 from redis.exceptions import NoPermissionError
-from server_files import ACL, free_port, settings_of_files_alone
+from server_files import ACL, settings_of_files_alone
 from server_files import users as users_of
 
 from for_each import for_each
-from servers import RealServer
+from servers import RealServer, free_port
 
 USERS = {line.split()[1]: line.split()[2:] for line in ACL.read_text("ascii").splitlines()}
 LEDGER = ROOT / "producer/chatq/ledger"

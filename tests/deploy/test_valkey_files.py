@@ -17,7 +17,6 @@ from server_files import (
     ACL,
     VALKEY,
     DescribedServer,
-    free_port,
     known_passwords,
     program,
     settings_of_files_alone,
@@ -28,7 +27,7 @@ from server_files import (
 from chatq.cli.doctor import examine
 from chatq.ledger.ledger import Ledger
 from chatq.ledger.server import Server
-from servers import RealSentinel
+from servers import RealSentinel, free_port
 
 pytestmark = pytest.mark.skipif(
     version() < (7, 0), reason="a setting of valkey.conf has another name in Redis 6.2"

@@ -8,22 +8,20 @@ transports, by both ways to the server, and whatever comes of an update of kombu
 from __future__ import annotations
 
 import re
-import socket
 from collections.abc import Iterator
 
 import pytest
 from installation import LOST_CONNECTION, Installation, until
 from worker_process import WorkerProcess
 
-from servers import RealServer
+from servers import RealServer, free_port
 
 SLOTS = 8
 
 
 @pytest.fixture(scope="module")
 def port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return int(listener.getsockname()[1])
+    return free_port()
 
 
 @pytest.fixture(scope="module")

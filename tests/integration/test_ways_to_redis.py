@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import socket
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,16 +21,11 @@ from chatq.contract.errors import ServerUnreachable
 from chatq.ledger.server import Server
 from chatq_sandbox.process import SimulatorProcess
 from forked import ForkedSimulator
-from servers import RealSentinel, RealServer
+from servers import RealSentinel, RealServer, free_port
 
 PASSWORD = "canary-pass/word@1"
 QUOTED = "canary-pass%2Fword%401"
 ACL_PASSWORD = "canary-acl-9d2c"
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return int(listener.getsockname()[1])
 
 
 @dataclass(frozen=True)
