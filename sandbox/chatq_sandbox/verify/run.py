@@ -136,9 +136,14 @@ def _unfinished(queue: ChatQueue, server: Any, final: set[str]) -> dict[str, tup
     for key in server.scan_iter(f"{KEYS.job('')}*", count=1000):
         job_id = key.removeprefix(KEYS.job(""))
         if job_id not in final:
-            record = queue.get(job_id)
-            unfinished[job_id] = record.state, record.metadata.get("name", job_id)
+            state, place = server.hmget(key, "state", "place")
+            # Of one that ended, and whose record is gone, no name is left.
+            unfinished[job_id] = state, job_id if place == "end" else _name(queue, job_id)
     return unfinished
+
+
+def _name(queue: ChatQueue, job_id: str) -> str:
+    return queue.get(job_id).metadata.get("name", job_id)
 
 
 def _batch(queue: ChatQueue, batch_id: str) -> BatchSeen:
