@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import time
 from typing import Any
 
 import requests
@@ -18,6 +19,8 @@ LINE = (
     '{"custom_id": "a", "method": "POST", "url": "/v1/chat/completions",'
     ' "body": {"model": "sim", "messages": [{"role": "user", "content": "hi"}]}}'
 )
+# The simulator refuses what it cannot do.
+FAILING_LINE = LINE.replace("hi", "hi [sim: refuse]")
 PATIENCE_S = 60
 """Asked to wait for less, the front would say 504 while the machine is busy, and be right."""
 turns = itertools.count()
@@ -32,12 +35,25 @@ def made(path: str, **request: Any) -> str:
     return new
 
 
-def new_file() -> str:
-    return made("/v1/files", data={"purpose": "batch"}, files={"file": ("in.jsonl", LINE)})
+def new_file(line: str = LINE) -> str:
+    return made("/v1/files", data={"purpose": "batch"}, files={"file": ("in.jsonl", line)})
 
 
 def new_batch() -> str:
     return made("/v1/batches", json=batch_request())
+
+
+def failed_batch() -> str:
+    """One of which there is something to try again."""
+    batch = made("/v1/batches", json=batch_request() | {"input_file_id": new_file(FAILING_LINE)})
+    headers = {"authorization": os.environ["FRONT_AUTHORIZATION"]}
+    deadline = time.monotonic() + PATIENCE_S
+    while time.monotonic() < deadline:
+        answer = requests.get(f"{FRONT}/v1/batches/{batch}", headers=headers, timeout=60)
+        if answer.json()["status"] == "completed":
+            return batch
+        time.sleep(0.1)
+    raise TimeoutError(f"batch {batch} has not ended after {PATIENCE_S} s")
 
 
 def new_job() -> str:
@@ -68,6 +84,8 @@ PARAMETERS = {
     "connection_id": lambda: "sim",
     "model_id": lambda: "sim/demo",
 }
+INSTEAD = {"POST /v1/batches/{batch_id}/retry": {"batch_id": failed_batch}}
+"""For operations that ask for something special."""
 BODIES = {
     "POST /v1/batches": batch_request,
     "POST /v1/chat/completions": chat_request,
@@ -85,6 +103,6 @@ def before_call(context: Any, case: Any, kwargs: Any) -> None:
     if next(turns) % 2:
         return
     for name in case.path_parameters or ():
-        case.path_parameters[name] = PARAMETERS[name]()
+        case.path_parameters[name] = (PARAMETERS | INSTEAD.get(case.operation.label, {}))[name]()
     if isinstance(case.body, dict) and case.operation.label in BODIES:
         case.body.update(BODIES[case.operation.label]())
