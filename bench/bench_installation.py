@@ -53,14 +53,15 @@ class Usage:
     @classmethod
     def of(cls, *processes: int) -> Self:
         """Of the trees that begin with these processes; those that have ended count where they were waited for."""
-        used = [cls._of_one(process) for process in processes]
+        used = [cls.alone(process) for process in processes]
         for descendant in (each for process in processes for each in _descendants(process)):
             with contextlib.suppress(OSError):  # it has ended meanwhile
-                used.append(cls._of_one(descendant))
+                used.append(cls.alone(descendant))
         return cls(*(sum(of_each) for of_each in zip(*map(astuple, used), strict=True)))
 
     @classmethod
-    def _of_one(cls, process: int) -> Self:
+    def alone(cls, process: int) -> Self:
+        """Of one process; the CPU time of children that it has waited for is in it."""
         # Linux' number for the CPU clock of another process: nanoseconds, where /proc has 10 ms.
         cpu_s = time.clock_gettime((~process << 3) | 2)
         of_children = _stat(process)[13:15]

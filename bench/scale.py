@@ -83,7 +83,7 @@ def enqueue(waiting: Waiting, jobs: int) -> dict[str, Any]:
     def made() -> Iterator[dict[str, str]]:
         for number in range(jobs):
             if number == jobs // 10:
-                peaks_kb.append(Usage.of(os.getpid()).peak_kb)
+                peaks_kb.append(Usage.alone(os.getpid()).peak_kb)
             yield {"custom_id": f"line-{number}", "prompt": prompt(number)}
 
     memory, server_s = waiting.memory(), waiting.server_cpu_s()
@@ -91,7 +91,7 @@ def enqueue(waiting: Waiting, jobs: int) -> dict[str, Any]:
     batch = waiting.queue.enqueue_batch(made(), "sim")
     elapsed_s, caller_s = time.perf_counter() - started_s, time.process_time() - caller_s
     server_s = waiting.server_cpu_s() - server_s
-    peaks_kb.append(Usage.of(os.getpid()).peak_kb)
+    peaks_kb.append(Usage.alone(os.getpid()).peak_kb)
     last = waiting.queue.enqueue("sim", prompt(jobs)).id
     return {
         "jobs": jobs,
