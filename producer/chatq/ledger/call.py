@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field, replace
 from functools import cache
+from itertools import chain
 from typing import Any, Generic, TypeVar
 
 from chatq.ledger.script_text import source
@@ -25,6 +26,8 @@ class Call(Generic[T]):
     prefix: str
     arguments: tuple[str | bytes | int, ...]
     decode: Callable[[Any], T] = field(repr=False)
+    gathers: bool = False
+    """Whether the script takes the arguments of many such calls one after another, and answers with a list."""
 
     def __repr__(self) -> str:  # arguments hold prompts and answers
         return f"Call({self.script})"
@@ -32,6 +35,11 @@ class Call(Generic[T]):
     def command(self) -> tuple[str | bytes | int, ...]:
         """The EVALSHA command; `KEYS[1]` is the prefix."""
         return ("EVALSHA", sha(self.script), 1, self.prefix, *self.arguments)
+
+    def gathered(self, others: Iterable[Call[Any]]) -> Call[list[Any]]:
+        """This call and others like it as one. It gives the reply to each, as its own `decode` takes it."""
+        arguments = chain(self.arguments, *(other.arguments for other in others))
+        return replace(self, arguments=tuple(arguments), decode=lambda replies: [[reply] for reply in replies])
 
     def size(self) -> int:
         """Roughly the bytes that the call sends."""

@@ -356,6 +356,9 @@ class Ledger:
     def _call(self, script: str, *arguments: str | bytes | int, decode: Any) -> Call[Any]:
         return Call(script, self.keys.prefix, arguments, decode)
 
+    def _one_of_many(self, script: str, *arguments: str | bytes | int, decode: Any) -> Call[Any]:
+        return Call(script, self.keys.prefix, arguments, lambda replies: decode(_alone(replies)), gathers=True)
+
     # The caller's side
 
     def enqueue(
@@ -603,7 +606,7 @@ class Ledger:
 
     def begin(self, job_id: str, token: str, worker: str) -> Call[Begun | None]:
         """Take hold of an admitted job. None: it is someone else's by now; drop the message."""
-        return self._call("begin", job_id, token, worker, decode=_begun)
+        return self._one_of_many("begin", job_id, token, worker, decode=_begun)
 
     def tell(self, job_id: str, token: str, told_before: int, deltas: Sequence[bytes]) -> Call[bool]:
         """Tell the caller more of the answer: JSON lists of chunk choices. False: the job is someone else's by now."""
@@ -638,7 +641,7 @@ class Ledger:
         members `code`, `message` and `remedy`. `spent`: what the call cost; empty: nothing. `took`: of a call that
         ended by itself.
         """
-        return self._call(
+        return self._one_of_many(
             "settle",
             job_id,
             token,
@@ -782,6 +785,13 @@ def _retried(reply: Any) -> Retried:
         return Retried(refused="no_batch")
     cursor = None if reply[1] == b"1" else int(reply[0])
     return Retried(jobs=[_text(item) for item in reply[2:]], cursor=cursor)
+
+
+def _alone(replies: Sequence[Any]) -> Any:
+    (reply,) = replies
+    if isinstance(reply, Exception):
+        raise reply
+    return reply
 
 
 def _admission(reply: Any) -> Admission:

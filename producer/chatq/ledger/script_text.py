@@ -8,6 +8,9 @@ definitions this was a third of the time of a call. So what they define are slot
 that are used all over (`LOCALS`), and for literals, which stand where they are used. The parts are written as if all
 were locals, and nothing else in them has the name of a definition: no local, no parameter, no key of a table in braces.
 
+What a function leaves for later is done when the script ends: one whose first line ends with `-- ends NAME` is called then,
+also after an error, by every script that uses NAME.
+
 What most calls of a script come to no need of is defined when it is first called: a function whose first line ends with
 `-- seldom` is a stand-in until then, and what only such functions use comes with them.
 
@@ -38,6 +41,7 @@ _NAMES: Final = re.compile(r"local ([\w, ]+)")
 _LITERAL: Final = r"[\d.]+|'[^']*'"
 _LITERALS: Final = re.compile(rf"local [\w, ]+ = ((?:{_LITERAL})(?:, (?:{_LITERAL}))*) *(?:--.*)?\n")
 _SELDOM: Final = re.compile(r".*-- seldom\n")
+_ENDS: Final = re.compile(r".*-- ends (\w+)\n")
 _REST: Final = "S[1]"
 """Defines what is seldom needed."""
 
@@ -49,6 +53,7 @@ class Definition(NamedTuple):
     text: str
     words: frozenset[str]
     seldom: bool
+    ends: str
 
 
 @cache
@@ -60,6 +65,10 @@ def source(script: str) -> str:
 def linked(text: str) -> str:
     """Lua that uses the shared parts, with what it uses of them. It is a function of its own within."""
     words = words_in(text)
+    needed = _needed(words, lambda definition: True)
+    used = {name for definition in needed for name in definition.names}
+    ends = [name for definition in definitions() if definition.ends in used for name in definition.names]
+    words |= frozenset(ends)
     needed = _needed(words, lambda definition: True)
     # A local has to be there before any function that uses it.
     words |= LOCALS.intersection(name for definition in needed for name in definition.names)
@@ -74,7 +83,14 @@ def linked(text: str) -> str:
         front = f"{front}{_REST} = function()\n{rest}end\n"
     # With their room made at once: a table that grows is copied each time.
     slots = ",".join("nil" for text in ("S", *spelled.values()) if text.startswith("S"))
-    return f"local S = {{{slots}}}\n{front}return (function()\n{_with(spelled, text)}\nend)()\n"
+    text = f"function()\n{_with(spelled, text)}\nend"
+    if not ends:
+        return f"local S = {{{slots}}}\n{front}return ({text})()\n"
+    at_the_end = "".join(f"{spelled[name]}()\n" for name in ends)
+    return (
+        f"local S = {{{slots}}}\n{front}local well, reply = pcall({text})\n{at_the_end}"
+        "if not well then error(reply, 0) end\nreturn reply\n"
+    )
 
 
 def _needed(words: frozenset[str], goes_on: Callable[[Definition], bool]) -> list[Definition]:
@@ -122,7 +138,14 @@ def _with(spelled: Mapping[str, str], text: str) -> str:
 def definitions() -> tuple[Definition, ...]:
     """All that the shared parts define, in order."""
     texts = (text for part in PARTS for text in _texts(_file("shared", part)))
-    return tuple(Definition(_names(text), text, words_in(text), bool(_SELDOM.match(text))) for text in texts)
+    return tuple(map(_definition, texts))
+
+
+def _definition(text: str) -> Definition:
+    ends = _ENDS.match(text)
+    return Definition(
+        _names(text), text, words_in(text), bool(_SELDOM.match(text)), ends[1] if ends is not None else ""
+    )
 
 
 def words_in(text: str) -> frozenset[str]:

@@ -12,6 +12,7 @@ import re
 import threading
 import time
 from collections.abc import Callable, Sequence
+from itertools import repeat
 from typing import Any, Final, Generic, NamedTuple, TypeVar
 from urllib.parse import urlsplit
 
@@ -52,6 +53,8 @@ PATIENCE_S = 8.0
 _PIPELINE_CALLS = 256
 _PIPELINE_BYTES = 1 << 20
 _PIPELINES_AT_ONCE = 4
+_GATHERED_CALLS = 16
+"""Of a script that takes many: more would save little, and hold up others for longer."""
 _CALLS_AT_ONCE = 16
 """Of the threads that share a client: as many connections it may have, and one for announcements."""
 
@@ -345,11 +348,26 @@ class Sent(Generic[T]):
             self._pool.release(self._connection)
 
 
+def _groups(calls: Sequence[Call[Any]]) -> list[list[int]]:
+    """Which calls are made as one, by their places; a call that is made alone is a group too."""
+    groups: list[list[int]] = []
+    latest: dict[tuple[str, str], list[int]] = {}
+    for i, call in enumerate(calls):
+        group = latest.get((call.script, call.prefix), [])
+        if not group or len(group) == _GATHERED_CALLS:
+            group = []
+            groups.append(group)
+            if call.gathers:
+                latest[call.script, call.prefix] = group
+        group.append(i)
+    return groups
+
+
 class AsyncServer:
     """The ledger's Redis on one event loop.
 
     Calls made in the same turn of the loop travel as one pipeline; when several pipelines are under way, calls
-    gather for the next.
+    gather for the next. In it those of a script that takes many are one.
     """
 
     def __init__(self, locate: Locate, *, patience_s: float = PATIENCE_S) -> None:
@@ -483,6 +501,18 @@ class AsyncServer:
                 self._flush()
 
     async def _pipeline(self, calls: Sequence[Call[Any]]) -> list[Any]:
+        groups = _groups(calls)
+        heads = [
+            calls[head].gathered(calls[i] for i in others) if others else calls[head] for head, *others in groups
+        ]
+        replies: list[Any] = [None] * len(calls)
+        for group, head, reply in zip(groups, heads, await self._replies(heads), strict=True):
+            one_for_all = isinstance(reply, Exception) or len(group) == 1
+            for i, part in zip(group, repeat(reply) if one_for_all else head.decode(reply), strict=False):
+                replies[i] = part
+        return replies
+
+    async def _replies(self, calls: Sequence[Call[Any]]) -> list[Any]:
         client = await self.client()
         replies = await self._execute(client, calls)
         # The server was restarted, or is new: it knows some scripts and others not.

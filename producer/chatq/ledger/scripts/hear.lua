@@ -4,5 +4,5 @@
 -- Returns 1. Atomic, because admission may be choosing a worker.
 
 run_without_memory()
-note_message(ARGV[1], '')
+note_messages(ARGV[1], 0, 1)
 return 1

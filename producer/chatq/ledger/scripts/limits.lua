@@ -43,7 +43,7 @@ local function facts_of(name)
     need.tokens = need.input_tokens + need.output_tokens
   end
   for _, kind in ipairs(KINDS) do
-    tell(kind .. '.set', call('HGET', RULES, kind .. '_per_minute:' .. account) or nil)
+    tell(kind .. '.set', rule(kind .. '_per_minute:' .. account) or nil)
     tell(kind .. '.learned', s[kind .. '.limit'])
     local bucket = bucket_of(limits, kind)
     if bucket then
@@ -55,7 +55,7 @@ local function facts_of(name)
       tell(kind .. '.full', math.max(now, math.ceil(bucket.full)))
     end
   end
-  tell('requests_day.set', call('HGET', RULES, 'requests_per_day:' .. account) or nil)
+  tell('requests_day.set', rule('requests_per_day:' .. account) or nil)
   tell('requests_day.learned', s['day.limit'])
   if limits.day_limit then
     local used, turns = tonumber(s['day.used']), now + DAY_MS - now % DAY_MS

@@ -15,6 +15,7 @@ local flows, places = all_flows(), {}
 table.sort(flows)
 for i, flow in ipairs(flows) do places[i] = {lane_now(flow)} end
 local before = call('HKEYS', RULES)
+known_rules = {}
 call('DEL', RULES)
 for i = 3, #ARGV, 2 do
   call('HSET', RULES, ARGV[i], ARGV[i + 1])
@@ -25,9 +26,9 @@ for i = 3, #ARGV, 2 do
   if string.find(ARGV[i], '^budget:') then call('HSET', RULES, 'budgets', '1') end
 end
 -- What was counted of connections that are gone goes with them: else it would be kept for good.
-for _, rule in ipairs(before) do
-  local connection = string.match(rule, '^account:(.*)')
-  if connection and call('HEXISTS', RULES, rule) == 0 then call('DEL', key('metrics', connection)) end
+for _, name in ipairs(before) do
+  local connection = string.match(name, '^account:(.*)')
+  if connection and call('HEXISTS', RULES, name) == 0 then call('DEL', key('metrics', connection)) end
 end
 -- Prices and budgets may be others; whoever has spent all of one is found anew.
 call('DEL', PRICES, SPENT)

@@ -12,7 +12,7 @@ local job = {id = id, state = 'failed', place = 'end', connection = ARGV[2], cre
 call('HSET', key('job', id), 'state', job.state, 'place', job.place, 'flow', job.flow, 'created', job.created, 'finished',
   job.finished)
 call('SET', key('result', id), record(job))
-local keep = tonumber(call('HGET', RULES, 'keep_ms') or '604800000')
+local keep = tonumber(rule('keep_ms') or '604800000')
 call('ZADD', ENDED, int(now + keep), 'job:' .. id)
 call('PUBLISH', key('done', id), job.state)
 return 1

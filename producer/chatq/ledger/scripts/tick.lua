@@ -140,6 +140,8 @@ for _, batch in ipairs(due(OPEN)) do
   batch_maybe_ended(batch)
 end
 
+write_sums()
+
 -- How many jobs end in a ms: for those who find no room in the backlog.
 local totals = call('HMGET', TOTALS, 'came', 'jobs', 'noted', 'noted_at')
 local ended, since = tonumber(totals[1] or '0') - tonumber(totals[2] or '0'), tonumber(totals[4] or '0')

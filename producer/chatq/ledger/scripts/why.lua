@@ -137,12 +137,12 @@ local function tell_place(name, server, earliest)
     if TIMED[reason] then tell('until', now + wait) end
     local bucket = bucket_of(lane.limits, reason)
     if bucket then
-      local stated = call('HEXISTS', RULES, reason .. '_per_minute:' .. account_of(name)) == 1
+      local stated = rule(reason .. '_per_minute:' .. account_of(name)) ~= false
       tell('limit', milliseconds(bucket.limit))
       tell('limit_from', stated and 'set' or reason == 'requests' and lane.limits.tried and 'found' or 'learned')
     elseif reason == 'requests_day' then
       tell('limit', lane.limits.day_limit)
-      tell('limit_from', call('HEXISTS', RULES, 'requests_per_day:' .. account_of(name)) == 1 and 'set' or 'learned')
+      tell('limit_from', rule('requests_per_day:' .. account_of(name)) ~= false and 'set' or 'learned')
     elseif reason == 'concurrency' then
       tell('limit', lane.limits.concurrency)
     elseif reason == 'ramp' then
@@ -179,7 +179,7 @@ local function tell_waiting()
     if reason == 'budget' then
       tell('until', goes_on)
       tell('budget', 'per_day_usd')
-      tell('limit', call('HGET', RULES, 'budget:' .. job.connection) or nil)
+      tell('limit', rule('budget:' .. job.connection) or nil)
     elseif b[3] then
       tell('budget', b[3] == 'cost' and 'max_cost' or 'max_tokens')
       tell('limit', b[3] == 'cost' and b[5] or b[6])

@@ -41,14 +41,12 @@ local function read_lane(name, most)
     workers = call('EXISTS', ROOM) == 1 and ROOM or STALLED, cool = tonumber(state[3] or '0'), why = state[4] or nil,
     window = tonumber(state[5] or nil), probes = tonumber(state[6] or '0'), ramp = state[7] or nil, out = state[8] or nil,
     limits = limits, limited = are_limited(limits), budgeted = limits.budgeted or call('EXISTS', BUDGETED) == 1,
-    diverted = call('EXISTS', DIVERTED) == 1, doors = {}, most = most, taken = 0, refused = 0, room = 0, behind = 0, closed = 0, aside = 0}
+    diverted = call('EXISTS', DIVERTED) == 1, most = most, taken = 0, refused = 0, room = 0, behind = 0, closed = 0, aside = 0}
 end
 
 -- What a job asks of the lane's allowances, as `need_within`.
 local function need_in_lane(lane, job, server)
-  local name = server or job.connection
-  if lane.doors[name] == nil then lane.doors[name] = call('HEXISTS', RULES, 'door:' .. name) == 1 end
-  return need_within(lane.limits, job, lane.doors[name])
+  return need_within(lane.limits, job, rule('door:' .. (server or job.connection)) ~= false)
 end
 
 -- The format of jobs that a worker knows, how much suspicion it has, whether it takes no other job now (it has one that is
@@ -182,6 +180,8 @@ local function keep_lane(lane)
   if lane.window then call('HSET', k, 'probes', int(lane.probes)) end
 end
 
+local ADMITTED = 7    -- what `admit` names each job with: so many parts
+
 -- Admits up to `max` jobs of a lane. Each gets a worker, a claim and a token, and what it asks of the lane's allowances.
 -- Returns the admitted as a flat list of (id, connection that makes the call, token, worker, flow, attempts made so far, and
 -- the model if it is not that of the flow, else empty), then why no more may go now, and the ms until a try is worth it.
@@ -234,7 +234,7 @@ local function admit(name, max, nonce, admitted)
       local n = #admitted
       admitted[n + 1], admitted[n + 2], admitted[n + 3], admitted[n + 4], admitted[n + 5], admitted[n + 6], admitted[n + 7] =
         job.id, going.server or job.connection, token, worker, job.flow, job.made or '0',
-        going.server and call('HGET', RULES, 'model:' .. going.server) or ''
+        going.server and rule('model:' .. going.server) or ''
     end
   end
   keep_lane(lane)

@@ -28,13 +28,14 @@ local function spent_today(day, cost) return tonumber(day or '0') == today() and
 -- The budgets that calls of a connection, for jobs of a batch if it is given, count against: {name (as settings and callers
 -- write it), kind ('cost' or 'tokens'), limit, spent, held}.
 local function budgets_of(connection, batch)
+  write_sums()
   local found = {}
   local function add(name, kind, limit, spent, held)
     if limit then
       found[#found + 1] = {name = name, kind = kind, limit = tonumber(limit), spent = spent, held = tonumber(held or '0')}
     end
   end
-  local a_day = call('HGET', RULES, 'budget:' .. connection)
+  local a_day = rule('budget:' .. connection)
   if a_day then
     local c = call('HMGET', key('connection', connection), 'day', 'day_cost', 'held_cost')
     add('per_day_usd', 'cost', a_day, spent_today(c[1], c[2]), c[3])
@@ -76,7 +77,7 @@ end
 local function charge_of(limits, flow, server) -- seldom
   local _, connection, model, group = flow_parts(flow)
   server = server or connection
-  if server ~= connection then model = call('HGET', RULES, 'model:' .. server) or model end
+  if server ~= connection then model = rule('model:' .. server) or model end
   local batch = batch_of(group)
   local budgets = budgets_of(server, batch)
   if #budgets == 0 then return nil end
@@ -142,7 +143,7 @@ local function add_to(connection, batch, ...)
   local fields = {...}
   for _, k in ipairs({key('connection', connection), batch and key('batch', batch) or nil}) do
     for i = 1, #fields, 2 do
-      if tonumber(fields[i + 1]) ~= 0 then call('HINCRBY', k, fields[i], int(tonumber(fields[i + 1]))) end
+      add_up(k, fields[i], tonumber(fields[i + 1]))
     end
   end
 end
@@ -172,9 +173,11 @@ local function spend(job, spent)
     if known then cost = 0 end
   end
   add_to(server, job.batch, 'lost_tokens', tokens, 'lost_cost', cost)
-  local k = key('connection', server)
-  local c = call('HMGET', k, 'day', 'day_cost')
-  call('HSET', k, 'day', int(today()), 'day_cost', int(spent_today(c[1], c[2]) + cost + (tonumber(paid or '0') or 0)))
+  local paid_or_lost = cost + (tonumber(paid or '0') or 0)
+  if paid_or_lost == 0 then return end
+  local k, day = key('connection', server), int(today())
+  if call('HGET', k, 'day') ~= day then call('HSET', k, 'day', day, 'day_cost', '0') end
+  add_up(k, 'day_cost', paid_or_lost)
 end
 
 -- What a connection has spent, as names and values; dollars in billionths.
@@ -187,7 +190,7 @@ local function spending_of(connection)
   local c = call('HMGET', key('connection', connection), unpack(names))
   for i = 1, 6 do tell(names[i], c[i]) end
   if c[7] == int(today()) then tell('day_cost', c[8]) end
-  tell('per_day', call('HGET', RULES, 'budget:' .. connection))
+  tell('per_day', rule('budget:' .. connection))
   tell('goes_on', call('ZSCORE', SPENT, connection))
   return facts
 end

@@ -2,14 +2,20 @@
 -- Jobs: how one gets from place to place, and how it ends.
 
 -- A batch ends when it is sealed and nothing of it waits or runs. Its jobs are purged with it.
-local function batch_maybe_ended(batch)
-  local k = key('batch', batch)
-  local b = call('HMGET', k, 'sealed', 'queued', 'running', 'ended', 'keep')
-  if b[1] == '1' and tonumber(b[2]) == 0 and tonumber(b[3]) == 0 and not b[4] then
-    call('HSET', k, 'ended', int(now))
-    call('SREM', BUDGETED, batch)
-    call('ZADD', ENDED, int(now + tonumber(b[5])), 'batch:' .. batch)
-    call('PUBLISH', key('batch-done', batch), 'ended')
+local maybe_ended = {}
+
+local function batch_maybe_ended(batch) maybe_ended[batch] = true end
+
+local function end_batches() -- ends batch_maybe_ended
+  for batch in pairs(maybe_ended) do
+    local k = key('batch', batch)
+    local b = call('HMGET', k, 'sealed', 'queued', 'running', 'ended', 'keep')
+    if b[1] == '1' and tonumber(b[2]) == 0 and tonumber(b[3]) == 0 and not b[4] then
+      call('HSET', k, 'ended', int(now))
+      call('SREM', BUDGETED, batch)
+      call('ZADD', ENDED, int(now + tonumber(b[5])), 'batch:' .. batch)
+      call('PUBLISH', key('batch-done', batch), 'ended')
+    end
   end
 end
 
@@ -123,15 +129,15 @@ local function finish(job, state, ending)
   if job.told then call('EXPIRE', key('deltas', job.id), DELTAS_S) end
   job.state, job.place, job.finished, job.ending = state, 'end', int(now), ending
   call('SET', key('result', job.id), record(job))
-  call('HINCRBY', TOTALS, 'jobs', -1)
-  call('HINCRBY', TOTALS, 'bytes', '-' .. (job.bytes or '0'))
+  add_up(TOTALS, 'jobs', -1)
+  add_up(TOTALS, 'bytes', -tonumber(job.bytes or '0'))
   count_state(job, was, state)
   if job.batch then
     call('RPUSH', key('batch', job.batch) .. ':ended', job.id)
     batch_maybe_ended(job.batch)
     call('PUBLISH', key('batch-done', job.batch), job.id)
   else
-    local keep = tonumber(call('HGET', RULES, 'keep_ms') or '604800000')
+    local keep = tonumber(rule('keep_ms') or '604800000')
     call('ZADD', ENDED, int(now + keep), 'job:' .. job.id)
   end
   call('PUBLISH', key('done', job.id), state)
@@ -323,7 +329,7 @@ end
 
 -- The worker of a begun job died or was stopped: the call may have been sent, and paid for. `apart`: it held no other.
 local function lose(job, apart)
-  local policy = call('HGET', RULES, 'on_worker_lost:' .. job.connection)
+  local policy = rule('on_worker_lost:' .. job.connection)
   local before = tonumber(job.losses or '0')
   local losses = before + 1
   spend(job, '?')
@@ -378,13 +384,14 @@ local function stall(worker) -- seldom
   call('PUBLISH', key('cancels', worker), '')
 end
 
--- Notes that a worker has come to the message with this token; one that had stalled takes jobs again.
-local function note_message(worker, token)
+-- Notes that a worker has come to `count` messages, up to the one whose token has this fence; one that had stalled takes jobs
+-- again.
+local function note_messages(worker, fence, count)
   local k = key('worker', worker)
   local w = call('HMGET', k, 'slots', 'fence', 'stalled', 'window')
   if not w[1] then return end
-  if w[4] and call('HINCRBY', k, 'window', 1) >= CLAIMS_PER_WORKER then call('HDEL', k, 'window') end
-  call('HSET', k, 'heard', int(now), 'fence', int(math.max(fence_of(token), tonumber(w[2] or '0'))))
+  if w[4] and call('HINCRBY', k, 'window', count) >= CLAIMS_PER_WORKER then call('HDEL', k, 'window') end
+  call('HSET', k, 'heard', int(now), 'fence', int(math.max(fence, tonumber(w[2] or '0'))))
   if not w[3] then return end
   call('HDEL', k, 'stalled')
   local room = call('ZSCORE', STALLED, worker)

@@ -10,7 +10,7 @@ local PAUSED, PARKED, DIVERTED, SPENT = P .. ':paused', P .. ':parked', P .. ':d
 local LONG_COOL_MS = 60000      -- a lane that cools for longer is out of action
 
 local function lane_of(connection, model)
-  local account = call('HGET', RULES, 'account:' .. connection) or connection
+  local account = rule('account:' .. connection) or connection
   -- An account of the form @scope counts all its models together.
   if string.sub(account, 1, 1) == '@' then return account end
   return account .. '/' .. model
@@ -18,12 +18,12 @@ end
 
 -- A fallback serves with its own model; one that has none, with that which the job names.
 local function lane_of_fallback(connection, model)
-  return lane_of(connection, call('HGET', RULES, 'model:' .. connection) or model)
+  return lane_of(connection, rule('model:' .. connection) or model)
 end
 
 -- Whether the published settings have the connection; before the first were published nobody knows.
 local function is_configured(connection)
-  return call('HEXISTS', RULES, 'account:' .. connection) == 1 or call('HEXISTS', RULES, 'connections') == 0
+  return rule('account:' .. connection) ~= false or not rule('connections')
 end
 
 -- Whether jobs of the lane are better served elsewhere: it cools down for long, or its breaker is open, or the one call
@@ -63,7 +63,7 @@ end
 local function server_of(connection, model, lane)
   local paused = call('HEXISTS', PAUSED, connection) == 1
   if not paused and not is_out(lane) then return connection end
-  for name in string.gmatch(call('HGET', RULES, 'fallback:' .. connection) or '', '%S+') do
+  for name in string.gmatch(rule('fallback:' .. connection) or '', '%S+') do
     if call('HEXISTS', PAUSED, name) == 0 and not call('ZSCORE', SPENT, name)
       and not is_out(lane_of_fallback(name, model)) then return name end
   end
@@ -163,7 +163,7 @@ local function review(lane) -- seldom
   local k, out = key('lane', lane), is_out(lane)
   if out == (call('HEXISTS', k, 'out') == 1) then return end
   if out then call('HSET', k, 'out', '1') else call('HDEL', k, 'out') end
-  if call('HEXISTS', RULES, 'fallbacks') == 0 then return end
+  if not rule('fallbacks') then return end
   move_flows(out and call('ZRANGE', key('flows', lane), 0, -1) or all_flows())
 end
 

@@ -64,6 +64,19 @@ local function found_rate(s, unheard)
   return math.min(ceiling + (ceiling - rate) * x * x * x, FASTEST_A_MINUTE)
 end
 
+-- What the settings say of an account: concurrency, requests, tokens a minute, requests a day, whether its source tells limits,
+-- whether its limits are for any 60 s; and whether any connection has a budget.
+local known_stated = {}
+local function limits_stated(account)
+  local stated = known_stated[account]
+  if not stated then
+    stated = call('HMGET', RULES, 'concurrency:' .. account, 'requests_per_minute:' .. account, 'tokens_per_minute:' .. account,
+      'requests_per_day:' .. account, 'tells_limits:' .. account, 'sliding:' .. account, 'budgets')
+    known_stated[account] = stated
+  end
+  return stated
+end
+
 -- What the lane may ask: {state = the hash, concurrency, day_limit, buckets = {{kind, limit, interval, burst, full, sent}}};
 -- and whether any connection has a budget: `budgeted`.
 -- What the settings state holds; else what answers told; else, for requests, what trying found.
@@ -71,8 +84,7 @@ local function read_limits(lane)
   local account, s = account_of(lane), {}
   local flat = call('HGETALL', key('limits', lane))
   for i = 1, #flat, 2 do s[flat[i]] = flat[i + 1] end
-  local stated = call('HMGET', RULES, 'concurrency:' .. account, 'requests_per_minute:' .. account,
-    'tokens_per_minute:' .. account, 'requests_per_day:' .. account, 'tells_limits:' .. account, 'sliding:' .. account, 'budgets')
+  local stated = limits_stated(account)
   local limits = {state = s, lane = lane, concurrency = tonumber(stated[1] or nil),
     day_limit = tonumber(stated[4] or s['day.limit'] or nil), buckets = {}, unheard = stated[5] and not s.heard,
     budgeted = stated[7] ~= false}
@@ -293,13 +305,14 @@ end
 -- resets in ms. `answered`: whether an answer came that was no refusal for a limit.
 local function settle_limits(job, used, told, answered)
   if used == '-' then refund(job, true) end
+  if not job.reserved and told == '' and not limits_stated(account_of(job.lane))[5] then return end
   local limits = read_limits(job.lane)
   local s, fields, changed = limits.state, {}, false
   local typical = job.reserved and reserved_of(job) or {requests = 1}
   if job.reserved and used ~= '' and used ~= '-' then
     local input, output, prompt, answer = string.match(used, '^(%d+):(%d+):(%d+):(%d+)$')
     input, output, prompt, answer = tonumber(input), tonumber(output), tonumber(prompt), tonumber(answer)
-    local door = call('HEXISTS', RULES, 'door:' .. (job.via or job.connection)) == 1
+    local door = rule('door:' .. (job.via or job.connection)) ~= false
     local need, lost = need_of(limits, tonumber(job.size or '0'), tonumber(job.cap or '0'), door), {}
     -- Of this much it has been learned since that it need not have been reserved.
     for kind, cost in pairs(typical) do lost[kind] = math.max(0, cost - need[kind]) end

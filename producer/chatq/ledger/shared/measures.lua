@@ -21,7 +21,7 @@ local TIME_BOUNDS = {
 -- Counts times of a connection: the name and the ms of each.
 local function count_times(connection, ...)
   if not is_configured(connection) then return end
-  local times, names, amounts = {...}, {}, {}
+  local k, times = key('metrics', connection), {...}
   for i = 1, #times, 2 do
     local ms, within = math.max(0, times[i + 1]), 'inf'
     for _, bound in ipairs(TIME_BOUNDS[times[i]]) do
@@ -30,20 +30,14 @@ local function count_times(connection, ...)
         break
       end
     end
-    names[i], names[i + 1] = times[i] .. ':' .. within, times[i] .. ':sum'
-    amounts[i], amounts[i + 1] = 1, ms
+    add_up(k, times[i] .. ':' .. within, 1)
+    add_up(k, times[i] .. ':sum', ms)
   end
-  -- Two commands, where each HINCRBY would be one.
-  local k, fields = key('metrics', connection), {}
-  for i, before in ipairs(call('HMGET', k, unpack(names))) do
-    fields[2 * i - 1], fields[2 * i] = names[i], int(tonumber(before or '0') + amounts[i])
-  end
-  call('HSET', k, unpack(fields))
 end
 
 -- `what`: 'job_failed' or 'call_failed'. `code`: nil where there is none.
 local function count_failure(connection, what, code)
-  if code and is_configured(connection) then call('HINCRBY', key('metrics', connection), what .. ':' .. code, 1) end
+  if code and is_configured(connection) then add_up(key('metrics', connection), what .. ':' .. code, 1) end
 end
 
 -- A sample a minute of what waits and runs at each connection of the settings, for an hour.
@@ -58,11 +52,11 @@ local SAMPLE_MS = 60000
 local function sample_backlogs()
   local minute = int(math.floor(now / SAMPLE_MS))
   if call('HGET', TOTALS, 'sampled') == minute then return end
-  local rules = call('HKEYS', RULES)
-  if #rules == 0 then return end
+  local names = call('HKEYS', RULES)
+  if #names == 0 then return end
   call('HSET', TOTALS, 'sampled', minute)
-  for _, rule in ipairs(rules) do
-    local connection = string.match(rule, '^account:(.*)')
+  for _, name in ipairs(names) do
+    local connection = string.match(name, '^account:(.*)')
     if connection then
       local c = call('HMGET', key('connection', connection), 'queued', 'running')
       local k = key('backlog', connection)

@@ -78,6 +78,51 @@ local function rfc3339(ms)
     math.floor(rest / 3600), math.floor(rest / 60) % 60, rest % 60, ms % 1000)
 end
 
+-- Counters that a script changes for many jobs, added up and written once, at its end. Whoever reads such a counter before
+-- writes them first.
+local sums = {}
+
+local function add_up(k, field, amount)
+  local fields = sums[k]
+  if not fields then
+    fields = {}
+    sums[k] = fields
+  end
+  fields[field] = (fields[field] or 0) + amount
+end
+
+local function write_sums() -- ends add_up
+  for k, fields in pairs(sums) do
+    for field, amount in pairs(fields) do
+      if amount ~= 0 then call('HINCRBY', k, field, int(amount)) end
+    end
+    sums[k] = nil
+  end
+end
+
+-- Does something for each of many jobs, whose arguments stand in groups of `each`. What goes wrong with one is the reply to that
+-- one alone.
+local function one_by_one(act, each)
+  local replies = {}
+  for i = 1, #ARGV, each do
+    local well, reply = pcall(act, unpack(ARGV, i, i + each - 1))
+    if not well then reply = {err = type(reply) == 'table' and reply.err or 'ERR ' .. tostring(reply)} end
+    replies[#replies + 1] = reply
+  end
+  return replies
+end
+
+-- One of the rules that the settings give (see `publish`), false if they do not. The same all through a script, but in `publish`.
+local known_rules = {}
+local function rule(name)
+  local value = known_rules[name]
+  if value == nil then
+    value = call('HGET', RULES, name)
+    known_rules[name] = value
+  end
+  return value
+end
+
 local function json_moment(ms) return ms and rfc3339(tonumber(ms)) or 'null' end
 
 -- What was asked, once and for all: the field `asked` of a job's hash as its producer wrote it, each part with the byte 30
@@ -129,12 +174,12 @@ end
 -- Jobs by state, for the connection and for the batch; `retrying` counts as queued. The sum stays whole.
 local function count_state(job, from, to)
   local connection = key('connection', job.connection)
-  call('HINCRBY', connection, from, -1)
-  call('HINCRBY', connection, to, 1)
+  add_up(connection, from, -1)
+  add_up(connection, to, 1)
   if not job.batch then return end
   local batch = key('batch', job.batch)
-  call('HINCRBY', batch, from, -1)
-  call('HINCRBY', batch, to, 1)
+  add_up(batch, from, -1)
+  add_up(batch, to, 1)
 end
 
 -- For scripts that must run while Redis is out of memory and cannot begin with a write that really frees:
