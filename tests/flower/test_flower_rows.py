@@ -7,7 +7,7 @@ import json
 
 import pytest
 from flower_process import FlowerProcess
-from installation import OPENAI_KEY, WAIT_S, Installation
+from installation import OPENAI_KEY, WAIT_S, Installation, until
 
 from chatq import JobRecord
 
@@ -106,7 +106,9 @@ def test_terminate_on_a_row_cancels_the_running_job(
 def test_a_worker_answers_flower_and_stays_connected(
     installation: Installation, flower: FlowerProcess
 ) -> None:
-    (facts,) = json.loads(flower.text("/api/workers?refresh=1")).values()
+    # At the first time Flower has only a part of its second for the answers: it makes its connection.
+    workers = until(lambda: json.loads(flower.text("/api/workers?refresh=1")), "the worker to answer Flower")
+    (facts,) = workers.values()
     assert "chatq.complete" in facts["registered"]
     installation.run("sim", "job:after-the-broadcast Say hi")
     assert not any("Connection to broker lost" in message for message in installation.workers[0].messages())
