@@ -386,8 +386,8 @@ class Model(Places):
         job.place, job.started, job.begun = "held", True, self.now
         self._count(job, "running")
 
-    def settle(self, job: ModelJob, settlement: Settlement) -> list[tuple[str, str]]:
-        """Gives who goes next."""
+    def settle(self, job: ModelJob, settlement: Settlement) -> str:
+        """Gives the lane whose call ended."""
         state, counted, lane = settlement.state, settlement.counted, job.lane
         back, wait_ms = state in {"queued", "retrying"}, settlement.wait_ms
         if job.place == "claim" and back and not settlement.attempt:
@@ -412,14 +412,24 @@ class Model(Places):
             self._wait_again(job, state, wait_ms)
         else:
             self._finish(job, state)
+        return lane
+
+    def go_on(self, ended: Sequence[str]) -> list[tuple[str, str]]:
+        """Calls of these lanes ended together. Gives who goes next."""
         gone: list[tuple[str, str]] = []
-        hungry = min(self.hungry, key=lambda name: self.hungry[name], default=None)
-        if hungry is not None:
-            gone = self.admit(hungry, 1)[2]
-            if hungry in self.hungry:
-                self.hungry[hungry] = next(self.numbers)
-        if not gone and hungry != lane:
-            gone = self.admit(lane, 1)[2]
+        hungry = sorted(self.hungry, key=lambda name: self.hungry[name])[: len(ended)]
+        turns = {lane: len(ended) // len(hungry) for lane in hungry}
+        more = hungry[: len(ended) % len(hungry)] if hungry else []
+        for lane in more:
+            turns[lane] += 1
+        for lane in [*hungry[len(more) :], *more]:
+            gone += self.admit(lane, turns[lane])[2]
+            if lane in self.hungry:
+                self.hungry[lane] = next(self.numbers)
+        for lane in dict.fromkeys(ended):
+            left = min(len(ended) - len(gone), ended.count(lane))
+            if left > 0 and lane not in hungry:
+                gone += self.admit(lane, left)[2]
         return gone
 
     def _settle_limits(self, job: ModelJob, settlement: Settlement) -> None:

@@ -29,7 +29,18 @@ from ledger_model import Model, Settlement
 
 from chatq.contract.record import JobRecord
 from chatq.contract.states import CHANGES, FINAL, State
-from chatq.ledger.ledger import MAYBE_CHARGED, NOT_CALLED, Admitted, CallPrice, LimitTold, Spent, TokensUsed
+from chatq.ledger.call import Call
+from chatq.ledger.ledger import (
+    MAYBE_CHARGED,
+    NOT_CALLED,
+    Admitted,
+    Begun,
+    CallPrice,
+    LimitTold,
+    Settled,
+    Spent,
+    TokensUsed,
+)
 from servers import RealServer
 
 EXAMPLES = int(os.environ.get("CHATQ_TEST_EXAMPLES", "0"))
@@ -334,7 +345,9 @@ class LedgerMachine(RuleBasedStateMachine):
             assert asked.waits in {"", told["reason"]} or told["reason"] not in {"due", "line"}
             told = None
         reason, wait_ms, expected = self.model.admit(lane, most)
-        assert told is None or told["reason"] in ({"due", "line"} if expected else {reason})
+        # More: as many as may were refused before one could go.
+        goes = bool(expected) or reason == "more"
+        assert told is None or told["reason"] in ({"due", "line"} if goes else {reason})
         admission = self.driver.run(self.ledger.admit(lane, most))
         assert (admission.reason, admission.wait_ms) == (reason, wait_ms)
         self.note(admission.admitted, expected)
@@ -345,20 +358,36 @@ class LedgerMachine(RuleBasedStateMachine):
         """Admit and begin: what mostly happens."""
         known = len(self.tokens)
         self.admit(lane, most)
-        for item in self.tokens[known:]:
-            self.begin(item)
+        self.begin(*self.tokens[known:])
 
     @precondition(lambda self: self.tokens)
     @rule(pick=PICK, wrong=st.sampled_from(["", "", "", "worker", "token"]))
     def begin_some(self, pick: int, wrong: str) -> None:
-        self.begin(self.token(pick), wrong)
+        self.begin(self.token(pick), wrong=wrong)
 
-    def begin(self, item: Admitted, wrong: str = "") -> None:
+    @precondition(lambda self: self.tokens)
+    @rule(picks=st.lists(PICK, min_size=2, max_size=4), wrong=st.sampled_from(["", "", "worker", "token"]))
+    def begin_together(self, picks: list[int], wrong: str) -> None:
+        self.begin(*map(self.token, picks), wrong=wrong)
+
+    def begin(self, *items: Admitted, wrong: str = "") -> None:
+        """In one call, if there are any. `wrong`: what is of the last."""
+        if not items:
+            return
+        *well, last = items
+        token = "0-0" if wrong == "token" else last.token
+        worker = "w9" if wrong == "worker" else last.worker
+        asked = [*((item.job_id, item.token, item.worker) for item in well), (last.job_id, token, worker)]
+        replies = self.driver.run_gathered([self.ledger.begin(*one) for one in asked])
+        for _, token, worker in asked:
+            self.model.note_message(worker, token)
+        for item, begun in zip(well, replies[:-1], strict=True):
+            self.check_begun(item, begun)
+        self.check_begun(last, replies[-1], wrong)
+        self.compare()
+
+    def check_begun(self, item: Admitted, begun: Begun | None, wrong: str = "") -> None:
         job = self.model.jobs.get(item.job_id)
-        token = "0-0" if wrong == "token" else item.token
-        worker = "w9" if wrong == "worker" else item.worker
-        begun = self.driver.run(self.ledger.begin(item.job_id, token, worker))
-        self.model.note_message(worker, token)
         mine = job is not None and job.token == item.token and job.place in {"claim", "held"} and not wrong
         wait_ms = self.model.begin(job) if mine and job is not None and job.place == "claim" else 0
         assert (begun is not None) == (mine and wait_ms is not None)
@@ -368,7 +397,6 @@ class LedgerMachine(RuleBasedStateMachine):
             assert (begun.connection, begun.model, begun.counted) == (job.server, model, job.counted)
             assert begun.stands_in == bool(job.via)
             assert begun.wait_ms == wait_ms
-        self.compare()
 
     @precondition(lambda self: self.tokens)
     @rule(pick=PICK, count=st.integers(1, 3), again=st.booleans())
@@ -387,16 +415,52 @@ class LedgerMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.tokens)
     @rule(pick=PICK, settlement=SETTLEMENTS)
     def settle_some(self, pick: int, settlement: Settlement) -> None:
-        self.settle(self.token(pick), settlement)
+        self.settle((self.token(pick), settlement))
 
     @rule(settlement=SETTLEMENTS, most=CHUNKS)
     def settle_what_is_held(self, settlement: Settlement, most: int) -> None:
         for item in [item for item in self.tokens if self.is_held(item)][:most]:
-            self.settle(item, settlement)
+            self.settle((item, settlement))
 
-    def settle(self, item: Admitted, settlement: Settlement) -> None:
+    @precondition(lambda self: self.tokens)
+    @rule(settlements=st.lists(st.tuples(PICK, SETTLEMENTS), min_size=2, max_size=4))
+    def settle_together(self, settlements: list[tuple[int, Settlement]]) -> None:
+        self.settle(*((self.token(pick), settlement) for pick, settlement in settlements))
+
+    @rule(settlement=SETTLEMENTS)
+    def settle_all_that_is_held(self, settlement: Settlement) -> None:
+        self.settle(*((item, settlement) for item in self.tokens if self.is_held(item)))
+
+    def settle(self, *settlements: tuple[Admitted, Settlement]) -> None:
+        """In one call, if there are any."""
+        if not settlements:
+            return
+        replies = self.driver.run_gathered([self.call_to_settle(*one) for one in settlements])
+        ended, first = [], None
+        for (item, settlement), settled in zip(settlements, replies, strict=True):
+            job = self.model.jobs.get(item.job_id)
+            if job is None or job.token != item.token:
+                assert settled.state == "stale"
+            elif job.place == "end":
+                assert settled.state == "again"
+            else:
+                if job.place == "claim" and (
+                    settlement.attempt or settlement.state not in {"queued", "retrying"}
+                ):
+                    self.states[job.number] = State.RUNNING  # it was; the server forgot
+                server = job.server
+                ended.append(self.model.settle(job, settlement))
+                first = first or settled
+                assert settled.state == job.state
+                assert settled.paused == bool(self.model.connection(server).paused)
+        expected = self.model.go_on(ended)
+        for settled in replies:
+            self.note(settled.admitted, expected if settled is first else [])
+        self.compare()
+
+    def call_to_settle(self, item: Admitted, settlement: Settlement) -> Call[Settled]:
         ended = settlement.attempt
-        call = self.ledger.settle(
+        return self.ledger.settle(
             item.job_id,
             item.token,
             State(settlement.state),
@@ -411,21 +475,6 @@ class LedgerMachine(RuleBasedStateMachine):
             spent=settlement.spent,
             pause=b'"code":"refused","message":"No."',
         )
-        settled = self.driver.run(call)
-        job = self.model.jobs.get(item.job_id)
-        if job is None or job.token != item.token:
-            assert (settled.state, settled.admitted) == ("stale", [])
-        elif job.place == "end":
-            assert (settled.state, settled.admitted) == ("again", [])
-        else:
-            if job.place == "claim" and (ended or settlement.state not in {"queued", "retrying"}):
-                self.states[job.number] = State.RUNNING  # it was; the server forgot
-            server = job.server
-            expected = self.model.settle(job, settlement)
-            self.note(settled.admitted, expected)
-            assert settled.state == job.state
-            assert settled.paused == bool(self.model.connection(server).paused)
-        self.compare()
 
     @rule(prices=PRICES)
     def tell_prices(self, prices: dict[tuple[str, str], CallPrice | None]) -> None:
@@ -566,8 +615,7 @@ class LedgerMachine(RuleBasedStateMachine):
             with self.hurry():
                 for lane in sorted(self.model.asked):
                     self.start(lane, 100)
-                for item in [item for item in self.tokens if self.is_held(item)]:
-                    self.settle(item, Settlement("succeeded", "ok", True, "ok"))
+                self.settle_all_that_is_held(Settlement("succeeded", "ok", True, "ok"))
             self.pass_time(4000)
             self.renew("w1", 1000, registered=True)
         else:

@@ -89,3 +89,18 @@ def test_what_is_seldom_needed_is_defined_when_it_is_called(valkey_url: str) -> 
     code = "local before = type(refuse)\nreview('alpha/m')\nreturn {before, type(refuse)}"
     with redis.Redis.from_url(valkey_url, protocol=2) as client:
         assert client.eval(linked(code), 1, "t") == [b"function", b"function"]
+
+
+def test_what_a_function_leaves_for_later_is_done_when_the_script_ends_also_after_an_error(
+    valkey_url: str,
+) -> None:
+    assert "HINCRBY" not in linked("return int(now)")
+    counted = "add_up('t:counted', 'ended', 2)\nadd_up('t:counted', 'ended', 3)\n"
+    with redis.Redis.from_url(valkey_url, protocol=2) as client:
+        assert client.eval(linked(f"{counted}return call('HGET', 't:counted', 'ended')"), 1, "t") is None
+        assert client.hgetall("t:counted") == {b"ended": b"5"}
+        with pytest.raises(redis.ResponseError, match="WRONGTYPE"):
+            client.eval(
+                linked(f"{counted}call('SET', 't:text', '')\ncall('HINCRBY', 't:text', 'a', 1)"), 1, "t"
+            )
+        assert client.hgetall("t:counted") == {b"ended": b"10"}

@@ -14,10 +14,11 @@ import pytest
 import redis
 import redis.asyncio
 import uvloop
+from ledger_driver import PLENTY, LedgerDriver
 
 from chatq.contract.errors import ServerError, ServerFull, ServerRefused, ServerUnreachable, ServerUnsuitable
 from chatq.contract.job import Job
-from chatq.ledger.ledger import Enqueued, Entry, Ledger
+from chatq.ledger.ledger import Begun, Enqueued, Entry, Ledger
 from chatq.ledger.server import AsyncServer, Server, _is_refusal, shown
 from for_each import for_each
 from servers import RealServer
@@ -479,3 +480,48 @@ def test_an_error_of_one_call_does_not_reach_the_others_of_its_pipeline(
     assert (first, last) == ([None], [None])
     assert isinstance(broken, ServerError)
     assert "WRONGTYPE" in broken.message
+
+
+def test_calls_of_a_script_that_takes_many_are_made_as_few(valkey: RealServer, valkey_url: str) -> None:
+    """And what goes wrong with one of them, in the middle, is its caller's alone."""
+    with contextlib.closing(valkey.client()) as client:
+        driver = LedgerDriver(client)
+        driver.worker(slots=100)
+        driver.add_many(41)
+        jobs = driver.admit(most=100)
+        client.hset(f"t:job:{jobs[7].job_id}", "flow", "no flow")
+
+        async def ask() -> list[Begun | BaseException | None]:
+            async with opened(valkey_url) as server:
+                client.config_resetstat()
+                calls = [driver.ledger.begin(job.job_id, job.token, job.worker) for job in jobs]
+                return list(
+                    await asyncio.gather(*(server.run(call) for call in calls), return_exceptions=True)
+                )
+
+        begun = asyncio.run(ask())
+        made = client.info("commandstats")["cmdstat_evalsha"]["calls"]
+    broken = begun.pop(7)
+    assert isinstance(broken, ServerError)
+    assert "bad argument" in broken.message
+    assert [one.request for one in begun if isinstance(one, Begun)] == [
+        driver.entry().job.request(max_bytes=PLENTY)
+    ] * 40
+    assert made <= 2 * 3  # 41 by sixteens, and each again because the server did not know the script
+
+
+def test_a_refusal_of_calls_that_were_made_as_one_reaches_each(make_server: MakeServer) -> None:
+    server = make_server()
+    with contextlib.closing(server.client()) as client:
+        driver = LedgerDriver(client)
+        driver.worker(slots=100)
+        driver.add_many(3)
+        calls = [driver.ledger.begin(job.job_id, job.token, job.worker) for job in driver.admit()]
+        client.config_set("min-replicas-to-write", 1)
+
+    async def ask() -> list[object]:
+        async with opened(server.url) as asking:
+            return list(await asyncio.gather(*(asking.run(call) for call in calls), return_exceptions=True))
+
+    refusals = asyncio.run(ask())
+    assert [type(refusal) for refusal in refusals] == [ServerFull] * 3

@@ -39,7 +39,9 @@ class Call(Generic[T]):
     def gathered(self, others: Iterable[Call[Any]]) -> Call[list[Any]]:
         """This call and others like it as one. It gives the reply to each, as its own `decode` takes it."""
         arguments = chain(self.arguments, *(other.arguments for other in others))
-        return replace(self, arguments=tuple(arguments), decode=lambda replies: [[reply] for reply in replies])
+        return replace(
+            self, arguments=tuple(arguments), decode=lambda replies: [[reply] for reply in replies]
+        )
 
     def size(self) -> int:
         """Roughly the bytes that the call sends."""

@@ -357,7 +357,9 @@ class Ledger:
         return Call(script, self.keys.prefix, arguments, decode)
 
     def _one_of_many(self, script: str, *arguments: str | bytes | int, decode: Any) -> Call[Any]:
-        return Call(script, self.keys.prefix, arguments, lambda replies: decode(_alone(replies)), gathers=True)
+        return Call(
+            script, self.keys.prefix, arguments, lambda replies: decode(_alone(replies)), gathers=True
+        )
 
     # The caller's side
 

@@ -8,8 +8,8 @@ definitions this was a third of the time of a call. So what they define are slot
 that are used all over (`LOCALS`), and for literals, which stand where they are used. The parts are written as if all
 were locals, and nothing else in them has the name of a definition: no local, no parameter, no key of a table in braces.
 
-What a function leaves for later is done when the script ends: one whose first line ends with `-- ends NAME` is called then,
-also after an error, by every script that uses NAME.
+What a function leaves for later is done when the script ends: one whose first line ends with `-- ends NAME` is called
+then, also after an error, by every script that uses NAME.
 
 What most calls of a script come to no need of is defined when it is first called: a function whose first line ends with
 `-- seldom` is a stand-in until then, and what only such functions use comes with them.

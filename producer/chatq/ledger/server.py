@@ -503,7 +503,8 @@ class AsyncServer:
     async def _pipeline(self, calls: Sequence[Call[Any]]) -> list[Any]:
         groups = _groups(calls)
         heads = [
-            calls[head].gathered(calls[i] for i in others) if others else calls[head] for head, *others in groups
+            calls[head].gathered(calls[i] for i in others) if others else calls[head]
+            for head, *others in groups
         ]
         replies: list[Any] = [None] * len(calls)
         for group, head, reply in zip(groups, heads, await self._replies(heads), strict=True):

@@ -14,25 +14,37 @@
 -- Atomic, because the reaper may be taking a claim back.
 
 local EACH = 3
+-- What is the same for all jobs of a lane that one connection serves, and for those of a flow.
+local stopped, blocked = {}, {}
+
+-- What was learned since a job was admitted holds for it too.
+local function is_stopped(job)
+  local server = server_for(job)
+  local both = job.lane .. SEPARATOR .. server
+  if stopped[both] == nil then
+    stopped[both] = tonumber(call('HGET', key('lane', job.lane), 'cool') or '0') > now
+      or call('HEXISTS', PAUSED, server) == 1
+  end
+  return stopped[both]
+end
 
 local function begin(id, token, worker)
   local job = load(id)
   if not job or job.token ~= token or job.worker ~= worker then return false end
   if job.place ~= 'claim' and job.place ~= 'held' then return false end
   local wait = 0
+  blocked[job.flow] = blocked[job.flow] or blocked_ms(job)
   if job.place == 'claim' then
-    -- What was learned since it was admitted holds for it too.
-    if tonumber(call('HGET', key('lane', job.lane), 'cool') or '0') > now
-      or call('HEXISTS', PAUSED, server_for(job)) == 1 then
+    if is_stopped(job) then
       give_back(job)
       return false
     end
-    hold(job)
+    hold(job, blocked[job.flow])
     wait = pace(job)
   end
   local model = job.via and rule('model:' .. job.via) or job.model
   local elapsed = now - tonumber(job.started)
-  if elapsed > 0 then elapsed = math.max(0, elapsed - math.max(0, blocked_ms(job) - tonumber(job.blocked or '0'))) end
+  elapsed = math.max(0, elapsed - math.max(0, blocked[job.flow] - tonumber(job.blocked or '0')))
   local reply = {call('GET', key('request', job.id)), server_for(job), model, job.counted or '0', int(elapsed), int(wait),
     job.via and '1' or '0', job.batch or '', job.made or '0'}
   if job.trace then

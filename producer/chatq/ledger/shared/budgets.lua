@@ -106,7 +106,8 @@ local function charge_of(limits, flow, server) -- seldom
       if budget.name == 'per_day_usd' and share > budget.limit then
         charge.refusal = over_a_day(server, share, budget.limit)
       else
-        charge.over, charge.needs = budget, budget.spent + share
+        -- Waiting for another budget would not help.
+        charge.over, charge.needs, charge.waits = budget, budget.spent + share, nil
       end
       return charge
     end

@@ -151,15 +151,16 @@ local function no_room(jobs, bytes, jobs_over, bytes_over)
   return {'full', jobs, int(bytes), int(math.min(math.max(wait, 1000), 60000))}
 end
 
--- A claim becomes a hold: from here on the call may have been sent. Starts with a write that frees.
-local function hold(job)
+-- A claim becomes a hold: from here on the call may have been sent. `blocked`: as `blocked_ms` tells it, if that is known.
+-- Starts with a write that frees.
+local function hold(job, blocked)
   call('ZREM', key('claims', job.worker), job.id)
   call('ZADD', key('held', job.worker), int(now), job.id)
   local fields = {'place', 'held', 'state', 'running', 'begun', int(now)}
   job.place, job.state, job.begun = 'held', 'running', int(now)
   local first = not job.started
   if first then
-    job.started, job.blocked = int(now), int(blocked_ms(job))
+    job.started, job.blocked = int(now), int(blocked or blocked_ms(job))
     for _, part in ipairs({'started', job.started, 'blocked', job.blocked}) do fields[#fields + 1] = part end
   end
   call('HSET', key('job', job.id), unpack(fields))
