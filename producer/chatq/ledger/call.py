@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
 from functools import cache
 from itertools import chain
 from typing import Any, Generic, TypeVar
@@ -39,13 +39,15 @@ class Call(Generic[T]):
     def gathered(self, others: Iterable[Call[Any]]) -> Call[list[Any]]:
         """This call and others like it as one. It gives the reply to each, as its own `decode` takes it."""
         arguments = chain(self.arguments, *(other.arguments for other in others))
-        return replace(
-            self, arguments=tuple(arguments), decode=lambda replies: [[reply] for reply in replies]
-        )
+        return Call(self.script, self.prefix, tuple(arguments), _each_alone)
 
     def size(self) -> int:
         """Roughly the bytes that the call sends."""
         return sum(len(part) for part in self.arguments if not isinstance(part, int))
+
+
+def _each_alone(replies: Sequence[Any]) -> list[Any]:
+    return [[reply] for reply in replies]
 
 
 @cache
