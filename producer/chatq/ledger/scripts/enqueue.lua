@@ -81,14 +81,17 @@ for i, id in ipairs(ids) do
     local later = at and at > now
     seq, last = seq + 1, 0
     if moves then set('moved', moves) end
-    if later then set('due', int(at)) end
+    if later then
+      set('place', 'later')
+      set('due', int(at))
+    end
     if lasts[i] ~= '' then
       local expires = int(now + tonumber(lasts[i]))
       set('expires', expires)
       call('ZADD', EXPIRY, expires, id)
     end
-    call('HSET', keys[i], 'state', 'queued', 'place', later and 'later' or 'line', 'seq', seq, 'created', created,
-      'flow', flow, 'asked', string.sub(ARGV[i + FIRST], asked_from[i], request_from[i] - 1), unpack(more, 1, last))
+    call('HSET', keys[i], 'seq', seq, 'created', created, 'flow', flow, 'asked',
+      string.sub(ARGV[i + FIRST], asked_from[i], request_from[i] - 1), unpack(more, 1, last))
     local n = #strings
     strings[n + 1], strings[n + 2] = key('request', id), string.sub(ARGV[i + FIRST], request_from[i])
     if idem_keys[i] then strings[n + 3], strings[n + 4] = idem_keys[i], id end

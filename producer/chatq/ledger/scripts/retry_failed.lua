@@ -59,7 +59,7 @@ for _, old in ipairs(chosen) do
     flow = table.concat({int(priority), connection, model, group}, SEPARATOR)}
   -- The same is asked, but not under the same idempotency key, nor as a part of the same trace.
   local asked = string.gsub(old.asked, '^[^\30]*(.*\30)[^\30]*\30$', '%1\30')
-  call('HSET', key('job', job.id), 'state', 'queued', 'flow', job.flow, 'seq', job.seq, 'created', int(now), 'asked', asked,
+  call('HSET', key('job', job.id), 'flow', job.flow, 'seq', job.seq, 'created', int(now), 'asked', asked,
     'retry_of', old.id)
   if old.expires then
     local expires = int(now + tonumber(old.expires) - tonumber(old.created))

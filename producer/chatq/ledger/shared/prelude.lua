@@ -7,7 +7,8 @@
 -- A run-time error keeps earlier writes, so every script checks before its first write. Scripts that must work
 -- while Redis is out of memory begin with a write that frees (release, unplace).
 --
--- A job is in exactly one place, named in its hash:
+-- A job is in exactly one place, named in its hash (none: `line`, and no state: `queued`, for what a million waiting jobs have
+-- in common need not be written a million times):
 --   line   waiting: in line:<flow>, a sorted set by its number in line
 --   later  waiting for a moment: in `later`, a sorted set by that moment
 --   claim  given to a worker that has not begun: in claims:<worker>, a sorted set by the end of the claim
@@ -142,7 +143,7 @@ end
 local function load(id)
   local values = call('HGETALL', key('job', id))
   if not values[1] then return nil end
-  local job, i = {id = id}, 0
+  local job, i = {id = id, state = 'queued', place = 'line'}, 0
   for n = 1, #values, 2 do job[values[n]] = values[n + 1] end
   for part in string.gmatch(job.asked or '', ASKED_PART) do
     i = i + 1
