@@ -18,7 +18,7 @@ from contenders import PEERS, Figures, Work, by_celery, by_chatq, by_peer, by_pr
 
 from chatq_worker.transport import VARIABLE
 
-BARE, CHATQ = "bare loop", "chatq"
+BARE, CHATQ, TWO = "bare loop", "chatq", "chatq, two processes"
 Contenders = Mapping[str, Callable[[], Figures]]
 Measured = dict[str, Any]
 """`contenders`: figures of each repetition by who; `not_measured`: why by who; `versions`: of what they are made of."""
@@ -95,21 +95,17 @@ def calls(full: Work) -> Callable[[bool, int, Say], Measured]:
     return in_turns(contenders)
 
 
+def backlog(latency_s: float, quick: bool) -> Contenders:
+    work = Work(100, 50, latency_s) if quick else Work(10_000, 1000, latency_s)
+    return {BARE: bare(work), CHATQ: partial(by_chatq, work), TWO: partial(by_chatq, work, workers=2)}
+
+
 def transports(quick: bool) -> Contenders:
-    work = Work(100, 50, 0.2) if quick else Work(10_000, 1000, 0.2)
+    work = Work(100, 50, 0.2) if quick else Work(3000, 1000, 0.2)
     return {
-        BARE: bare(work),
         CHATQ: partial(by_chatq, work),
         "chatq on stock kombu": partial(by_chatq, work, {VARIABLE: "stock"}),
     }
-
-
-ONE, TWO = "one worker", "two workers"
-
-
-def workers(quick: bool) -> Contenders:
-    work = Work(100, 50, 0.2) if quick else Work(10_000, 1000, 0.2)
-    return {ONE: partial(by_chatq, work), TWO: partial(by_chatq, work, workers=2)}
 
 
 PROCESSES, THREADS, GEVENT = "Celery, 16 processes", "Celery, threads", "Celery, gevent"
@@ -206,14 +202,14 @@ LOAD = ("cpu_us", "server_cpu_us", "per_s", "in_flight", "memory_mb")
 CASES: dict[str, Case] = {
     "calls-200-ms": Case(
         "1,000 in flight at a provider that takes 200 ms",
-        "10,000 jobs that wait, 1,000 slots. *Stock kombu* is the setting `CHATQ_INTERNAL_TRANSPORT=stock`.",
-        in_turns(transports),
+        "10,000 jobs that wait, 1,000 slots in all. Redis and the provider run on the same two cores.",
+        in_turns(partial(backlog, 0.2)),
         LOAD,
     ),
     "calls-0-ms": Case(
         "A provider that answers at once",
-        "10,000 jobs that wait, 1,000 slots; the provider's latency is 0.",
-        calls(Work(10_000, 1000, 0.0)),
+        "10,000 jobs that wait, 1,000 slots in all; the provider's latency is 0.",
+        in_turns(partial(backlog, 0.0)),
         LOAD,
     ),
     "calls-2-s": Case(
@@ -223,12 +219,13 @@ CASES: dict[str, Case] = {
         LOAD,
         repetitions=3,
     ),
-    "workers": Case(
-        "Two workers",
-        "10,000 jobs that wait, 1,000 slots in all, 200 ms. Redis and the provider run on the same cores.",
-        in_turns(workers),
+    "transport": Case(
+        "With the transport that Celery has",
+        "3,000 jobs that wait, 1,000 slots, 200 ms. *Stock kombu* is the setting `CHATQ_INTERNAL_TRANSPORT=stock`.",
+        in_turns(transports),
         LOAD,
-        base=ONE,
+        base=CHATQ,
+        repetitions=1,
     ),
     "peers": Case(
         "The same 2,000 jobs with others",
@@ -320,9 +317,18 @@ CASES: dict[str, Case] = {
 BARS = [
     Bar("worker's CPU a job, 200 ms, 1,000 in flight", "calls-200-ms", "cpu_us", 4.0),
     Bar("worker's CPU a job, 0 ms, backlog", "calls-0-ms", "cpu_us", 8.0),
-    Bar("jobs a second, 200 ms, 1,000 in flight", "calls-200-ms", "per_s", 0.4, at_least=True),
-    Bar("jobs a second, 0 ms, backlog", "calls-0-ms", "per_s", 0.4, at_least=True),
-    Bar("jobs a second of two workers", "workers", "per_s", 1.8, ONE, TWO, at_least=True),
+    Bar(
+        "jobs a second of two processes, 200 ms, 1,000 in flight",
+        "calls-200-ms",
+        "per_s",
+        0.4,
+        who=TWO,
+        at_least=True,
+    ),
+    Bar("jobs a second of one process, 200 ms, 1,000 in flight", "calls-200-ms", "per_s", 0.4, at_least=True),
+    Bar("jobs a second of two processes, 0 ms, backlog", "calls-0-ms", "per_s", 0.4, who=TWO, at_least=True),
+    Bar("jobs a second of one process, 0 ms, backlog", "calls-0-ms", "per_s", 0.4, at_least=True),
+    Bar("jobs a second of two processes, 200 ms", "calls-200-ms", "per_s", 1.8, CHATQ, TWO, at_least=True),
     Bar("CPU a job, 2,000 jobs", "peers", "cpu_us", 0.4, CURATOR),
     Bar("CPU a job, 2,000 jobs", "peers", "cpu_us", 0.25, OPENAI),
     Bar("CPU a job, 2,000 jobs", "peers", "cpu_us", 0.2, ROUTER),
