@@ -201,7 +201,7 @@ FEW, MANY = "10,000 waiting", "1,000,000 waiting"
 LOAD = ("cpu_us", "server_cpu_us", "per_s", "in_flight", "memory_mb")
 CASES: dict[str, Case] = {
     "calls-200-ms": Case(
-        "1,000 in flight at a provider that takes 200 ms",
+        "A backlog at a provider that takes 200 ms",
         "10,000 jobs that wait, 1,000 slots in all. Redis and the provider run on the same two cores.",
         in_turns(partial(backlog, 0.2)),
         LOAD,
@@ -315,17 +315,17 @@ CASES: dict[str, Case] = {
     ),
 }
 BARS = [
-    Bar("worker's CPU a job, 200 ms, 1,000 in flight", "calls-200-ms", "cpu_us", 4.0),
+    Bar("worker's CPU a job, 200 ms, 1,000 slots", "calls-200-ms", "cpu_us", 4.0),
     Bar("worker's CPU a job, 0 ms, backlog", "calls-0-ms", "cpu_us", 8.0),
     Bar(
-        "jobs a second of two processes, 200 ms, 1,000 in flight",
+        "jobs a second of two processes, 200 ms, 1,000 slots",
         "calls-200-ms",
         "per_s",
         0.4,
         who=TWO,
         at_least=True,
     ),
-    Bar("jobs a second of one process, 200 ms, 1,000 in flight", "calls-200-ms", "per_s", 0.4, at_least=True),
+    Bar("jobs a second of one process, 200 ms, 1,000 slots", "calls-200-ms", "per_s", 0.4, at_least=True),
     Bar("jobs a second of two processes, 0 ms, backlog", "calls-0-ms", "per_s", 0.4, who=TWO, at_least=True),
     Bar("jobs a second of one process, 0 ms, backlog", "calls-0-ms", "per_s", 0.4, at_least=True),
     Bar("jobs a second of two processes, 200 ms", "calls-200-ms", "per_s", 1.8, CHATQ, TWO, at_least=True),

@@ -415,6 +415,8 @@ class Core:
         When the backlog fills up on the way, the new batch has those that found room; asking again takes the rest.
         """
         old = yield from self.batch(batch_id)
+        if not old.counts.failed:
+            raise nothing_to_retry(batch_id, code, connection)
         if old.budget is not None:
             max_cost, max_tokens = _left_of(old, old.budget, max_cost, max_tokens)
         new_id = yield from self.open_batch(

@@ -134,12 +134,20 @@ def others_may_read_the_files(world: World) -> None:
     world.write(http={"folder": "front"})
 
 
+def a_folder_that_cannot_be(world: World) -> None:
+    (world.folder / "a-file").touch()
+    world.write(http={"folder": "a-file/front"})
+
+
 def on_all_addresses(world: World) -> None:
     world.write(http={"host": "0.0.0.0"})
     world.patch.setenv("CHATQ_HTTP_TOKENS", "0123456789abcdef")
 
 
 FRONT = {
+    "its folder cannot be written": Case(
+        a_folder_that_cannot_be, "wrong", "a-file/front (http.folder) cannot be written", "Name another folder"
+    ),
     "no token, for all the world": Case(
         lambda world: world.write(http={"host": "0.0.0.0"}),
         "note", "without tokens it listens on this machine alone, not on 0.0.0.0", "Correct it where the front runs",
@@ -363,6 +371,11 @@ CONNECTIONS = {
     "its key goes unencrypted": Case(
         lambda world: world.write(connection={"url": "http://api.example.com/v1"}),
         "wrong", "its key and prompts go to api.example.com unencrypted", "Write https:// in connections.sim.url",
+    ),
+    "a provider's connection names no key": Case(
+        lambda world: world.write(connection={"source": "openai", "url": None, "api_key": None}),
+        "wrong", "connection sim: it names no key, and openai answers nobody without one",
+        "Write connections.sim.api_key:",
     ),
     "two limits for one account": Case(
         two_limits, "note", "its limits.concurrency is 9, that of another connection of the same account is 7",

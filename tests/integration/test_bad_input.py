@@ -67,8 +67,8 @@ def test_the_command_refuses_a_wrong_job_in_the_same_words(installation: Install
     before = jobs_of(installation)
     job = json.dumps({"connection": "sim", "messages": [{"role": "boss", "content": "hi"}]})
     ended = installation.command("submit", "--file", "-", standard_input=job)
-    clear_error(ended, 2, "messages.0.role", 'got "boss"', "nothing was enqueued")
-    clear_error(installation.command("submit", "sim", ""), 2, "the prompt is empty", "nothing was enqueued")
+    clear_error(ended, 2, "messages.0.role", 'got "boss"', "it was not enqueued")
+    clear_error(installation.command("submit", "sim", ""), 2, "the prompt is empty", "it was not enqueued")
     clear_error(installation.command("submit", "smi", "hi"), 2, 'did you mean "sim"?', "Use one of these")
     assert jobs_of(installation) == before
 

@@ -13,7 +13,7 @@ import pytest
 from installation import WAIT_S, Installation, until
 from test_batch_run import names, write_input
 
-from chatq import BudgetUsedUp, UnknownPrice
+from chatq import BudgetUsedUp, NothingToRetry, UnknownPrice
 
 SIMULATED: dict[str, Any] = {"source": "custom", "url": "simulator", "model": "demo"}
 TENTH_OF_A_CENT = {"input_per_million": 1000, "output_per_million": 1000}
@@ -162,6 +162,13 @@ def test_of_a_budget_that_is_gone_nothing_is_tried_again_unless_another_is_named
     again = running.queue.retry_batch(batch.id, max_tokens=5000)
     assert again.budget is not None
     assert (again.budget.max_tokens, again.counts.total) == (5000, 1)
+
+
+def test_where_nothing_failed_no_budget_is_asked_for(running: Installation) -> None:
+    batch = running.queue.enqueue_batch(["job:all-well [sim: tokens 2000]"], "priced", max_tokens=700)
+    running.follow(batch.id)
+    with pytest.raises(NothingToRetry):
+        running.queue.retry_batch(batch.id)
 
 
 def test_a_connection_waits_for_its_budget_and_goes_on_when_it_is_raised(running: Installation) -> None:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 
 import pytest
@@ -60,6 +63,22 @@ def test_waiting_for_a_result_ends_with_the_reason_and_the_way_back(
         f"The job stays in line; come back with: chatq result {waiting.id} --wait",
     ]
     assert installation.queue.get(waiting.id).state == "queued"
+
+
+def test_who_leaves_the_wait_is_told_how_to_come_back(installation: Installation) -> None:
+    installation.hold_answers()
+    command = [sys.executable, "-m", "chatq", "submit", "sim", "job:left Say hi", "--wait"]
+    command += ["--config", str(installation.config)]
+    with subprocess.Popen(command, env=installation.environ, stderr=subprocess.PIPE, text=True) as waits:
+        installation.await_in_flight(1)
+        waits.send_signal(signal.SIGINT)
+        _, told = waits.communicate(timeout=WAIT_S)
+    installation.release_answers()
+    enqueued, _, back = told.splitlines()
+    job_id = enqueued.split()[1]
+    assert waits.returncode == 130
+    assert back == f"The job goes on; come back with: chatq result {job_id} --wait"
+    assert installation.queue.wait(job_id, WAIT_S).state == "succeeded"
 
 
 def test_submit_with_wait_ends_as_well_and_prints_the_record_for_machines(

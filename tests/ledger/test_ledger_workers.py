@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import pytest
-from ledger_driver import LedgerDriver
+from ledger_driver import LEASE_S, LedgerDriver
+
+from chatq.ledger.readiness import hindrances
 
 
 def lose_once(ledger: LedgerDriver, name: str) -> None:
@@ -438,3 +440,15 @@ def test_the_overview_tells_workers_and_what_waits_and_runs(ledger: LedgerDriver
     assert (worker.id, worker.slots, worker.held, worker.lease_left_ms) == ("w1", 7, 1, 20_000)
     counts = {name: (facts.queued, facts.running) for name, facts in overview.connections.items()}
     assert counts == {"alpha": (2, 1), "beta": (0, 0)}
+
+
+def test_a_worker_that_died_alone_is_no_worker_although_nobody_takes_it_away(ledger: LedgerDriver) -> None:
+    ledger.worker()
+    job = ledger.add()
+    ledger.pass_s(LEASE_S)
+    overview = ledger.run(ledger.ledger.overview([]))
+    assert overview.workers == []
+    assert [hindrance.message for hindrance in hindrances(overview)] == ["No worker is alive."]
+    said = ledger.run(ledger.ledger.why(job)) or {}
+    assert (said["reason"], said["workers"], said["no_estimate"]) == ("no_worker", "0", "no_worker")
+    assert ledger.run(ledger.ledger.price("alpha", "m")) is None

@@ -144,7 +144,7 @@ def test_up_ends_all_when_a_part_of_it_ends(folder: Path) -> None:
         os.kill(worker, signal.SIGKILL)
         _, said = up.communicate(timeout=WAIT_S)
         assert up.returncode == 1
-        assert "chatq up: worker ended with exit code -9; stopping the rest.\n" in said
+        assert "chatq up: worker ended with exit code -9; stopping the rest.\nNothing is lost." in said
         assert left_of(started) == {}
 
 

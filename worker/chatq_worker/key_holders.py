@@ -48,7 +48,5 @@ class KeyHolders:
     async def _of(self, connection: str) -> Sequence[str]:
         overview: Overview = await self._server.run(self._ledger.overview(()), patience_s=math.inf)
         return [
-            worker.id
-            for worker in overview.workers
-            if worker.lease_left_ms > 0 and connection not in worker.facts.get(WITHOUT_KEY, ())
+            worker.id for worker in overview.workers if connection not in worker.facts.get(WITHOUT_KEY, ())
         ]

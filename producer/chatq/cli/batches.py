@@ -63,12 +63,13 @@ def _list(queue: ChatQueue, *, as_json: bool) -> int:
             _condition(batch),
             *(
                 str(getattr(batch.counts, name))
-                for name in ("total", "queued", "running", "succeeded", "failed")
+                for name in ("total", "queued", "running", "succeeded", "failed", "cancelled", "expired")
             ),
         )
         for batch in batches
     ]
-    print_table(("BATCH", "CREATED", "CONDITION", "TOTAL", "WAITING", "RUNNING", "SUCCEEDED", "FAILED"), rows)
+    states = ("TOTAL", "WAITING", "RUNNING", "SUCCEEDED", "FAILED", "CANCELLED", "EXPIRED")
+    print_table(("BATCH", "CREATED", "CONDITION", *states), rows)
     return 0
 
 
@@ -105,7 +106,7 @@ def spent(batch: Batch) -> str:
 
 def _condition(batch: Batch) -> str:
     if batch.ended_at is not None:
-        return "ended"
+        return "cancelled" if batch.cancel_requested else "ended"
     if batch.cancel_requested:
         return "being cancelled"
     if batch.paused_at is not None:

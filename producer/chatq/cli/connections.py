@@ -149,6 +149,7 @@ def _test(queue: ChatQueue, arguments: argparse.Namespace) -> int:
     """Send one short message; exit code 1 for a failure, and for an empty answer."""
     if not _named(arguments):
         return 2
+    print(f"a test message goes to {arguments.connection}; waiting", file=sys.stderr)
     record = queue.test_message(arguments.connection, arguments.timeout)
     if arguments.json:
         print(record.model_dump_json())

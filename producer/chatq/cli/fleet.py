@@ -34,7 +34,11 @@ def up(arguments: argparse.Namespace) -> int:
         try:
             _start_all(settings, children)
             name, code = children.wait_for_any()
-            print(f"chatq up: {name} ended with exit code {code}; stopping the rest.", file=sys.stderr)
+            print(
+                f"chatq up: {name} ended with exit code {code}; stopping the rest.\n"
+                f"Nothing is lost. See what it said above, and start all again: {own_command()} up",
+                file=sys.stderr,
+            )
             return 1
         except KeyboardInterrupt:
             print("\nstopping; Ctrl-C again hands running jobs back at once", file=sys.stderr)

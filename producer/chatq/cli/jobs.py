@@ -39,6 +39,9 @@ def _wait(queue: ChatQueue, job_id: str, arguments: argparse.Namespace) -> JobRe
     """The final record of a job. A paused connection does not keep a terminal: the job stays in line without us."""
     try:
         return queue.wait(job_id, arguments.timeout, through_pauses=False)
+    except KeyboardInterrupt:
+        print(f"\nThe job goes on; come back with: chatq result {job_id} --wait", file=sys.stderr)
+        raise
     except ConnectionPaused as paused:
         if arguments.json:
             print(queue.get(job_id).model_dump_json())

@@ -141,7 +141,7 @@ class Connection(Section):
     source: Source
     """Whose API it speaks."""
     model: Text | None = None
-    """The default model; a job may name another. None: every job must name one."""
+    """The default model; a job may name another. None: every job must name one, unless the server does not care."""
     api: Literal["agent", "sonar"] | None = None
     """Perplexity only. None means agent."""
     url: Annotated[Text, AfterValidator(base_url)] | None = None

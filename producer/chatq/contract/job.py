@@ -186,7 +186,7 @@ class Job(BaseModel):
             )
             raise InvalidJob(
                 f"The job is not valid: {problems}.",
-                remedy="Correct the job and enqueue it again; nothing was enqueued.",
+                remedy="Correct the job and enqueue it again; it was not enqueued.",
             ) from None
 
     def chat(self) -> list[Message]:

@@ -240,7 +240,7 @@ class Ticked:
 
 @dataclass(frozen=True, slots=True)
 class WorkerFacts:
-    """A live worker as it described itself. `lease_left_ms` may be negative until it is reaped.
+    """A live worker as it described itself.
 
     `stalled_ms`: for how long it has come to none of its messages although jobs were given to it; None when it does.
     """

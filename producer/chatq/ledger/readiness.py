@@ -50,5 +50,5 @@ def is_ready(overview: Overview) -> bool:
 
 
 def hearing(workers: Sequence[WorkerFacts]) -> list[WorkerFacts]:
-    """Those that hold a lease and begin what they are given."""
-    return [worker for worker in workers if worker.lease_left_ms > 0 and worker.stalled_ms is None]
+    """Those that begin what they are given."""
+    return [worker for worker in workers if worker.stalled_ms is None]

@@ -52,7 +52,8 @@ def examine(config: Path | None) -> Iterator[Finding]:
                 "Correct it; nothing starts before, and workers go on with what they have.",
             )
         return
-    yield Finding("ok", f"settings: {settings.source_path}, {len(settings.connections)} connections")
+    count = len(settings.connections)
+    yield Finding("ok", f"settings: {settings.source_path}, {count} connection{'' if count == 1 else 's'}")
     for notice in settings.notices:
         yield Finding("note", notice)
     yield from here.look(settings)

@@ -25,6 +25,7 @@ def look(settings: Settings, server: Server) -> Iterator[Finding]:
     outcomes = server.run(ledger.statuses(list(settings.connections)))
     for (name, connection), outcome in zip(settings.connections.items(), outcomes, strict=True):
         yield from _address(name, connection)
+        yield from _no_key(name, connection)
         limits = read_limits(name, *server.run(ledger.limits(name)))
         if limits.paused is not None:
             remedy = pause_remedy(name, limits.paused)
@@ -47,6 +48,15 @@ def _address(name: str, connection: Connection) -> Iterator[Finding]:
             "wrong",
             f"connection {name}: its key and prompts go to {parts.hostname} unencrypted, for all on the way to read",
             f"Write https:// in connections.{name}.url.",
+        )
+
+
+def _no_key(name: str, connection: Connection) -> Iterator[Finding]:
+    if connection.url is None and connection.api_key is None:
+        yield Finding(
+            "wrong",
+            f"connection {name}: it names no key, and {connection.source} answers nobody without one",
+            f"Write connections.{name}.api_key: env:NAME, with NAME in the environment of the workers.",
         )
 
 

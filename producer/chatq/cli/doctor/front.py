@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 import stat
 from collections.abc import Iterator
 from pathlib import Path
@@ -52,6 +53,13 @@ def _would_not_start(error: ConfigError, *, may_be_elsewhere: bool) -> Iterator[
 
 
 def _folder(folder: Path) -> Iterator[Finding]:
+    there = next(parent for parent in (folder, *folder.absolute().parents) if parent.exists())
+    if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
+        yield Finding(
+            "wrong",
+            f"HTTP front: {folder} (http.folder) cannot be written: {there} does not allow it",
+            "Name another folder, or give the front's user the right to write there.",
+        )
     for inside in (folder / "files", folder / "batches"):
         if inside.is_dir() and inside.stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO):
             yield Finding(

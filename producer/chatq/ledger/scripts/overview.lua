@@ -2,7 +2,7 @@
 --
 -- ARGV[1..]  connections
 -- Returns {now in ms, ms for which something that the clock does has been due, jobs of all connections that wait or run,
--- those that were not asked for too, number of workers,
+-- those that were not asked for too, number of workers that hold a lease,
 -- then for each: id, facts (JSON), slots, held, ms until its lease ends, ms for which it has stalled (or empty): it comes to
 -- none of its messages although jobs were given to it,
 -- then for each connection: queued, running, why it is paused (JSON, or empty), ms until which its provider asked to wait
@@ -11,7 +11,7 @@
 -- A connection has a lane for each model: what is told is the worst of those that its account uses now.
 -- Atomic, so that the numbers are of one moment.
 
-local workers = call('ZRANGE', WORKERS, 0, -1, 'WITHSCORES')
+local workers = call('ZRANGEBYSCORE', WORKERS, '(' .. int(now), '+inf', 'WITHSCORES')
 local due = now
 for _, set in ipairs({LANES, LATER}) do due = math.min(due, tonumber(call('ZRANGE', set, 0, 0, 'WITHSCORES')[2] or now)) end
 local reply = {int(now), int(now - due), call('HGET', TOTALS, 'jobs') or '0', int(#workers / 2)}

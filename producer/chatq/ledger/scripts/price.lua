@@ -7,7 +7,7 @@
 local name = ARGV[1] .. SEPARATOR .. ARGV[2]
 local price = call('HGET', PRICES, name)
 if price then return price end
-if call('ZCARD', WORKERS) == 0 then return false end
+if live_workers() == 0 then return false end
 call('SADD', WANTED_PRICES, name)
 call('PEXPIRE', WANTED_PRICES, PRICES_KEPT_MS)
 return ''

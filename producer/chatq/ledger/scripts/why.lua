@@ -124,12 +124,14 @@ local function tell_place(name, server, earliest)
   if not earliest then
     -- Others of its lane may go while its own flow stands aside.
     local why, budget = stands_aside(lane, job.flow)
-    if reason ~= 'no_worker' and (why == 'version' or why == 'budget' or why == 'price' or (why and not reason)) then
+    if reason ~= 'no_worker' and (why == 'version' or why == 'budget' or (why and not reason)) then
       reason = why
       if budget then
         tell('budget', budget.name)
         tell('limit', budget.limit)
       end
+    elseif not reason and live_workers() == 0 then
+      reason = 'no_worker'
     elseif not reason then
       reason = next_job.job.id == job.id and 'due' or 'line'
     end
@@ -201,7 +203,7 @@ tell('connection', job.connection)
 tell('model', job.model)
 tell('state', job.state)
 tell('made', tonumber(job.made or '0'))
-tell('workers', call('ZCARD', WORKERS))
+tell('workers', live_workers())
 tell('batch', job.batch)
 tell('expires', job.expires)
 tell('pause', call('HGET', PAUSED, job.connection))

@@ -113,6 +113,9 @@ local function one_by_one(act, each)
   return replies
 end
 
+-- How many workers hold a lease. (One that died alone stays among WORKERS until another takes the clock over.)
+local function live_workers() return call('ZCOUNT', WORKERS, '(' .. int(now), '+inf') end
+
 -- One of the rules that the settings give (see `publish`), false if they do not. The same all through a script, but in `publish`.
 local known_rules = {}
 local function rule(name)
