@@ -189,12 +189,6 @@ class LedgerDriver:
     def tick(self, worker: str = "w1", run_id: str = "run-1", most: int = 500) -> Ticked:
         return self.run(self.ledger.tick(worker, run_id, leader_s=LEADER_S, lease_s=LEASE_S, most=most))
 
-    def keep_time(self, seconds: int) -> None:
-        """Let time pass while the clock of a worker ticks."""
-        for _ in range(seconds):
-            self.pass_s(1)
-            self.tick()
-
     def record(self, job_id: str) -> JobRecord:
         raw = self.run(self.ledger.read([job_id]))[0]
         assert raw is not None, f"no record of {job_id}"

@@ -711,7 +711,7 @@ class Model(Places):
             self.leases.pop(worker, None)
             self.messages.pop(worker, None)
             if self.leader is not None and self.leader[0] == worker:
-                self.leader, self.late = None, False
+                self.leader = None
         return len(claims) + len(held)
 
     def tick(self, worker: str, run_id: str, leader_ms: int, grace_ms: int) -> tuple[bool, set[str]]:
@@ -724,8 +724,7 @@ class Model(Places):
         if restarted or (until and self.now - until > leader_ms):
             spared = self.now + (grace_ms if restarted else leader_ms)
             self.leases = {name: max(end, spared) for name, end in self.leases.items()}
-        late = bool(until) and self.now - until + leader_ms > CLAIM_MS
-        if restarted or (late and not self.late):
+        if restarted:
             for job in self.at("claim"):
                 job.due = job.due if job.due > self.now else self.now + CLAIM_MS
         self.run_id = run_id
@@ -734,7 +733,6 @@ class Model(Places):
             self.drain(name, leave=True)
         if worker in dead:
             self.leader = (worker, self.now + leader_ms)
-        self.late = late
         by_lease = sorted(self.leases, key=lambda name: (self.leases[name], name))
         overdue = [job for job in self.at("claim") if job.due <= self.now]
         for job in sorted(overdue, key=lambda job: (by_lease.index(job.worker), job.due, job.id)):

@@ -193,7 +193,6 @@ class Places:
     spent: dict[str, int] = field(default_factory=dict)
     """Connections that have spent their budget of the day, until when."""
     leader: tuple[str, int] | None = None
-    late: bool = False
     run_id: str | None = None
     numbers: Iterator[int] = field(default_factory=lambda: itertools.count(1))
 

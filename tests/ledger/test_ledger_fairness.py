@@ -92,9 +92,11 @@ def test_a_job_that_comes_back_keeps_its_place_in_line(ledger: LedgerDriver) -> 
     ledger.worker()
     held = ledger.start(most=2)
     ledger.settle(held[1], "queued", wait_s=None)
-    ledger.keep_time(5)  # the claim that this freed was not begun
+    ledger.pass_s(5)  # the claim that this freed was not begun
+    ledger.tick()
     ledger.settle(held[0], "queued")
-    ledger.keep_time(5)
+    ledger.pass_s(5)
+    ledger.tick()
     assert [job.job_id for job in ledger.admit()] == [first, second, third]
 
 

@@ -181,29 +181,3 @@ def test_the_overview_tells_how_long_the_clock_has_not_done_what_is_due(ledger: 
     ledger.start()
     ledger.start("beta/m")
     assert ledger.run(ledger.ledger.overview([])).overdue_ms == 0
-
-
-def test_when_nobody_kept_time_for_as_long_as_a_claim_lasts_it_has_its_time_again(
-    ledger: LedgerDriver,
-) -> None:
-    """The server refused to write: the workers could not come to their messages either."""
-    ledger.worker()
-    ledger.add()
-    ledger.tick()
-    [job] = ledger.admit()
-    ledger.pass_s(4)
-    ledger.tick()
-    assert not ledger.told_stalled("w1")
-    assert ledger.begin(job)
-
-
-def test_then_it_runs_out_as_ever(ledger: LedgerDriver) -> None:
-    ledger.worker()
-    ledger.add()
-    ledger.tick()
-    [job] = ledger.admit()
-    ledger.pass_s(4)
-    ledger.tick()
-    ledger.keep_time(3)
-    assert ledger.told_stalled("w1")
-    assert not ledger.begin(job)

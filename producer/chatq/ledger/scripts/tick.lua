@@ -10,14 +10,12 @@
 
 local me, most = ARGV[1], tonumber(ARGV[3])
 run_without_memory()
-local leader = call('HMGET', LEADER, 'worker', 'until', 'late')
+local leader = call('HMGET', LEADER, 'worker', 'until')
 if leader[1] and leader[1] ~= me and call('ZSCORE', WORKERS, leader[1]) then
   local left = tonumber(leader[2]) - now
   if left > 0 then return {'0', int(left)} end
 end
-local unkept = leader[2] and now - tonumber(leader[2]) + tonumber(ARGV[2]) or 0
-local late = unkept > CLAIM_MS
-call('HSET', LEADER, 'worker', me, 'until', int(now + tonumber(ARGV[2])), 'late', late and '1' or '0')
+call('HSET', LEADER, 'worker', me, 'until', int(now + tonumber(ARGV[2])))
 
 local DRAIN_MS = 5000
 
@@ -47,18 +45,18 @@ local function spare(ms)
 end
 
 local server = call('GET', P .. ':server')
-local restarted = server and server ~= ARGV[4]
-if restarted then spare(tonumber(ARGV[5])) elseif unkept > 2 * tonumber(ARGV[2]) then spare(tonumber(ARGV[2])) end
-if server ~= ARGV[4] then call('SET', P .. ':server', ARGV[4]) end
-
--- Nor a claim, when nobody kept time for as long as one lasts: whoever has it could not come to its message either. (Not twice
--- in a row: where time is always kept late, claims run out all the same.)
-if restarted or late and leader[3] ~= '1' then
-  for _, worker in ipairs(workers) do
-    for _, id in ipairs(call('ZRANGEBYSCORE', key('claims', worker), '-inf', int(now))) do
-      call('ZADD', key('claims', worker), int(now + CLAIM_MS), id)
+if server ~= ARGV[4] then
+  if server then
+    spare(tonumber(ARGV[5]))
+    for _, worker in ipairs(workers) do
+      for _, id in ipairs(call('ZRANGEBYSCORE', key('claims', worker), '-inf', int(now))) do
+        call('ZADD', key('claims', worker), int(now + CLAIM_MS), id)
+      end
     end
   end
+  call('SET', P .. ':server', ARGV[4])
+elseif leader[2] and now - tonumber(leader[2]) > tonumber(ARGV[2]) then
+  spare(tonumber(ARGV[2]))
 end
 
 -- Workers whose lease ran out: no slots of theirs from now on. They leave WORKERS at once, so that a renewal that
