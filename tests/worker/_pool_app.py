@@ -87,6 +87,7 @@ class WaitAndSettle(CoroutineTask):
     name = "wait_and_settle"
 
     async def execute(self) -> str:
+        note(f"{task_id()} waits")  # one that is cancelled before its first step settles nothing
         try:
             await asyncio.Event().wait()
         except asyncio.CancelledError:

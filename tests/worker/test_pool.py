@@ -124,7 +124,7 @@ def test_both_deliveries_of_a_doubled_task_are_revoked(worker: Worker) -> None:
 
 def test_a_revoked_task_stays_revoked_when_its_coroutine_finishes_in_its_own_way(worker: Worker) -> None:
     task_id = worker.send("wait_and_settle")
-    worker.event("task-started", task_id)
+    worker.await_journal(f"{task_id} waits")
     worker.bench.app.control.revoke(task_id, terminate=True)
     worker.await_journal(f"{task_id} settled")
     worker.event("task-succeeded", worker.send("sleep", 0))  # reported after what there is about the other
@@ -141,7 +141,7 @@ def test_a_coroutine_that_the_service_cancels_is_terminated_for_celery(worker: W
 
 def test_a_coroutine_that_the_service_cancels_may_finish_in_its_own_way(worker: Worker) -> None:
     task_id = worker.send("wait_and_settle")
-    worker.event("task-started", task_id)
+    worker.await_journal(f"{task_id} waits")
     worker.send("cancel", task_id)
     assert worker.event("task-succeeded", task_id)["result"] == "'settled in its own way'"
 
