@@ -38,8 +38,9 @@ is of one run: its contenders did the same work on the same machine one after th
 is compared with its own. A figure is the median, in brackets the least and the most of the repetitions. CPU is what the
 operating system counted for the contender's processes from the word to the last answer; the provider is a process of
 its own and is not in it. The *bare loop* does the calls alone, with aiohttp on uvloop, and keeps nothing. *chatq* is
-one worker with stock settings: events, ledger, limits and results on, an embedded server with fsync always. Why bars are missed, and
-what was tried: [what holds the missed bars](performance-limits.md).
+one worker with stock settings: events, ledger, limits and results on, an embedded server with fsync always.
+
+Why bars are missed, and what was tried: [what holds the missed bars](performance-limits.md).
 """
 
 
