@@ -355,3 +355,15 @@ def test_a_long_line_costs_no_more_than_a_short_one(real_ledger: LedgerDriver) -
     commands(jobs[0])  # loads the script
     assert commands(jobs[-1]) == commands(jobs[20])
     assert commands(jobs[-1]) < 60
+
+
+def test_a_limit_of_the_lane_is_named_before_a_price_that_nobody_has_asked_for_yet(
+    ledger: LedgerDriver,
+) -> None:
+    shared = {"account__alpha": "alpha", "account__beta": "alpha", "requests_per_minute__alpha": 1}
+    publish(ledger, **shared, budget__beta=1_000_000_000)
+    ledger.worker()
+    ledger.add_many(3)
+    assert len(ledger.start()) == 1
+    job_id = ledger.add("beta")
+    assert why(ledger, job_id).reason == "requests"

@@ -51,7 +51,7 @@ class JobWaits(_Shown):
 class JobReport:
     """What Flower shows as a job's result: the repr of `facts`.
 
-    No dict itself: Celery takes one apart for its repr, which takes longer than all else that it does at a job's end.
+    No dict itself: Celery takes one apart for its repr, which takes as long as all else that it does at a job's end.
     """
 
     __slots__ = ("_facts",)
