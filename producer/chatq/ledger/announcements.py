@@ -32,6 +32,8 @@ _LINGER_S: Final = 10.0
 _AGAIN_S: Final = 0.2
 _TAKING_LEAVE_S: Final = 0.05
 _CHANNELS_AT_ONCE: Final = 1000
+_LEFT_AT_ONCE: Final = 64
+"""Channels that nobody listens on any more are left together: to leave each would wake the server once for every job."""
 _SWALLOWED_S: Final = 0.1
 
 Connect = Callable[[], Awaitable[redis.asyncio.Redis]]
@@ -143,13 +145,14 @@ class Announcements:
                 await _end(reader)
 
     async def _follow(self, subscription: PubSub) -> None:
-        """Join the channels that somebody listens on, and leave the others."""
+        """Join the channels that somebody listens on, and leave the others when they are many."""
         new = [channel for channel in self._ears if channel not in self._joined]
         for some in _some_at_a_time(new):
             self._joined.update(some)
             self._unconfirmed.update(some)
             await subscription.subscribe(*some)
-        for some in _some_at_a_time([channel for channel in self._joined if channel not in self._ears]):
+        left = [channel for channel in self._joined if channel not in self._ears]
+        for some in _some_at_a_time(left) if len(left) >= _LEFT_AT_ONCE else ():
             self._joined.difference_update(some)
             await subscription.unsubscribe(*some)
 
