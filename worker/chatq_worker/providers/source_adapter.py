@@ -190,7 +190,9 @@ def with_json(headers: Mapping[str, str]) -> dict[str, str]:
 def encoded(body: Mapping[str, Any]) -> bytes:
     """A body as JSON. Raises `CallFailed` (invalid_request) for what JSON cannot hold."""
     try:
-        return orjson.dumps(body)
+        # Copied: behind bytes of orjson's lies the whole buffer that they were written in, 4 kB or more, and a body is
+        # kept for as long as its call takes.
+        return bytes(memoryview(orjson.dumps(body)))
     except TypeError as error:
         raise CallFailed(
             "invalid_request", f"The request cannot be written as JSON: {error}.", sent=False
