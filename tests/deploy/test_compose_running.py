@@ -164,6 +164,7 @@ def test_flower_is_behind_its_login_and_reports_its_health_without_it(
         assert flower.wait(WAIT_S) == 0
 
 
+@pytest.mark.thorough
 def test_the_front_answers_who_has_a_token_and_reports_its_health_without(
     compose: dict[str, Any], server: ComposeServer, config: Path, tmp_path: Path
 ) -> None:

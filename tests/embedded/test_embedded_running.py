@@ -209,6 +209,7 @@ def seconds(client: redis.Redis, script: str) -> float:
     return time.perf_counter() - begun
 
 
+@pytest.mark.thorough
 def test_a_server_that_reads_in_its_data_is_waited_for_beyond_the_timeout(folder: Path) -> None:
     url = embedded.ensure_running(folder)
     # A file that is slow to read in, on any machine: 0.1 ms a script, 1024 scripts between two signs of life.

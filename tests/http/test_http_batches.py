@@ -158,6 +158,7 @@ def test_a_batch_that_two_keepers_come_to_at_once_is_run_by_one(
         keeper._queue.close()
 
 
+@pytest.mark.thorough
 def test_what_has_not_begun_in_its_window_expires(front: FrontProcess) -> None:
     front.installation.queue.pause("once")
     try:

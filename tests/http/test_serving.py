@@ -7,6 +7,7 @@ import threading
 from pathlib import Path
 
 import httpx
+import pytest
 from front_process import FrontProcess, batch_lines, error_of
 from installation import WAIT_S, Installation, until
 
@@ -90,6 +91,7 @@ def test_it_is_not_ready_without_a_worker(tmp_path: Path) -> None:
         until(lambda: front.client.get("/readyz").status_code == 200, "it to be ready")
 
 
+@pytest.mark.thorough
 def test_a_connection_that_is_new_in_the_config_is_taken_up(tmp_path: Path) -> None:
     with Installation(tmp_path, http={"port": 0}) as alone:
         alone.start_worker()

@@ -99,6 +99,7 @@ def test_a_key_that_is_revoked_in_the_middle_pauses_its_connection_and_burns_no_
     assert counted(records) == {1: 60}
 
 
+@pytest.mark.thorough
 def test_when_the_key_works_again_a_check_resumes_the_connection(install: Install) -> None:
     installation = install()
     set_key(installation, "revoked")

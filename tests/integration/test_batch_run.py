@@ -285,6 +285,7 @@ def test_files_that_do_not_belong_together_are_refused_with_both_ways_out(
     assert output.read_bytes() == kept
 
 
+@pytest.mark.thorough
 def test_two_runs_into_one_output_are_refused(running: Installation, tmp_path: Path) -> None:
     source = write_input(tmp_path / "in.jsonl", ["job:long [sim: latency 60]"])
     output = tmp_path / "out.jsonl"

@@ -60,6 +60,7 @@ def consumes(installation: Installation, worker: WorkerProcess) -> bool:
     return installation.held_by(worker) > 0
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(("jobs", "in_flight"), [(4, 4), (100, 4 * SLOTS)], ids=["free slots", "full slots"])
 def test_workers_outlive_a_restart_while_calls_are_in_flight(
     fleet: Installation, server: RealServer, jobs: int, in_flight: int
@@ -76,6 +77,7 @@ def test_workers_outlive_a_restart_while_calls_are_in_flight(
     assert [worker.pid for worker in fleet.workers if worker.runs] == pids
 
 
+@pytest.mark.thorough
 def test_workers_outlive_restarts_while_messages_come_and_all_of_them_consume_again(
     fleet: Installation, server: RealServer
 ) -> None:

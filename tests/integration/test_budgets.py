@@ -108,6 +108,7 @@ def test_a_batch_in_dollars_is_refused_where_nobody_knows_the_price(
     assert calls(running, "unpriced") == []
 
 
+@pytest.mark.thorough
 def test_the_same_command_with_a_larger_budget_goes_on_with_a_file(
     running: Installation, tmp_path: Path
 ) -> None:

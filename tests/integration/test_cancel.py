@@ -74,6 +74,7 @@ def test_a_revoke_with_terminate_as_from_flower_cancels_a_running_job(installati
     assert installation.queue.wait(job.id, WAIT_S).state == "cancelled"
 
 
+@pytest.mark.thorough
 def test_a_revoke_as_from_flower_cancels_a_job_that_waits_for_its_next_attempt(
     installation: Installation,
 ) -> None:

@@ -38,6 +38,7 @@ def running(install: Install) -> Installation:
     return installation
 
 
+@pytest.mark.thorough
 def test_limits_are_raised_and_lowered_while_jobs_run(running: Installation) -> None:
     running.hold_answers()
     jobs = [running.queue.enqueue("sim", f"job:live-{number}") for number in range(6)]
@@ -74,6 +75,7 @@ def test_a_new_connection_is_taken_up_while_jobs_run(running: Installation) -> N
     assert request["body"]["max_tokens"] == 5
 
 
+@pytest.mark.thorough
 def test_jobs_of_a_connection_that_is_taken_out_wait_until_it_is_back(running: Installation) -> None:
     written = running.config.read_text()
     running.hold_answers()
@@ -177,6 +179,7 @@ def test_every_worker_takes_the_change_up(install: Install) -> None:
     until(lambda: len(digests()) == 1 and digests() != before, "both workers to take it up")
 
 
+@pytest.mark.thorough
 def test_a_worker_that_does_not_know_a_connection_leaves_its_jobs_to_others(install: Install) -> None:
     """Its config.yaml is older; until it has the new one, it hands such jobs on, and none is lost or charged."""
     installation = install()

@@ -143,6 +143,7 @@ def begun_and_seen(installation: Installation, name: str) -> str:
     return job.id
 
 
+@pytest.mark.thorough
 def test_a_job_whose_worker_dies_after_a_delta_fails_and_is_never_called_twice(install: Install) -> None:
     installation = install(worker={"slots": 10, "lease": "1s"})
     worker = installation.start_worker()
@@ -156,6 +157,7 @@ def test_a_job_whose_worker_dies_after_a_delta_fails_and_is_never_called_twice(i
     assert installation.calls() == {"dies": 1}
 
 
+@pytest.mark.thorough
 def test_a_job_whose_worker_dies_before_a_delta_is_called_again(install: Install) -> None:
     installation = install(worker={"slots": 10, "lease": "1s"})
     worker = installation.start_worker()

@@ -127,6 +127,7 @@ def test_a_deleted_job_is_gone(installation: Installation) -> None:
     assert installation.redis.get(f"chatq:result:{record.id}") is None
 
 
+@pytest.mark.thorough
 def test_beyond_the_backlog_a_job_is_refused_with_the_moment_to_try_again(install: Install) -> None:
     installation = install(bounds={"backlog": {"jobs": 2}})
     first = installation.queue.enqueue("sim", "job:backlog-1", idempotency_key="k")

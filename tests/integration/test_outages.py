@@ -35,6 +35,7 @@ def test_an_outage_costs_each_job_at_most_one_attempt(install: Install) -> None:
     assert received == 40
 
 
+@pytest.mark.thorough
 def test_after_a_429_no_worker_calls_before_the_moment_that_it_named(install: Install) -> None:
     installation = install(worker={"slots": 5, "lease": "5s"})
     installation.start_workers(2)

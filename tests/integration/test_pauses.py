@@ -99,6 +99,7 @@ def test_a_wait_goes_on_to_its_timeout_and_says_why(installation: Installation, 
     assert RESUME in caught.value.remedy
 
 
+@pytest.mark.thorough
 def test_a_test_message_is_cancelled_and_says_why(installation: Installation, waiting: JobRecord) -> None:
     with pytest.raises(ConnectionPaused, match="The bill is being looked at") as caught:
         installation.queue.test_message(NAME)

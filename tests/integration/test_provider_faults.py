@@ -40,6 +40,7 @@ def test_a_429_costs_no_attempt_and_the_job_goes_when_the_lane_has_cooled_down(
     assert second.started_at - first.ended_at >= timedelta(seconds=1)
 
 
+@pytest.mark.thorough
 def test_while_a_lane_cools_down_its_other_jobs_are_not_called_and_cost_nothing(
     installation: Installation,
 ) -> None:

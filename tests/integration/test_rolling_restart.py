@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import signal
 
+import pytest
 from installation import Install
 
 
+@pytest.mark.thorough
 def test_a_rolling_restart_of_three_workers_under_load_loses_nothing_and_calls_nothing_twice(
     install: Install,
 ) -> None:

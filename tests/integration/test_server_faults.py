@@ -128,6 +128,7 @@ def suspended(pair: Installation) -> tuple[WorkerProcess, str]:
     return worker, f"chatq:queue:{pair.id_of(worker)}"
 
 
+@pytest.mark.thorough
 def test_jobs_whose_messages_vanished_are_given_out_again_and_called_once(
     pair: Installation, suspended: tuple[WorkerProcess, str]
 ) -> None:

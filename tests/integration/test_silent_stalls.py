@@ -39,6 +39,7 @@ def hindrances(installation: Installation) -> list[str]:
     return [hindrance["message"] for hindrance in installation.queue.overview()["hindrances"]]
 
 
+@pytest.mark.thorough
 def test_a_deaf_worker_connects_anew_while_another_serves_and_each_job_is_called_once(
     server: RealServer, proxy: DeafProxy, install: Install
 ) -> None:

@@ -120,6 +120,7 @@ def test_what_was_given_to_a_stopping_worker_and_has_not_begun_goes_elsewhere(in
     assert set(installation.calls().values()) == {1}
 
 
+@pytest.mark.thorough
 def test_an_idle_worker_leaves_nothing_of_itself_behind(install: Install) -> None:
     installation = install()
     worker = installation.start_worker(fresh=True)

@@ -23,6 +23,7 @@ sys.exit(main())
 """
 
 
+@pytest.mark.thorough
 def test_a_job_with_a_newer_field_waits_for_a_newer_worker(
     install: Install, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -92,6 +92,7 @@ def test_a_job_that_kills_every_worker_is_found_and_its_40_neighbours_succeed(in
     assert installation.simulator.counts("poison")["received"] == 4
 
 
+@pytest.mark.thorough
 def test_when_the_leader_of_the_clock_is_killed_another_leads_and_jobs_go_on(install: Install) -> None:
     installation = install(worker={"slots": 10, "lease": "2s"})
     installation.start_workers(2)
@@ -106,6 +107,7 @@ def test_when_the_leader_of_the_clock_is_killed_another_leads_and_jobs_go_on(ins
     assert installation.run("sim", "job:after").state == "succeeded"
 
 
+@pytest.mark.thorough
 def test_the_answers_of_a_worker_that_was_suspended_past_its_lease_change_nothing(install: Install) -> None:
     installation = install(worker={"slots": 20, "lease": "1s"})
     suspended = installation.start_worker()

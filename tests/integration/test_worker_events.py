@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from installation import OPENAI_KEY, Installation, until
 from worker_events import Listener
 
@@ -31,6 +32,7 @@ def test_events_of_jobs_come_in_order_and_hold_nothing_secret(installation: Inst
         assert secret not in everything
 
 
+@pytest.mark.thorough
 def test_a_job_that_expired_while_its_call_failed_is_shown_as_failed_with_the_reason(
     installation: Installation,
 ) -> None:

@@ -59,6 +59,7 @@ def test_processes_share_the_work_and_end_together(installation: Installation) -
     assert installation.registered() == []
 
 
+@pytest.mark.thorough
 def test_one_that_was_told_to_stop_stays_away(installation: Installation) -> None:
     parent = started(installation, "--processes", "2")
     until(lambda: len(processes(installation)) == 2, "two workers to register")
@@ -71,6 +72,7 @@ def test_one_that_was_told_to_stop_stays_away(installation: Installation) -> Non
     assert parent.wait() == 0
 
 
+@pytest.mark.thorough
 def test_one_that_dies_soon_after_its_start_ends_all(installation: Installation) -> None:
     parent = started(installation, "--processes", "2")
     parent.expect("ended with exit code -9 soon after its start")

@@ -23,6 +23,7 @@ def mixed(install: Install) -> Installation:
     return installation
 
 
+@pytest.mark.thorough
 def test_a_worker_without_a_key_leaves_its_connection_to_those_that_have_it(mixed: Installation) -> None:
     queue = mixed.queue
     batch = queue.enqueue_batch([f"job:mixed-{number}" for number in range(JOBS)], "openai")

@@ -89,6 +89,7 @@ def test_threads_that_wait_share_a_few_connections_and_hear_at_once(
         assert time.monotonic() - ended < AT_ONCE_S
 
 
+@pytest.mark.thorough
 def test_who_waits_asks_nothing_meanwhile(real_ledger: LedgerDriver, queue: ChatQueue) -> None:
     job_id = real_ledger.add()
     with ThreadPoolExecutor(1) as threads:
@@ -106,11 +107,24 @@ def evaluated(ledger: LedgerDriver) -> int:
     return int(ledger.client.info("commandstats").get("cmdstat_evalsha", {"calls": 0})["calls"])
 
 
-def test_a_channel_that_nobody_waits_on_any_more_is_left(real_ledger: LedgerDriver, queue: ChatQueue) -> None:
-    job_id = real_ledger.add()
-    with pytest.raises(TimeoutError):
-        queue.wait(job_id, 0.05)
-    until(lambda: not listened_to(real_ledger))
+def test_channels_that_nobody_waits_on_any_more_are_left_when_they_are_many(
+    real_ledger: LedgerDriver, queue: ChatQueue
+) -> None:
+    patient, *others = real_ledger.add_many(65)
+
+    def give_up_soon(job_id: str) -> None:
+        with pytest.raises(TimeoutError):
+            queue.wait(job_id, 0.05)
+
+    with ThreadPoolExecutor(16) as threads:
+        wait = threads.submit(queue.wait, patient, WAIT_S)
+        until(lambda: listened_to(real_ledger))
+        list(threads.map(give_up_soon, others[1:]))
+        assert listened_to(real_ledger) == 64
+        give_up_soon(others[0])
+        until(lambda: listened_to(real_ledger) == 1)
+        cancel(real_ledger, patient)
+        wait.result()
 
 
 def test_what_is_announced_while_the_connection_is_broken_is_made_up_for(
@@ -128,7 +142,8 @@ def test_what_is_announced_while_the_connection_is_broken_is_made_up_for(
             ended = time.monotonic()
             unseen.execute()
         assert waits[0].result().state == State.CANCELLED
-        until(lambda: listened_to(real_ledger) == 1)
+        channel = real_ledger.ledger.keys.done(second).encode()
+        until(lambda: channel in real_ledger.client.pubsub_channels())
         cancel(real_ledger, second)
         assert waits[1].result().state == State.CANCELLED
         assert time.monotonic() - ended < AT_ONCE_S

@@ -162,6 +162,7 @@ def test_the_pages_of_a_list_are_followed(sources: SourceInstallation) -> None:
     assert sources.queue.check("odd-pages").models == [f"claude-{number + 1}" for number in range(PAGES)]
 
 
+@pytest.mark.thorough
 def test_a_list_that_never_ends_is_given_up_after_fifty_pages(
     sources: SourceInstallation, odd: OddProvider
 ) -> None:

@@ -206,6 +206,7 @@ def test_a_stream_that_falls_silent_is_given_up_long_before_the_whole_time_is_ov
     assert "fell silent for 0.3 s in the middle of its answer" in failed.message
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("sign_of_life", [event("ping"), b": keep-alive\n\n", b"\n"])
 def test_a_stream_that_shows_signs_of_life_is_waited_for(sign_of_life: bytes) -> None:
     slowly = sends(START, *[sign_of_life] * 8, piece("Hello."), END, STOP, pause_s=SILENCE_S / 3)

@@ -91,6 +91,7 @@ def test_a_higher_priority_in_kombus_numbering_comes_first(valkey_url: str) -> N
         assert consumer.take(6) == ["soon-1", "soon-2", "soon-3", "late-1", "late-2", "late-3"]
 
 
+@pytest.mark.thorough
 def test_a_queue_beside_a_flood_in_another_has_its_turns(valkey_url: str) -> None:
     publish(valkey_url, STOCK, ["flood"] * 1000)
     publish(valkey_url, STOCK, ["other"] * 3, queue=OTHER)
