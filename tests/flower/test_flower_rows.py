@@ -103,6 +103,7 @@ def test_terminate_on_a_row_cancels_the_running_job(
     assert ended.state == "cancelled"
 
 
+@pytest.mark.thorough
 def test_a_worker_answers_flower_and_stays_connected(
     installation: Installation, flower: FlowerProcess
 ) -> None:

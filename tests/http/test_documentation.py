@@ -60,6 +60,7 @@ def test_a_stream(shown: FrontProcess, tmp_path: Path) -> None:
     assert '"usage":{"prompt_tokens"' in said
 
 
+@pytest.mark.thorough
 def test_a_batch(shown: FrontProcess, tmp_path: Path) -> None:
     batch = json.loads(run(SHELL[2], shown, tmp_path))
     assert shown.ended(batch["id"])["request_counts"] == {"total": 2, "completed": 2, "failed": 0}

@@ -6,6 +6,7 @@ import json
 from typing import Any
 
 import httpx
+import pytest
 from front_process import FrontProcess, batch_lines
 
 
@@ -32,6 +33,7 @@ def test_a_chat_completion_has_one_too_and_no_other_request_has_any(front: Front
     assert line["job"] == asked.headers["x-request-id"]
 
 
+@pytest.mark.thorough
 def test_a_batch_has_a_line_for_each_state(front: FrontProcess) -> None:
     uploaded = front.upload(batch_lines("job:front-logs-batch Say hi")).json()["id"]
     batch = front.batch(uploaded).json()["id"]

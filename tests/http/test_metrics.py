@@ -191,6 +191,7 @@ def test_the_last_check_of_a_connection_is_told(watched: FrontProcess) -> None:
     assert value(scrape(watched), "chatq_connection_check_ok", connection="unreachable") == 0
 
 
+@pytest.mark.thorough
 def test_counters_survive_whatever_is_restarted(watched: FrontProcess) -> None:
     def lasting(samples: Samples) -> Samples:
         """Without those of the server's own: they begin anew with it."""

@@ -127,6 +127,7 @@ def test_a_connection_is_paused_and_resumed(visitor: Visitor, shown: Installatio
     assert shown.queue.overview()["connections"]["once"]["paused"] is None
 
 
+@pytest.mark.thorough
 def test_what_does_not_work_is_told_with_its_remedy(visitor: Visitor) -> None:
     visitor.press("/", "Pause once")
     try:
@@ -210,6 +211,7 @@ def test_a_waiting_job_tells_why_and_can_be_cancelled(visitor: Visitor, shown: I
 # Batches
 
 
+@pytest.mark.thorough
 def test_a_batch_tells_how_it_goes_and_can_be_paused_resumed_and_cancelled(
     visitor: Visitor, open_front: FrontProcess, shown: Installation
 ) -> None:
@@ -325,6 +327,7 @@ def test_what_an_address_says_is_escaped_too(visitor: Visitor) -> None:
 # Whose things are shown
 
 
+@pytest.mark.thorough
 def test_tenants_see_and_touch_their_own_alone(guarded: FrontProcess, shown: Installation) -> None:
     acme, globex, root = (Visitor(guarded.url, token) for token in (ACME, GLOBEX, ROOT))
     job = guarded.client.post(

@@ -60,6 +60,7 @@ def test_a_folder_that_cannot_be_written_is_told_so(installed: Installation, tmp
     assert "http.folder" in said
 
 
+@pytest.mark.thorough
 def test_who_waits_is_sent_away_when_it_ends_and_finds_the_job_again(installed: Installation) -> None:
     headers = {"idempotency-key": "through-a-restart"}
     answers: list[httpx.Response] = []

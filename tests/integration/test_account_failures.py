@@ -112,6 +112,7 @@ def test_when_the_key_works_again_a_check_resumes_the_connection(install: Instal
     assert pause_of(installation, "openai") is None
 
 
+@pytest.mark.thorough
 def test_a_refusal_that_a_check_disproves_holds_nothing_up(install: Install) -> None:
     installation = install()
     installation.start_worker()
@@ -119,6 +120,7 @@ def test_a_refusal_that_a_check_disproves_holds_nothing_up(install: Install) -> 
     assert [(a.error_code, a.counted) for a in record.attempts] == [("unauthorized", False), (None, True)]
 
 
+@pytest.mark.thorough
 def test_a_job_that_is_refused_again_though_a_check_proved_the_account_fails(install: Install) -> None:
     installation = install()
     installation.start_worker()
@@ -129,6 +131,7 @@ def test_a_job_that_is_refused_again_though_a_check_proved_the_account_fails(ins
     assert installation.run("openai", "job:next Say hi").state == "succeeded"
 
 
+@pytest.mark.thorough
 def test_an_operators_pause_is_lifted_by_no_check(install: Install) -> None:
     installation = install()
     installation.start_worker()
@@ -145,6 +148,7 @@ def test_an_operators_pause_is_lifted_by_no_check(install: Install) -> None:
 FIREWORKS = "accounts/fireworks/models/"
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("source", "refusal", "allowed", "forbidden", "code"),
     [
@@ -169,6 +173,7 @@ def test_a_model_that_the_key_may_not_use_fails_only_the_jobs_that_name_it(
     assert pause_of(installation, "own") is None
 
 
+@pytest.mark.thorough
 def test_a_wrong_url_pauses_after_a_few_jobs_instead_of_failing_all(
     install: Install, nothing: Nothing
 ) -> None:

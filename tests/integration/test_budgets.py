@@ -92,6 +92,7 @@ def test_a_batch_waits_where_no_more_of_its_calls_may_be_in_flight(running: Inst
     running.queue.cancel_batch(batch.id)
 
 
+@pytest.mark.thorough
 def test_a_batch_in_dollars_is_refused_where_nobody_knows_the_price(
     running: Installation, tmp_path: Path
 ) -> None:
@@ -172,6 +173,7 @@ def test_where_nothing_failed_no_budget_is_asked_for(running: Installation) -> N
         running.queue.retry_batch(batch.id)
 
 
+@pytest.mark.thorough
 def test_a_connection_waits_for_its_budget_and_goes_on_when_it_is_raised(running: Installation) -> None:
     batch = running.queue.enqueue_batch(jobs("day", 12), "daily")
 

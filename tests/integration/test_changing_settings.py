@@ -54,6 +54,7 @@ def test_limits_are_raised_and_lowered_while_jobs_run(running: Installation) -> 
     assert [running.queue.wait(job.id, WAIT_S).state for job in jobs] == ["succeeded"] * 6
 
 
+@pytest.mark.thorough
 def test_a_new_connection_is_taken_up_while_jobs_run(running: Installation) -> None:
     running.hold_answers()
     job = running.queue.enqueue("sim", "job:begun-before")
@@ -91,6 +92,7 @@ def test_jobs_of_a_connection_that_is_taken_out_wait_until_it_is_back(running: I
     assert [running.queue.wait(job.id, WAIT_S).state for job in jobs] == ["succeeded"] * 3
 
 
+@pytest.mark.thorough
 def test_a_broken_file_changes_nothing_and_is_told_until_it_is_mended(running: Installation) -> None:
     [worker] = running.workers
     elsewhere = running.folder / "elsewhere.yaml"
@@ -132,6 +134,7 @@ def test_a_broken_file_changes_nothing_and_is_told_until_it_is_mended(running: I
     edit(running, lambda settings: settings["connections"]["once"].update(limits={}))
 
 
+@pytest.mark.thorough
 def test_what_needs_a_restart_is_named_and_the_rest_taken_up(running: Installation) -> None:
     def change(settings: dict[str, Any]) -> None:
         settings["worker"]["slots"] = 200
@@ -149,6 +152,7 @@ def test_what_needs_a_restart_is_named_and_the_rest_taken_up(running: Installati
     assert request["body"]["messages"][0] == {"role": "user", "content": "Begin."}
 
 
+@pytest.mark.thorough
 def test_another_key_reference_lifts_the_pause_that_the_wrong_key_brought(install: Install) -> None:
     wrong = {"source": "openai", "url": "simulator", "model": "gpt-5-mini", "api_key": "env:FIRST_KEY"}
     installation = install(

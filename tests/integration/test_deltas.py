@@ -48,6 +48,7 @@ def test_a_caller_sees_an_answer_before_it_is_whole(installation: Installation) 
     assert record.result.usage.completion_tokens > 0
 
 
+@pytest.mark.thorough
 def test_the_text_is_read_piece_by_piece(installation: Installation) -> None:
     pieces = list(installation.queue.stream("sim", "[sim: slow_drip 1]", id="piece-by-piece"))
     record = installation.queue.get("piece-by-piece")
@@ -93,6 +94,7 @@ def impatient(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation
         yield own
 
 
+@pytest.mark.thorough
 def test_a_failure_after_the_first_delta_is_not_tried_again(impatient: Installation) -> None:
     job = impatient.queue.enqueue("hasty", "job:midway [sim: silence_mid_body first 1]", stream=True)
     text, position, _ = told(impatient, job.id)
@@ -106,6 +108,7 @@ def test_a_failure_after_the_first_delta_is_not_tried_again(impatient: Installat
     assert impatient.queue.deltas_page(job.id, position) == (position, True, [])
 
 
+@pytest.mark.thorough
 def test_a_text_that_breaks_off_raises_the_jobs_failure(impatient: Installation) -> None:
     pieces = impatient.queue.stream("hasty", "job:breaks-off [sim: silence_mid_body first 1]")
     assert next(pieces).startswith("answer to job:breaks-off ")
@@ -125,6 +128,7 @@ def test_a_failure_before_the_first_delta_is_tried_again(installation: Installat
     assert installation.calls()["before"] == 2
 
 
+@pytest.mark.thorough
 def test_of_a_job_that_does_not_stream_nothing_is_told_and_it_is_tried_again(
     installation: Installation,
 ) -> None:
@@ -171,6 +175,7 @@ def test_a_job_whose_worker_dies_before_a_delta_is_called_again(install: Install
     assert installation.calls() == {"dies-early": 2}
 
 
+@pytest.mark.thorough
 def test_a_worker_that_stops_fails_what_a_caller_has_seen_and_hands_back_the_rest(install: Install) -> None:
     installation = install(worker={"slots": 10, "lease": "2s", "grace": "0.2s"})
     worker = installation.start_worker()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 from installation import WAIT_S, Installation, until
 
 
@@ -74,6 +75,7 @@ def test_a_job_that_is_cancelled_while_it_runs_has_a_line_that_says_so(installat
     )
 
 
+@pytest.mark.thorough
 def test_a_job_that_expires_between_two_attempts_has_a_line_that_says_so(installation: Installation) -> None:
     installation.hold_answers()
     prompt = "job:logged-expiry Say hi [sim: server_error 500 first 1]"

@@ -94,6 +94,7 @@ def test_a_fallback_answers_with_its_own_model_parameters_and_mode(install: Inst
     assert [message["role"] for message in sent["body"]["messages"]] == ["user"]
 
 
+@pytest.mark.thorough
 def test_a_connection_whose_key_is_refused_hands_its_jobs_to_the_fallback(install: Install) -> None:
     installation = install(
         connections={**FALLBACK, "main": {**FALLBACK["main"], "api_key": "env:TEST_WRONG_KEY"}},

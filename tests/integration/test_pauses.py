@@ -50,6 +50,7 @@ def test_why_says_who_paused_it_and_how_it_ends(installation: Installation, wait
     assert (told["expected_at"], told["worker"]) == (None, None)
 
 
+@pytest.mark.thorough
 def test_waiting_for_a_result_ends_with_the_reason_and_the_way_back(
     installation: Installation, waiting: JobRecord
 ) -> None:
@@ -65,6 +66,7 @@ def test_waiting_for_a_result_ends_with_the_reason_and_the_way_back(
     assert installation.queue.get(waiting.id).state == "queued"
 
 
+@pytest.mark.thorough
 def test_who_leaves_the_wait_is_told_how_to_come_back(installation: Installation) -> None:
     installation.hold_answers()
     command = [sys.executable, "-m", "chatq", "submit", "sim", "job:left Say hi", "--wait"]
@@ -81,6 +83,7 @@ def test_who_leaves_the_wait_is_told_how_to_come_back(installation: Installation
     assert installation.queue.wait(job_id, WAIT_S).state == "succeeded"
 
 
+@pytest.mark.thorough
 def test_submit_with_wait_ends_as_well_and_prints_the_record_for_machines(
     installation: Installation, waiting: JobRecord
 ) -> None:
@@ -93,6 +96,7 @@ def test_submit_with_wait_ends_as_well_and_prints_the_record_for_machines(
     assert "Traceback" not in ended.stderr
 
 
+@pytest.mark.thorough
 def test_a_wait_goes_on_to_its_timeout_and_says_why(installation: Installation, waiting: JobRecord) -> None:
     with pytest.raises(WaitTimeout, match=f"Connection {NAME} is paused since") as caught:
         installation.queue.wait(waiting.id, timeout=1.2)
@@ -158,6 +162,7 @@ def test_pause_and_resume_from_the_command_line(installation: Installation) -> N
     assert json.loads(again.stdout) == {"connection": NAME, "paused": False, "resumed": False}
 
 
+@pytest.mark.thorough
 def test_the_asynchronous_queue_has_the_same(installation: Installation) -> None:
     async def story() -> list[object]:
         async with AsyncChatQueue(installation.config) as queue:

@@ -82,6 +82,7 @@ def test_what_a_restarted_server_has_forgotten_is_settled_again_and_not_paid_aga
     each_was_called_once(pair, list(again.values()), "forgotten", 10)
 
 
+@pytest.mark.thorough
 def test_dropping_every_connection_under_load_loses_nothing_and_repeats_nothing(pair: Installation) -> None:
     before = pair.simulator.counts()["total"]["answered"]
     batch = pair.queue.enqueue_batch([f"job:dropped-{n} [sim: latency 0.05]" for n in range(250)], "sim")
@@ -92,6 +93,7 @@ def test_dropping_every_connection_under_load_loses_nothing_and_repeats_nothing(
     each_was_called_once(pair, pair.follow(batch.id), "dropped", 250)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("refuse", "accept"),
     [

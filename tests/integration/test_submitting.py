@@ -103,6 +103,7 @@ def test_a_job_that_was_submitted_while_no_worker_lived_runs_later(tmp_path: Any
         assert record_of(alone, "later").state == "succeeded"
 
 
+@pytest.mark.thorough
 def test_who_looks_at_the_worker_sees_no_prompt(running: Installation) -> None:
     with Listener(running.url) as listener:
         submit(running, {"connection": "sim", "prompt": "canary-prompt job:seen hi"}, "seen")

@@ -49,6 +49,7 @@ def test_a_job_with_a_newer_field_waits_for_a_newer_worker(
     assert request["body"]["response_format"] == {"type": "json_object"}
 
 
+@pytest.mark.thorough
 def test_a_worker_hands_on_what_it_does_not_know_all_of(install: Install) -> None:
     """Whoever admitted it was of a version that did not yet look at formats."""
     installation = install()

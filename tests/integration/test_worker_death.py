@@ -44,6 +44,7 @@ def test_killing_a_worker_in_the_middle_of_500_calls_repeats_its_calls_and_no_ot
     assert installation.queue.batch(batch.id).counts.succeeded == 600
 
 
+@pytest.mark.thorough
 def test_a_job_that_must_never_be_paid_twice_fails_when_its_worker_dies(install: Install) -> None:
     connection = {
         "source": "custom", "url": "simulator", "model": "demo", "retry": {"on_worker_lost": "fail"},

@@ -141,6 +141,7 @@ def test_a_stream_that_fails_is_tried_again(
     assert all(body["stream"] for body in asked(sources, job))
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("streamed", "code", "counted"),
     [("streamed-claude", "overloaded", False), ("streamed-fireworks", "server_error", True)],
@@ -169,6 +170,7 @@ def test_a_stream_that_is_only_odd_is_an_answer(
     assert record.result.text.startswith(f"answer to job:{job} ")
 
 
+@pytest.mark.thorough
 def test_a_stream_that_falls_silent_ends_with_the_time_that_the_connection_gives_it(
     sources: SourceInstallation,
 ) -> None:

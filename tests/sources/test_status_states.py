@@ -57,6 +57,7 @@ def test_an_account_without_money_is_quota_exhausted_where_the_check_can_know(
     assert outcome.state == ("quota_exhausted" if source in KNOWS_MONEY else "ok")
 
 
+@pytest.mark.thorough
 @for_each(
     ("connection", "state", "message", "remedy"),
     [
@@ -200,6 +201,7 @@ def test_a_worker_checks_every_connection_when_it_starts(sources: SourceInstalla
     )
 
 
+@pytest.mark.thorough
 def test_a_connection_that_was_mended_is_checked_again_by_the_next_worker(
     tmp_path_factory: pytest.TempPathFactory, odd: OddProvider
 ) -> None:
