@@ -2,7 +2,7 @@
 
     logger.info("job succeeded", extra=fields(job="j-1", connection="openai-main", latency_ms=812))
 
-    12:00:01 INFO    job succeeded job=j-1 connection=openai-main latency_ms=812
+    12:00:01 INFO    worker: job succeeded job=j-1 connection=openai-main latency_ms=812
     {"time":"...","level":"info","process":"worker","logger":"...","message":"job succeeded","job":"j-1",...}
 
 Never a prompt, an answer or a key: those are not given to a logger anywhere. As the last line of defence every line is
@@ -16,7 +16,7 @@ import json
 import logging
 import sys
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from types import TracebackType
 from typing import Any, Final
@@ -53,10 +53,10 @@ def fields(**named: Field) -> dict[str, dict[str, Field]]:
 
 
 def set_up(*, level: str, form: str, process: str) -> None:
-    """Configure logging of this process. `form`: auto, text or json; `process`: what it is, for JSON."""
+    """Configure logging of this process. `form`: auto, text or json; `process`: what it is, said in each line."""
     handler = logging.StreamHandler(sys.stderr)
     as_json = form == "json" or (form == "auto" and not sys.stderr.isatty())
-    handler.setFormatter(_JsonFormatter(process) if as_json else _TextFormatter())
+    handler.setFormatter((_JsonFormatter if as_json else _TextFormatter)(process))
     if level != "debug":
         handler.addFilter(_without_traceback_unless_a_fault)
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
@@ -92,6 +92,11 @@ def _without_traceback_unless_a_fault(record: logging.LogRecord) -> bool:
 class _Formatter(logging.Formatter):
     """Puts a record's parts together, each without secrets."""
 
+    def __init__(self, process: str) -> None:
+        super().__init__()
+        self._process = process
+        self._second, self._moment = 0, ""
+
     def format(self, record: logging.LogRecord) -> str:
         told: Mapping[str, Field] = getattr(record, "fields", {})
         traceback = self.formatException(record.exc_info) if record.exc_info else record.stack_info
@@ -111,18 +116,20 @@ class _Formatter(logging.Formatter):
     ) -> str:
         raise NotImplementedError
 
+    def moment(self, created: float, shown: Callable[[int], str]) -> str:
+        """`shown(second)`, asked once for all lines of a second."""
+        second = int(created)
+        if second != self._second or not self._moment:
+            self._second, self._moment = second, shown(second)
+        return self._moment
+
 
 class _JsonFormatter(_Formatter):
-    def __init__(self, process: str) -> None:
-        super().__init__()
-        self._process = process
-        self._second, self._moment = 0, ""
-
     def line(
         self, record: logging.LogRecord, message: str, told: Mapping[str, Field], traceback: str | None
     ) -> str:
         line: dict[str, Any] = {
-            "time": self._time(record.created),
+            "time": f"{self.moment(record.created, _utc)}.{int(record.created % 1 * 1000):03d}Z",
             "level": record.levelname.lower(),
             "process": self._process,
             "logger": record.name,
@@ -139,27 +146,26 @@ class _JsonFormatter(_Formatter):
             return json.dumps(line)
         return text
 
-    def _time(self, moment: float) -> str:
-        """RFC 3339 with milliseconds, in UTC."""
-        second = int(moment)
-        if second != self._second:
-            self._second, self._moment = (
-                second,
-                datetime.fromtimestamp(second, UTC).strftime("%Y-%m-%dT%H:%M:%S"),
-            )
-        return f"{self._moment}.{int((moment - second) * 1000):03d}Z"
-
 
 class _TextFormatter(_Formatter):
     def line(
         self, record: logging.LogRecord, message: str, told: Mapping[str, Field], traceback: str | None
     ) -> str:
-        time = datetime.fromtimestamp(record.created).astimezone().strftime("%H:%M:%S")
-        parts = [f"{time} {record.levelname:<7}", _printable(message)]
+        time = self.moment(record.created, _local)
+        parts = [f"{time} {record.levelname:<7} {self._process}:", _printable(message)]
         parts += [f"{name}={_printable(str(value))}" for name, value in told.items()]
         # A traceback has lines, and texts in it may have more: each is set in, so that none looks like one of the log.
         below = "".join(f"\n    {_printable(line)}" for line in (traceback or "").splitlines())
         return " ".join(parts) + below
+
+
+def _utc(second: int) -> str:
+    """As RFC 3339 has it, up to the second."""
+    return datetime.fromtimestamp(second, UTC).strftime("%Y-%m-%dT%H:%M:%S")
+
+
+def _local(second: int) -> str:
+    return datetime.fromtimestamp(second).astimezone().strftime("%H:%M:%S")
 
 
 def _printable(text: str) -> str:

@@ -76,7 +76,7 @@ def test_in_text_the_fields_stand_behind_the_message() -> None:
     [line] = written(
         'logger.info("job succeeded", extra=fields(job="j-1", attempt=2, batch=None))', form="text"
     )
-    assert line[8:] == " INFO    job succeeded job=j-1 attempt=2"
+    assert line[8:] == " INFO    worker: job succeeded job=j-1 attempt=2"
 
 
 def test_left_to_itself_it_writes_text_to_a_terminal() -> None:
@@ -86,7 +86,7 @@ def test_left_to_itself_it_writes_text_to_a_terminal() -> None:
     os.close(follower)
     shown = os.read(leader, 1000).decode()
     os.close(leader)
-    assert shown[8:].rstrip() == " INFO    job succeeded job=j-1"
+    assert shown[8:].rstrip() == " INFO    worker: job succeeded job=j-1"
 
 
 def test_left_to_itself_it_writes_json_where_no_terminal_is() -> None:
@@ -131,7 +131,7 @@ except ValueError:
     logger.error("a fault", exc_info=True)
 """
     first, *below = written(program, form="text")
-    assert first.endswith(" ERROR   a fault")
+    assert first.endswith(" ERROR   worker: a fault")
     assert below
     assert all(line.startswith("    ") for line in below)
 
