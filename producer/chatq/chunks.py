@@ -6,7 +6,7 @@ import contextlib
 from typing import Any, Final
 
 from chatq.ledger.call import Call
-from chatq.ledger.ledger import Entry
+from chatq.ledger.entry import Entry
 from chatq.ledger.server import Sent, Server
 from chatq.steps import Steps, drive, resumed
 

@@ -39,8 +39,12 @@ from chatq.contract.spending import read_spending
 from chatq.contract.states import State
 from chatq.contract.status import ModelList, StatusOutcome, StatusState
 from chatq.contract.why import START_A_WORKER, Why, explained
-from chatq.ledger.ledger import AT_ONCE, UNKNOWN_PRICE, Enqueued, Entry, Ledger, Overview, Retried
+from chatq.ledger.call_facts import UNKNOWN_PRICE
+from chatq.ledger.entry import Entry
+from chatq.ledger.ledger import AT_ONCE, Ledger
+from chatq.ledger.overview import Overview
 from chatq.ledger.readiness import hindrances, is_ready
+from chatq.ledger.replies import Enqueued, Retried
 from chatq.steps import Hear, Pause, Steps
 from chatq.traces import traces
 

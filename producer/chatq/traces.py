@@ -21,7 +21,8 @@ from importlib.metadata import version
 from typing import Any, Final, Literal
 
 from chatq.contract.redaction import scrubbed_name
-from chatq.ledger.ledger import Enqueued, Entry
+from chatq.ledger.entry import Entry
+from chatq.ledger.replies import Enqueued
 
 logger = logging.getLogger(__name__)
 

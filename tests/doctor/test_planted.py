@@ -13,7 +13,7 @@ from doctor_world import World
 
 from chatq.cli.doctor.finding import Level
 from chatq.contract.job import Job
-from chatq.ledger.ledger import Entry
+from chatq.ledger.entry import Entry
 from for_each import for_each
 from servers import RealServer
 

@@ -11,7 +11,8 @@ from installation import WAIT_S, Install, until
 
 from chatq.contract import job as contract
 from chatq.contract.job import Job
-from chatq.ledger.ledger import Entry, Ledger
+from chatq.ledger.entry import Entry
+from chatq.ledger.ledger import Ledger
 from chatq.ledger.script_text import source
 
 NEWER_WORKER = """

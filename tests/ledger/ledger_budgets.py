@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from ledger_limits import DAY_MS
 
-from chatq.ledger.ledger import Spent
+from chatq.ledger.call_facts import Spent
 
 
 class Charge(NamedTuple):

@@ -15,7 +15,10 @@ from chatq.contract.job import Job
 from chatq.contract.record import JobRecord
 from chatq.contract.states import State
 from chatq.ledger.call import Call
-from chatq.ledger.ledger import Admitted, Begun, Enqueued, Entry, Ledger, Outcome, Settled, Ticked
+from chatq.ledger.call_facts import Outcome
+from chatq.ledger.entry import Entry
+from chatq.ledger.ledger import Ledger
+from chatq.ledger.replies import Admitted, Begun, Enqueued, Settled, Ticked
 from chatq.ledger.script_text import source
 
 T = TypeVar("T")

@@ -31,7 +31,9 @@ from ledger_places import (
     suspicion,
 )
 
-from chatq.ledger.ledger import Admitted, CallPrice, Entry, LimitTold, Spent, TokensUsed, flow_of
+from chatq.ledger.call_facts import CallPrice, LimitTold, Spent, TokensUsed
+from chatq.ledger.entry import Entry, flow_of
+from chatq.ledger.replies import Admitted
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,8 @@ from ledger_budgets import Account, Charge
 from ledger_limits import Amounts, Bucket, ModelLimits
 
 from chatq.contract.token_estimate import longest_answer, prompt_size, weight
-from chatq.ledger.ledger import CallPrice, Entry, Spent
+from chatq.ledger.call_facts import CallPrice, Spent
+from chatq.ledger.entry import Entry
 
 CLAIM_MS = 3000
 RECHECK_MS = 1000

@@ -18,7 +18,8 @@ from typing import Any
 
 from ledger_driver import LedgerDriver, attempt
 
-from chatq.ledger.ledger import NOT_CALLED, Admitted, LimitTold, TokensUsed
+from chatq.ledger.call_facts import NOT_CALLED, LimitTold, TokensUsed
+from chatq.ledger.replies import Admitted
 from chatq_sandbox.exchange import Allowance, LimitReached
 from chatq_sandbox.limits import Lane, Limits
 

@@ -8,7 +8,7 @@ import pytest
 from ledger_driver import PLENTY, LedgerDriver
 from test_ledger_batches import open_batch, read
 
-from chatq.ledger.ledger import Retried
+from chatq.ledger.replies import Retried
 
 
 def pause(ledger: LedgerDriver, batch: str = "b") -> str:

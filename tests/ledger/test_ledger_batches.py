@@ -7,7 +7,7 @@ import pytest
 from ledger_driver import LedgerDriver
 
 from chatq.contract.record import Batch
-from chatq.ledger.ledger import Spent
+from chatq.ledger.call_facts import Spent
 
 DAY_S = 86_400
 

@@ -12,7 +12,8 @@ from test_ledger_limits_told import facts, limits
 from test_ledger_why import why
 
 from chatq.contract.record import BatchBudget, rfc3339
-from chatq.ledger.ledger import MAYBE_CHARGED, Admitted, CallPrice, Spent, TokensUsed
+from chatq.ledger.call_facts import MAYBE_CHARGED, CallPrice, Spent, TokensUsed
+from chatq.ledger.replies import Admitted
 
 CENTS_A_TOKEN = CallPrice(0, 10_000, 10_000)
 """A cent for each token."""

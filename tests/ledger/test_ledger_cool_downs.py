@@ -6,7 +6,7 @@ import pytest
 from ledger_checks import leftovers
 from ledger_driver import LedgerDriver
 
-from chatq.ledger.ledger import Admitted
+from chatq.ledger.replies import Admitted
 
 DAY_S = 86_400
 

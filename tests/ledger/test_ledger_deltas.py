@@ -8,7 +8,7 @@ import pytest
 from ledger_driver import ANSWER, FAILURE, LedgerDriver, attempt
 
 from chatq.contract.states import State
-from chatq.ledger.ledger import Admitted
+from chatq.ledger.replies import Admitted
 
 HEL = b'[{"index":0,"delta":{"content":"Hel"}}]'
 LO = b'[{"index":0,"delta":{"content":"lo"}}]'

@@ -8,7 +8,7 @@ import pytest
 from ledger_checks import leftovers
 from ledger_driver import LedgerDriver
 
-from chatq.ledger.ledger import Admitted
+from chatq.ledger.replies import Admitted
 
 RULES: dict[str, str | int] = {
     "account:alpha": "alpha",

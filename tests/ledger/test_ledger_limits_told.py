@@ -7,7 +7,8 @@ from ledger_driver import LedgerDriver
 
 from chatq.contract.connection_limits import Allowance, ConnectionLimits, read_limits
 from chatq.contract.record import rfc3339
-from chatq.ledger.ledger import ConnectionFacts, LimitTold, TokensUsed
+from chatq.ledger.call_facts import LimitTold, TokensUsed
+from chatq.ledger.overview import ConnectionFacts
 
 
 def limits(ledger: LedgerDriver, connection: str = "alpha") -> ConnectionLimits:

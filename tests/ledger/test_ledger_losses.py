@@ -7,7 +7,7 @@ import random
 import pytest
 from ledger_driver import LedgerDriver
 
-from chatq.ledger.ledger import Admitted
+from chatq.ledger.replies import Admitted
 
 
 def lose(ledger: LedgerDriver, worker: str, *, most: int = 1000) -> list[str]:

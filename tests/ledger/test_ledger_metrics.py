@@ -6,7 +6,7 @@ from math import inf
 
 from ledger_driver import FAILURE, LedgerDriver, attempt
 
-from chatq.ledger.ledger import CallTook
+from chatq.ledger.call_facts import CallTook
 from chatq.ledger.measured import ConnectionCounts, LimitUse, Measured, Times
 
 

@@ -30,17 +30,8 @@ from ledger_model import Model, Settlement
 from chatq.contract.record import JobRecord
 from chatq.contract.states import CHANGES, FINAL, State
 from chatq.ledger.call import Call
-from chatq.ledger.ledger import (
-    MAYBE_CHARGED,
-    NOT_CALLED,
-    Admitted,
-    Begun,
-    CallPrice,
-    LimitTold,
-    Settled,
-    Spent,
-    TokensUsed,
-)
+from chatq.ledger.call_facts import MAYBE_CHARGED, NOT_CALLED, CallPrice, LimitTold, Spent, TokensUsed
+from chatq.ledger.replies import Admitted, Begun, Settled
 from servers import RealServer
 
 EXAMPLES = int(os.environ.get("CHATQ_TEST_EXAMPLES", "0"))

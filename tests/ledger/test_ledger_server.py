@@ -18,7 +18,9 @@ from ledger_driver import PLENTY, LedgerDriver
 
 from chatq.contract.errors import ServerError, ServerFull, ServerRefused, ServerUnreachable, ServerUnsuitable
 from chatq.contract.job import Job
-from chatq.ledger.ledger import Begun, Enqueued, Entry, Ledger
+from chatq.ledger.entry import Entry
+from chatq.ledger.ledger import Ledger
+from chatq.ledger.replies import Begun, Enqueued
 from chatq.ledger.server import AsyncServer, Server, _is_refusal, shown
 from for_each import for_each
 from servers import RealServer

@@ -5,7 +5,7 @@ from __future__ import annotations
 from ledger_driver import LedgerDriver
 
 from chatq.contract.why import explained
-from chatq.ledger.ledger import Admitted
+from chatq.ledger.replies import Admitted
 
 
 def deaf_beside_hearing(ledger: LedgerDriver) -> list[Admitted]:

@@ -15,7 +15,7 @@ import redis
 from broker_testing import KEYS, QUEUE, WORKER, app_on, raw
 from celery import Celery
 
-from chatq.ledger.ledger import Admitted
+from chatq.ledger.replies import Admitted
 from chatq_worker import celery_publisher
 from chatq_worker.celery_publisher import CeleryPublisher
 from chatq_worker.task_message import TaskMessage

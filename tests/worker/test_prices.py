@@ -12,7 +12,7 @@ from chatq.contract.config_file import load_settings
 from chatq.contract.config_problems import ConfigError
 from chatq.contract.connection import PUBLISHED, Connection
 from chatq.contract.sources import LISTED
-from chatq.ledger.ledger import CallPrice
+from chatq.ledger.call_facts import CallPrice
 from chatq_worker.failures import CallFailed
 from chatq_worker.prices import PROVIDERS, call_price, charged_by_failure, cost_usd, unpriced_budgets
 from chatq_worker.providers import ADAPTERS, Usage

@@ -13,7 +13,7 @@ import redis
 from broker_testing import BULK, KEYS, QUEUE, WORKER, Consumer, app_on, raw
 from celery import Celery
 
-from chatq.ledger.ledger import Admitted
+from chatq.ledger.replies import Admitted
 from chatq.ledger.server import AsyncServer
 from chatq_worker import publisher as publisher_module
 from chatq_worker.celery_publisher import CeleryPublisher

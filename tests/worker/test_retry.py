@@ -6,7 +6,7 @@ import random
 
 from chatq.contract.connection import Retry
 from chatq.contract.states import State
-from chatq.ledger.ledger import Outcome
+from chatq.ledger.call_facts import Outcome
 from chatq_worker.failures import CODES, CallFailed, FailureClass
 from chatq_worker.retry import Decision, decide
 from for_each import for_each

@@ -13,7 +13,7 @@ import redis
 from broker_testing import BULK, QUEUE, STOCK, Consumer, app_on, raw
 from celery import Celery
 
-from chatq.ledger.ledger import Admitted
+from chatq.ledger.replies import Admitted
 from chatq_worker.task_message import TaskMessage, send, shown_of
 from servers import RealServer
 

@@ -10,7 +10,7 @@ import orjson
 import pytest
 from ledger_driver import LedgerDriver
 
-from chatq.ledger.ledger import Admitted
+from chatq.ledger.replies import Admitted
 from chatq.ledger.server import AsyncServer
 from chatq_worker.providers import Delta
 from chatq_worker.teller import Teller

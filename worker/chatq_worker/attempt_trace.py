@@ -16,7 +16,8 @@ from dataclasses import dataclass
 from typing import Final
 from urllib.parse import urlsplit
 
-from chatq.ledger.ledger import Begun, Spent, Walk
+from chatq.ledger.call_facts import Spent
+from chatq.ledger.replies import Begun, Walk
 from chatq.traces import Traces, of_job
 from chatq_worker.providers import Completion
 

@@ -14,7 +14,7 @@ from typing import Any, Final
 from celery import Celery
 
 from chatq.contract.keys import Keys
-from chatq.ledger.ledger import Admitted
+from chatq.ledger.replies import Admitted
 from chatq_worker.task_message import send, shown_of
 
 logger = logging.getLogger(__name__)

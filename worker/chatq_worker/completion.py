@@ -26,17 +26,9 @@ from chatq.contract.live_settings import LiveSettings
 from chatq.contract.redaction import redacted
 from chatq.contract.settings import Settings
 from chatq.contract.states import State
-from chatq.ledger.ledger import (
-    MAYBE_CHARGED,
-    NOT_CALLED,
-    Admitted,
-    Begun,
-    CallTook,
-    Ledger,
-    LimitTold,
-    Spent,
-    TokensUsed,
-)
+from chatq.ledger.call_facts import MAYBE_CHARGED, NOT_CALLED, CallTook, LimitTold, Spent, TokensUsed
+from chatq.ledger.ledger import Ledger
+from chatq.ledger.replies import Admitted, Begun
 from chatq.ledger.server import AsyncServer
 from chatq.logs import Field, fields
 from chatq.traces import Traces

@@ -11,7 +11,8 @@ from typing import Final
 
 from chatq.contract.live_settings import LiveSettings
 from chatq.contract.settings import Settings
-from chatq.ledger.ledger import Ledger, Overview
+from chatq.ledger.ledger import Ledger
+from chatq.ledger.overview import Overview
 from chatq.ledger.server import AsyncServer
 from chatq_worker.published import key_fact
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from chatq.contract.token_estimate import longest_answer
-from chatq.ledger.ledger import NOT_CALLED, LimitTold, TokensUsed
+from chatq.ledger.call_facts import NOT_CALLED, LimitTold, TokensUsed
 from chatq_worker.failures import CallFailed, FailureClass
 from chatq_worker.providers import Chat, Usage
 from chatq_worker.providers.charging import Charge, charging_of

@@ -19,7 +19,7 @@ from typing import Any, Final, NamedTuple
 from chatq.contract.connection import Connection
 from chatq.contract.section import Broken
 from chatq.contract.settings import Settings
-from chatq.ledger.ledger import MAYBE_CHARGED, CallPrice
+from chatq.ledger.call_facts import MAYBE_CHARGED, CallPrice
 from chatq_worker.failures import CallFailed
 from chatq_worker.providers import Usage
 

@@ -9,7 +9,7 @@ import orjson
 
 from chatq.contract.connection import Connection
 from chatq.contract.settings import Settings
-from chatq.ledger.ledger import billionths
+from chatq.ledger.call_facts import billionths
 from chatq_worker.api_keys import read_key
 from chatq_worker.failures import CallFailed
 from chatq_worker.providers.charging import Charge, Refill, charging_of

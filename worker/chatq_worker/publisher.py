@@ -17,8 +17,8 @@ from celery import Celery
 from chatq.contract.errors import ServerError
 from chatq.contract.keys import Keys
 from chatq.ledger.call import Call
-from chatq.ledger.ledger import Admitted
 from chatq.ledger.locate import redis_py_url
+from chatq.ledger.replies import Admitted
 from chatq.ledger.server import AsyncServer
 from chatq_worker import transport
 from chatq_worker.control import node_name

@@ -11,7 +11,7 @@ from collections import deque
 from typing import Final
 
 from chatq.ledger.call import Call
-from chatq.ledger.ledger import Settled
+from chatq.ledger.replies import Settled
 
 KEEP_S: Final = 5.0
 KEEP_BYTES: Final = 64 << 20

@@ -13,7 +13,7 @@ from typing import Final
 
 from chatq.contract.connection import Retry
 from chatq.contract.states import State
-from chatq.ledger.ledger import Outcome
+from chatq.ledger.call_facts import Outcome
 from chatq_worker.failures import CallFailed, FailureClass
 
 FIRST_BACKOFF_S: Final = 1.0

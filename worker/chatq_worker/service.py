@@ -19,7 +19,8 @@ from chatq.contract.errors import ServerError, ServerUnreachable
 from chatq.contract.live_settings import LOOK_S, LiveSettings
 from chatq.contract.states import State
 from chatq.ledger.call import Call
-from chatq.ledger.ledger import Admitted, Ledger
+from chatq.ledger.ledger import Ledger
+from chatq.ledger.replies import Admitted
 from chatq.ledger.server import PATIENCE_S, AsyncServer
 from chatq.traces import traces
 from chatq_worker import transport

@@ -17,7 +17,9 @@ from chatq.contract.job import Job
 from chatq.contract.keys import JOB_ID
 from chatq.contract.live_settings import LiveSettings
 from chatq.contract.settings import CONNECTION_ID, Settings
-from chatq.ledger.ledger import Enqueued, Entry, Ledger
+from chatq.ledger.entry import Entry
+from chatq.ledger.ledger import Ledger
+from chatq.ledger.replies import Enqueued
 from chatq.ledger.server import AsyncServer
 from chatq.traces import Traces
 

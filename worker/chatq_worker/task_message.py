@@ -18,7 +18,7 @@ from celery import Celery
 from kombu import Connection, Exchange, Queue
 from kombu.utils.json import dumps
 
-from chatq.ledger.ledger import Admitted
+from chatq.ledger.replies import Admitted
 
 _BLANK: Final = re.compile(r"<blank-(\w+)>")
 

@@ -15,7 +15,8 @@ from chatq.contract.dollars import dollars
 from chatq.contract.errors import ChatQueueError, ServerError
 from chatq.contract.redaction import scrubbed
 from chatq.contract.states import State
-from chatq.ledger.ledger import Ledger, Spent
+from chatq.ledger.call_facts import Spent
+from chatq.ledger.ledger import Ledger
 from chatq.ledger.server import AsyncServer
 from chatq_worker.completion import DROPPED, Completer
 from chatq_worker.coroutine_task import CoroutineTask

@@ -21,8 +21,8 @@ from chatq.contract.status import StatusState
 from chatq.http.errors import BadRequest
 from chatq.http.front import Front, TheCaller, TheFront
 from chatq.http.prometheus_text import CONTENT_TYPE, Family, Kind, Sample, label, number, written
-from chatq.ledger.ledger import ConnectionFacts, Overview
 from chatq.ledger.measured import ConnectionCounts, Measured, Times
+from chatq.ledger.overview import ConnectionFacts, Overview
 from chatq.ledger.readiness import is_ready
 from chatq.ledger.server import ServerLoad
 

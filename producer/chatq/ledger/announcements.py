@@ -33,7 +33,7 @@ _AGAIN_S: Final = 0.2
 _TAKING_LEAVE_S: Final = 0.05
 _CHANNELS_AT_ONCE: Final = 1000
 _LEFT_AT_ONCE: Final = 64
-"""Channels that nobody listens on any more are left together: to leave each would wake the server once for every job."""
+"""Channels that nobody listens on any more are left together: to leave each would wake the server for every job."""
 _SWALLOWED_S: Final = 0.1
 
 Connect = Callable[[], Awaitable[redis.asyncio.Redis]]

@@ -7,344 +7,54 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from functools import lru_cache, partial
-from typing import Any, Final, Literal
+from functools import partial
+from typing import Any, Final
 
 import orjson
 
-from chatq.contract.job import JOB_FORMAT, Job
+from chatq.contract.job import JOB_FORMAT
 from chatq.contract.keys import Keys
 from chatq.contract.states import State
-from chatq.contract.token_estimate import longest_answer, prompt_size, weight
 from chatq.ledger.backlog_history import BacklogSample, read_backlogs
 from chatq.ledger.call import Call
+from chatq.ledger.call_facts import (
+    UNKNOWN_PRICE,
+    CallPrice,
+    CallTook,
+    LimitTold,
+    Outcome,
+    Spent,
+    TokensUsed,
+    billionths,
+    milliseconds,
+)
+from chatq.ledger.entry import Entry
 from chatq.ledger.measured import Measured, read_measured
+from chatq.ledger.overview import Overview, read_overview
+from chatq.ledger.replies import (
+    Admission,
+    Begun,
+    Enqueued,
+    Renewed,
+    Retried,
+    Settled,
+    Ticked,
+    named,
+    read_admission,
+    read_begun,
+    read_enqueued,
+    read_page,
+    read_renewed,
+    read_retried,
+    read_settled,
+    read_ticked,
+    text,
+    the_one,
+)
 
-FLOW_SEPARATOR = "\x1f"
-_FIELD_SEPARATOR: Final = "\x1e"
 AT_ONCE: Final = 100
 """Jobs that one call changes where there may be a million: each takes the server some 50 to 100 us, which holds up
 everybody."""
-
-EnqueueStatus = Literal["new", "same", "conflict"]
-
-
-@dataclass(slots=True)  # not frozen, as `CheckedJob` is not
-class Entry:
-    """A job made ready for the ledger."""
-
-    job: Job
-    id: str
-    request: bytes
-    model: str
-    """The model it will ask for: its own, else its connection's, else empty."""
-    params: Mapping[str, Any] = field(default_factory=dict)
-    """Its connection's parameters, as far as they say how long an answer may be; the job's own win."""
-    traceparent: str = ""
-    """Where its trace goes on: W3C Trace Context; empty when it is not traced."""
-
-
-@dataclass(frozen=True, slots=True)
-class Enqueued:
-    """What became of an enqueue call. `jobs`: (status, id) for each entry, in order; empty when refused.
-
-    `refused`: None, or 'full' (backlog; `backlog_jobs` and `backlog_bytes` are there now, and `retry_after_ms` is
-    until a try is worth it), or 'no_batch'.
-    """
-
-    jobs: Sequence[tuple[EnqueueStatus, str]] = ()
-    refused: Literal["full", "no_batch"] | None = None
-    now_ms: int = 0
-    backlog_jobs: int = 0
-    backlog_bytes: int = 0
-    retry_after_ms: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Retried:
-    """What became of a call to retry failed jobs. `jobs`: ids of the new ones; `cursor`: for the next call, None when
-    there are no more. `refused` as in `Enqueued`."""
-
-    jobs: Sequence[str] = ()
-    cursor: int | None = None
-    refused: Literal["full", "no_batch"] | None = None
-    backlog_jobs: int = 0
-    backlog_bytes: int = 0
-    retry_after_ms: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Admitted:
-    """A job that may go now: to this worker, under this token.
-
-    `connection` makes the call, with `model`. `attempt`: counts from 1.
-    """
-
-    job_id: str
-    connection: str
-    token: str
-    worker: str
-    model: str = ""
-    batch: str = ""
-    attempt: int = 1
-
-
-@dataclass(frozen=True, slots=True)
-class Admission:
-    """The jobs that may go now, why no more may, and the milliseconds until a try is worth it."""
-
-    admitted: Sequence[Admitted]
-    reason: str
-    wait_ms: int
-
-
-@dataclass(frozen=True, slots=True)
-class Walk:
-    """How a job that is traced came to begin. `traceparent`: as it was enqueued. Moments of Redis's clock."""
-
-    traceparent: str
-    waiting_since_ms: int
-    """From when on it might go, had there been room."""
-    admitted_ms: int
-    begun_ms: int
-
-
-@dataclass(frozen=True, slots=True)
-class Begun:
-    """A job that this worker now holds. `request` is the JSON that `Job.request` made."""
-
-    request: bytes
-    connection: str
-    model: str
-    counted: int
-    """Attempts that counted so far."""
-    since_first_call_ms: int
-    """Without the time in which its lane cooled down or its connection was paused."""
-    wait_ms: int
-    """To let pass before the call, so that calls keep the pace of their lane."""
-    stands_in: bool
-    """Whether `connection` is a fallback of the job's own."""
-    batch: str
-    """Empty: it is in none."""
-    attempt: int
-    """Counts from 1, those that did not count included."""
-    walk: Walk | None
-    """None: it is not traced."""
-
-
-Outcome = Literal["", "ok", "limited", "transient", "account", "missing", "request", "astray"]
-"""What a call tells of its lane and connection; empty: nothing; `astray`: its worker cannot run it, another may."""
-
-
-@dataclass(frozen=True, slots=True)
-class TokensUsed:
-    """Tokens of a call that ended: `input` and `output` as its source counts them against its limits, `prompt` and
-    `answer` as the answer tells them."""
-
-    input: int
-    output: int
-    prompt: int
-    answer: int
-
-
-@dataclass(frozen=True, slots=True)
-class Spent:
-    """What a success used, in tokens, and cost, in US dollars; None: nobody knows."""
-
-    prompt: int
-    answer: int
-    cost_usd: float | None
-
-    def __str__(self) -> str:
-        cost = "-" if self.cost_usd is None else billionths(self.cost_usd)
-        return f"{self.prompt}:{self.answer}:{cost}"
-
-
-@dataclass(frozen=True, slots=True)
-class CallTook:
-    """Seconds: of a call, and those that it had to wait before it to keep its lane's pace."""
-
-    call_s: float
-    paced_s: float
-
-
-@dataclass(frozen=True, slots=True)
-class CallPrice:
-    """US dollars: for each call, and for a million tokens of prompts and of answers. Budgets reserve by it."""
-
-    call: float
-    input_per_million: float
-    output_per_million: float
-
-    def __str__(self) -> str:
-        # In billionths of a dollar, for a call and for a token.
-        parts = (self.call * 1e9, self.input_per_million * 1e3, self.output_per_million * 1e3)
-        return ":".join(f"{part:.6f}" for part in parts)
-
-
-UNKNOWN_PRICE: Final = "-"
-"""What `Ledger.price` gives when nobody knows it."""
-MAYBE_CHARGED: Final = "?"
-"""In place of `Spent`: the call may have been charged, and nobody knows how much."""
-NOT_CALLED: Final = "-"
-"""In place of `TokensUsed`: no call was made, so what was reserved is given back."""
-
-
-@dataclass(frozen=True, slots=True)
-class LimitTold:
-    """What an answer tells of one allowance: `limit` in `window_s`, `remaining` now, all of it again in `reset_s`."""
-
-    kind: str
-    limit: int | None
-    remaining: int | None
-    window_s: float
-    reset_s: float | None
-
-
-@dataclass(frozen=True, slots=True)
-class Settled:
-    """What a settlement did: the job's state now; 'again' and 'stale' changed nothing.
-
-    `paused`: whether the connection that made the call is paused now. `wait_ms`: what a job that went back waits at
-    least; None when it is final.
-    """
-
-    state: str
-    paused: bool
-    wait_ms: int | None
-    admitted: Sequence[Admitted]
-
-
-@dataclass(frozen=True, slots=True)
-class Renewed:
-    """`status`: 'registered', 'renewed', or 'lost'. `stop`: jobs held here that were asked to stop.
-
-    `stalled`: whether the worker comes to none of its messages although jobs were given to it.
-    """
-
-    status: str
-    stalled: bool
-    stop: Sequence[str]
-
-
-@dataclass(frozen=True, slots=True)
-class Ticked:
-    """What is due. `leads`: whether this worker leads the clock."""
-
-    leads: bool
-    wait_ms: int
-    dead_workers: Sequence[str] = ()
-    due_lanes: Sequence[str] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class WorkerFacts:
-    """A live worker as it described itself.
-
-    `stalled_ms`: for how long it has come to none of its messages although jobs were given to it; None when it does.
-    """
-
-    id: str
-    facts: Mapping[str, Any]
-    slots: int
-    held: int
-    lease_left_ms: int
-    stalled_ms: int | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class ConnectionFacts:
-    """What goes on at a connection. `pause`: why it is paused, JSON. `served_by`: itself, or the fallback that stands
-    in; None when it is paused and none does. Moments in ms. `spending`: names and values, see `spending_of` in
-    `budgets.lua`."""
-
-    queued: int
-    running: int
-    pause: bytes | None
-    cooling_until_ms: int | None
-    breaker: str
-    next_probe_ms: int | None
-    served_by: str | None
-    spending: Mapping[str, str] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
-class Overview:
-    """Live workers, and the connections that were asked for.
-
-    `overdue_ms`: for how long something has been due that the clock of the workers does: it lets jobs go.
-    """
-
-    workers: Sequence[WorkerFacts]
-    connections: Mapping[str, ConnectionFacts]
-    overdue_ms: int = 0
-    jobs: int = 0
-    """Jobs that wait or run, those of other connections too."""
-
-    @property
-    def elsewhere(self) -> int:
-        """Those of other connections."""
-        return self.jobs - sum(facts.queued + facts.running for facts in self.connections.values())
-
-    def without_key(self, connection: str) -> list[str]:
-        """The workers that cannot read the key of a connection."""
-        return sorted(
-            worker.id for worker in self.workers if connection in worker.facts.get("without_key", ())
-        )
-
-    def told(self, fact: str) -> list[str]:
-        """What workers list as this fact about themselves, each item once."""
-        return list(dict.fromkeys(item for worker in self.workers for item in worker.facts.get(fact, ())))
-
-
-def flow_of(job: Job, model: str, batch_id: str) -> str:
-    """The flow that a job is served in: see `prelude.lua`."""
-    return _flow(job.priority, job.connection, model, batch_id, job.tenant, job.format)
-
-
-@lru_cache(maxsize=1024)
-def _flow(
-    priority: int, connection: str, model: str, batch_id: str, tenant: str | None, job_format: int
-) -> str:
-    group = f"batch:{batch_id}" if batch_id else f"tenant:{tenant}" if tenant else "single"
-    parts = [str(priority), connection, model, group]
-    if job_format > 1:
-        parts.append(f"format:{job_format}")
-    return FLOW_SEPARATOR.join(parts)
-
-
-def _text(value: bytes | str | int) -> str:
-    return value.decode() if isinstance(value, bytes) else str(value)
-
-
-def _named(flat: Sequence[bytes | str | int]) -> dict[str, str]:
-    """Names and values that stand one after the other."""
-    texts = [_text(part) for part in flat]
-    return dict(zip(texts[::2], texts[1::2], strict=True))
-
-
-def _admitted(parts: Sequence[bytes]) -> list[Admitted]:
-    texts = [_text(part) for part in parts]
-    admitted = []
-    for i in range(0, len(texts), 7):
-        job_id, connection, token, worker, flow, made, model = texts[i : i + 7]
-        own_model, batch = _served(flow)
-        admitted.append(Admitted(job_id, connection, token, worker, model or own_model, batch, int(made) + 1))
-    return admitted
-
-
-@lru_cache(1000)
-def _served(flow: str) -> tuple[str, str]:
-    """The model and the batch that a flow serves; see `flow_of`."""
-    _, _, model, group, *_ = flow.split(FLOW_SEPARATOR)
-    kind, _, name = group.partition(":")
-    return model, name if kind == "batch" else ""
-
-
-def _settled(reply: Any) -> Settled:
-    wait = reply[2] if len(reply) > 2 else b""
-    return Settled(_text(reply[0]), reply[1:2] == [b"1"], int(wait) if wait else None, _admitted(reply[3:]))
 
 
 class Ledger:
@@ -358,7 +68,7 @@ class Ledger:
 
     def _one_of_many(self, script: str, *arguments: str | bytes | int, decode: Any) -> Call[Any]:
         return Call(
-            script, self.keys.prefix, arguments, lambda replies: decode(_alone(replies)), gathers=True
+            script, self.keys.prefix, arguments, lambda replies: decode(the_one(replies)), gathers=True
         )
 
     # The caller's side
@@ -370,31 +80,9 @@ class Ledger:
         arguments: list[str | bytes | int] = [batch_id, backlog_jobs, backlog_bytes]
         ids = []
         for entry in entries:
-            job = entry.job
-            idempotency = ""
-            if job.idempotency_key:
-                idempotency = f"tenant:{job.tenant or ''}{FLOW_SEPARATOR}{job.idempotency_key}"
-            params = {**entry.params, **job.params} if entry.params else job.params
-            size, cap = prompt_size(job), longest_answer(params)
-            fields = (
-                entry.id,
-                flow_of(job, entry.model, batch_id),
-                job.due(),
-                "" if job.expires_in is None else str(int(job.expires_in * 1000)),
-                idempotency,
-                orjson.dumps(job.custom_id).decode() if job.custom_id else "",
-                job.digest(),
-                str(len(entry.request)),
-                str(weight(size, cap)),
-                str(size),
-                str(cap) if cap else "",
-                job.metadata_json().decode() if job.metadata else "",
-                entry.traceparent,
-                "",
-            )
-            arguments.append(_FIELD_SEPARATOR.join(fields).encode() + entry.request)
+            arguments.append(entry.argument(batch_id))
             ids.append(entry.id)
-        return self._call("enqueue", *arguments, decode=partial(_enqueued, ids))
+        return self._call("enqueue", *arguments, decode=partial(read_enqueued, ids))
 
     def read(self, job_ids: Sequence[str]) -> Call[list[bytes | None]]:
         """The records of jobs as JSON; None where there is none."""
@@ -402,17 +90,17 @@ class Ledger:
 
     def why(self, job_id: str) -> Call[dict[str, str] | None]:
         """Why a job does not run: names and values, see `why.lua`. None when there is no such job."""
-        return self._call("why", job_id, decode=lambda reply: _named(reply) if reply else None)
+        return self._call("why", job_id, decode=lambda reply: named(reply) if reply else None)
 
     def cancel(self, job_id: str) -> Call[str]:
         """'unknown', 'cancelled', 'stopping', or the final state that the job already has."""
-        return self._call("cancel", job_id, decode=_text)
+        return self._call("cancel", job_id, decode=text)
 
     def deltas(
         self, job_id: str, position: int, *, most_bytes: int = 1 << 20
     ) -> Call[tuple[int, bool, list[bytes]] | None]:
         """(next position, whether no more will come, deltas as JSON) of a job's answer; None: there is no such job."""
-        return self._call("deltas", job_id, position, most_bytes, decode=_page)
+        return self._call("deltas", job_id, position, most_bytes, decode=read_page)
 
     def refuse(self, job_id: str, connection: str, ending: bytes) -> Call[bool]:
         """Write the failed record of a job that was refused; False when there is a job of this id already."""
@@ -420,7 +108,7 @@ class Ledger:
 
     def delete(self, job_id: str) -> Call[str]:
         """'unknown', 'deleted', or the state of a job that is not final."""
-        return self._call("delete", job_id, decode=_text)
+        return self._call("delete", job_id, decode=text)
 
     def open_batch(
         self,
@@ -460,11 +148,11 @@ class Ledger:
 
     def cancel_batch(self, batch_id: str, most: int = AT_ONCE) -> Call[str]:
         """'unknown', 'ended', 'more' (call again, or leave the rest to the workers' clock) or 'done'."""
-        return self._call("cancel_batch", batch_id, most, decode=_text)
+        return self._call("cancel_batch", batch_id, most, decode=text)
 
     def pause_batch(self, batch_id: str) -> Call[str]:
         """'unknown', 'ended', 'cancelled' (nothing was done), or 'paused'."""
-        return self._call("pause_batch", batch_id, decode=_text)
+        return self._call("pause_batch", batch_id, decode=text)
 
     def resume_batch(
         self, batch_id: str, *, max_cost_usd: float | None = None, max_tokens: int | None = None
@@ -473,18 +161,18 @@ class Ledger:
 
         `max_cost_usd`, `max_tokens`: other budgets for it.
         """
-        return self._call("resume_batch", batch_id, *_budgets(max_cost_usd, max_tokens), decode=_text)
+        return self._call("resume_batch", batch_id, *_budgets(max_cost_usd, max_tokens), decode=text)
 
     def price(self, connection: str, model: str) -> Call[str | None]:
         """What calls cost, as `tell_prices` takes it; empty: not told yet; None: no worker is alive that could."""
         return self._call(
-            "price", connection, model, decode=lambda reply: None if reply is None else _text(reply)
+            "price", connection, model, decode=lambda reply: None if reply is None else text(reply)
         )
 
     def move_batch(self, batch_id: str, connection: str, model: str, most: int = AT_ONCE) -> Call[str]:
         """'unknown', 'ended', 'cancelled' (nothing was done), 'more' (call again, or leave the rest to the workers'
         clock) or 'done'."""
-        return self._call("move_batch", batch_id, connection, model, most, decode=_text)
+        return self._call("move_batch", batch_id, connection, model, most, decode=text)
 
     def retry_failed(
         self,
@@ -513,7 +201,7 @@ class Ledger:
             backlog_jobs,
             backlog_bytes,
             secrets.token_hex(12),
-            decode=_retried,
+            decode=read_retried,
         )
 
     def list_batches(self, most: int) -> Call[list[bytes]]:
@@ -544,7 +232,7 @@ class Ledger:
             most,
             most_bytes,
             "1" if in_order else "0",
-            decode=_page,
+            decode=read_page,
         )
 
     def published(self) -> Call[bytes | None]:
@@ -553,7 +241,7 @@ class Ledger:
 
     def overview(self, connections: Sequence[str]) -> Call[Overview]:
         """Live workers, and what waits and runs on these connections."""
-        return self._call("overview", *connections, decode=lambda reply: _overview(reply, connections))
+        return self._call("overview", *connections, decode=lambda reply: read_overview(reply, connections))
 
     def metrics(self, connections: Sequence[str]) -> Call[Measured]:
         """What is counted, of the whole and of these connections."""
@@ -569,7 +257,7 @@ class Ledger:
         return self._call(
             "limits",
             connection,
-            decode=lambda reply: (reply[0], _named(reply[1]), [_named(facts) for facts in reply[2:]]),
+            decode=lambda reply: (reply[0], named(reply[1]), [named(facts) for facts in reply[2:]]),
         )
 
     # Questions to the workers
@@ -583,7 +271,7 @@ class Ledger:
         return self._call(
             "asked",
             most,
-            decode=lambda reply: [(reply[i], _text(reply[i + 1])) for i in range(0, len(reply), 2)],
+            decode=lambda reply: [(reply[i], text(reply[i + 1])) for i in range(0, len(reply), 2)],
         )
 
     def answer(
@@ -604,11 +292,11 @@ class Ledger:
 
     def admit(self, lane: str, most: int) -> Call[Admission]:
         """Let jobs of a lane go, as far as limits, slots and fairness allow now."""
-        return self._call("admit", lane, most, secrets.token_hex(6), decode=_admission)
+        return self._call("admit", lane, most, secrets.token_hex(6), decode=read_admission)
 
     def begin(self, job_id: str, token: str, worker: str) -> Call[Begun | None]:
         """Take hold of an admitted job. None: it is someone else's by now; drop the message."""
-        return self._one_of_many("begin", job_id, token, worker, decode=_begun)
+        return self._one_of_many("begin", job_id, token, worker, decode=read_begun)
 
     def tell(self, job_id: str, token: str, told_before: int, deltas: Sequence[bytes]) -> Call[bool]:
         """Tell the caller more of the answer: JSON lists of chunk choices. False: the job is someone else's by now."""
@@ -652,15 +340,15 @@ class Ledger:
             "1" if counted else "0",
             ending,
             outcome,
-            _ms(wait_s),
-            _ms(cool_s),
-            used if isinstance(used, str) else f"{used.input}:{used.output}:{used.prompt}:{used.answer}",
-            "".join(map(_told, told)),
+            milliseconds(wait_s),
+            milliseconds(cool_s),
+            str(used),
+            "".join(f"{limit};" for limit in told),
             pause,
             secrets.token_hex(6),
             str(spent),
-            "" if took is None else f"{_ms(took.call_s)}:{_ms(took.paced_s)}",
-            decode=_settled,
+            "" if took is None else str(took),
+            decode=read_settled,
         )
 
     def pause(self, connection: str, *, message: str) -> Call[int]:
@@ -678,7 +366,7 @@ class Ledger:
         return self._call(
             "paused",
             decode=lambda reply: {
-                _text(reply[i]): orjson.loads(reply[i + 1]) for i in range(0, len(reply), 2)
+                text(reply[i]): orjson.loads(reply[i + 1]) for i in range(0, len(reply), 2)
             },
         )
 
@@ -701,9 +389,7 @@ class Ledger:
             orjson.dumps(facts),
             "1" if registered else "0",
             job_format,
-            decode=lambda reply: Renewed(
-                _text(reply[0]), reply[1] != b"", [_text(item) for item in reply[2:]]
-            ),
+            decode=read_renewed,
         )
 
     def hear(self, worker: str) -> Call[int]:
@@ -719,7 +405,7 @@ class Ledger:
     ) -> Call[Ticked]:
         """Do what time asks for, if this worker leads the clock."""
         return self._call(
-            "tick", worker, int(leader_s * 1000), most, run_id, int(lease_s * 1000), decode=_ticked
+            "tick", worker, int(leader_s * 1000), most, run_id, int(lease_s * 1000), decode=read_ticked
         )
 
     def publish(self, digest: str, settings: bytes, rules: Mapping[str, str | int]) -> Call[bool]:
@@ -734,7 +420,7 @@ class Ledger:
         return self._call(
             "wanted_prices",
             most,
-            decode=lambda reply: [(_text(reply[i]), _text(reply[i + 1])) for i in range(0, len(reply), 2)],
+            decode=lambda reply: [(text(reply[i]), text(reply[i + 1])) for i in range(0, len(reply), 2)],
         )
 
     def tell_prices(self, prices: Mapping[tuple[str, str], CallPrice | None]) -> Call[int]:
@@ -745,111 +431,5 @@ class Ledger:
         return self._call("tell_prices", *flat, decode=int)
 
 
-def billionths(usd: float) -> int:
-    """Dollars as the ledger counts them."""
-    return round(usd * 1e9)
-
-
 def _budgets(max_cost_usd: float | None, max_tokens: int | None) -> tuple[str | int, str | int]:
     return "" if max_cost_usd is None else billionths(max_cost_usd), "" if max_tokens is None else max_tokens
-
-
-def _ms(seconds: float | None) -> str:
-    return "" if seconds is None else str(max(0, int(seconds * 1000)))
-
-
-def _told(limit: LimitTold) -> str:
-    """As `settle_limits` reads it."""
-    parts = (limit.limit, limit.remaining, int(limit.window_s * 1000), _ms(limit.reset_s) or None)
-    return " ".join([limit.kind, *("-" if part is None else str(part) for part in parts)]) + ";"
-
-
-def _page(reply: Any) -> tuple[int, bool, list[bytes]] | None:
-    return (int(reply[0]), reply[1] == b"1", reply[2:]) if reply else None
-
-
-def _enqueued(ids: Sequence[str], reply: Any) -> Enqueued:
-    status = _text(reply[0])
-    if status == "full":
-        return Enqueued((), "full", 0, *map(int, reply[1:]))
-    if status == "no_batch":
-        return Enqueued(refused="no_batch")
-    jobs: list[tuple[EnqueueStatus, str]] = [("new", job_id) for job_id in ids]
-    for place, known, job_id in zip(reply[2::3], reply[3::3], reply[4::3], strict=True):
-        jobs[int(place) - 1] = ("same" if known == b"same" else "conflict", _text(job_id))
-    return Enqueued(now_ms=int(reply[1]), jobs=jobs)
-
-
-def _retried(reply: Any) -> Retried:
-    if reply[0] == b"full":
-        return Retried((), None, "full", *map(int, reply[1:]))
-    if reply[0] == b"no_batch":
-        return Retried(refused="no_batch")
-    cursor = None if reply[1] == b"1" else int(reply[0])
-    return Retried(jobs=[_text(item) for item in reply[2:]], cursor=cursor)
-
-
-def _alone(replies: Sequence[Any]) -> Any:
-    (reply,) = replies
-    if isinstance(reply, Exception):
-        raise reply
-    return reply
-
-
-def _admission(reply: Any) -> Admission:
-    return Admission(_admitted(reply[2:]), _text(reply[0]), int(reply[1]))
-
-
-def _begun(reply: Any) -> Begun | None:
-    if not reply:
-        return None
-    return Begun(
-        reply[0],
-        _text(reply[1]),
-        _text(reply[2]),
-        int(reply[3]),
-        int(reply[4]),
-        int(reply[5]),
-        reply[6] == b"1",
-        _text(reply[7]),
-        int(reply[8]) + 1,
-        Walk(_text(reply[9]), *map(int, reply[10:13])) if len(reply) > 9 else None,
-    )
-
-
-def _ticked(reply: Any) -> Ticked:
-    if reply[0] != b"1":
-        return Ticked(leads=False, wait_ms=int(reply[1]))
-    dead = int(reply[2])
-    names = [_text(item) for item in reply[3:]]
-    return Ticked(leads=True, wait_ms=int(reply[1]), dead_workers=names[:dead], due_lanes=names[dead:])
-
-
-def _overview(reply: Any, connections: Sequence[str]) -> Overview:
-    head, count = 4, int(reply[3])
-    workers = [
-        WorkerFacts(
-            id=_text(reply[i]),
-            facts=orjson.loads(reply[i + 1]),
-            slots=int(reply[i + 2]),
-            held=int(reply[i + 3]),
-            lease_left_ms=int(reply[i + 4]),
-            stalled_ms=int(reply[i + 5]) if reply[i + 5] else None,
-        )
-        for i in range(head, head + 6 * count, 6)
-    ]
-    rest = iter(reply[head + 6 * count :])
-    facts = {
-        name: ConnectionFacts(
-            queued=int(next(rest)),
-            running=int(next(rest)),
-            pause=next(rest) or None,
-            cooling_until_ms=int(next(rest) or 0) or None,
-            breaker=_text(next(rest)),
-            next_probe_ms=int(next(rest) or 0) or None,
-            served_by=_text(next(rest)) or None,
-            spending=_named(next(rest)),
-        )
-        for name in connections
-    }
-    return Overview(workers, facts, overdue_ms=int(reply[1]), jobs=int(reply[2]))

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Final, NamedTuple
 
 from chatq.contract.why import START_A_WORKER
-from chatq.ledger.ledger import Overview, WorkerFacts
+from chatq.ledger.overview import Overview, WorkerFacts
 
 OVERDUE_MS: Final = 10_000
 """For how long what is due may lie before the clock of the workers counts as stopped. Another worker takes a dead

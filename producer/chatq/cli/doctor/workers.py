@@ -11,7 +11,8 @@ from redis.exceptions import RedisError
 
 from chatq.cli.doctor.finding import Finding
 from chatq.contract.settings import Settings
-from chatq.ledger.ledger import Ledger, Overview
+from chatq.ledger.ledger import Ledger
+from chatq.ledger.overview import Overview
 from chatq.ledger.readiness import hindrances
 from chatq.ledger.server import Server
 

@@ -19,8 +19,8 @@ from chatq.contract.why import KINDS, ConnectionPause, pause_remedy
 from chatq.http.access import Caller
 from chatq.http.front import Front
 from chatq.http.page.charts import BacklogChart, LimitChart, backlog_chart, limit_chart
-from chatq.ledger.ledger import ConnectionFacts, WorkerFacts
 from chatq.ledger.measured import LimitUse
+from chatq.ledger.overview import ConnectionFacts, WorkerFacts
 from chatq.ledger.readiness import Hindrance, hindrances, is_ready
 
 Tone = Literal["good", "warn", "bad", "off"]
