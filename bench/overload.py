@@ -37,7 +37,7 @@ from bench_installation import Usage, circumstances, installation, until
 from delaying_proxy import delaying_proxy
 
 from chatq import AsyncChatQueue, ChatQueue
-from chatq.core import POLL_S
+from chatq.core.jobs import POLL_S
 from chatq.embedded import ensure_running, stop
 
 SLOTS, WORKERS = 500, 2

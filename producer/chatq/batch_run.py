@@ -27,7 +27,7 @@ from chatq.contract.batch_line import output_line
 from chatq.contract.errors import UnknownBatch, UnknownPrice
 from chatq.contract.job import Job
 from chatq.contract.record import Batch, BatchBudget, JobRecord
-from chatq.core import new_batch_id
+from chatq.core.batches import new_batch_id
 
 SYNC_S: Final = 0.1
 """Results are written and synced in groups no further apart."""

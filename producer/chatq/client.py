@@ -18,7 +18,8 @@ from chatq.contract.record import Batch, JobRecord
 from chatq.contract.settings import Settings
 from chatq.contract.status import ModelList, StatusOutcome
 from chatq.contract.why import Why
-from chatq.core import POLL_S, Core
+from chatq.core import Core
+from chatq.core.jobs import POLL_S
 from chatq.growing_text import GrowingText
 from chatq.ledger.locate import locator, redis_py_url
 from chatq.ledger.server import AsyncServer, Locate, Server

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from chatq.core import new_job_id
+from chatq.core.jobs import new_job_id
 
 
 def test_a_forked_process_draws_ids_of_its_own() -> None:

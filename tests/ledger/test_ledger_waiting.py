@@ -17,7 +17,7 @@ from redis.asyncio.client import PubSub
 
 from chatq import AsyncChatQueue, ChatQueue
 from chatq.contract.states import State
-from chatq.core import POLL_S
+from chatq.core.jobs import POLL_S
 from servers import RealServer
 
 WAIT_S = 30.0

@@ -17,7 +17,7 @@ from chatq.contract.batch_line import ENDPOINT
 from chatq.contract.duration import parse_duration
 from chatq.contract.errors import UnknownBatch
 from chatq.contract.shown import shown
-from chatq.core import nothing_to_retry
+from chatq.core.batches import nothing_to_retry
 from chatq.http.access import Caller
 from chatq.http.batch_store import ENDED, BatchRecord
 from chatq.http.errors import BadRequest, json_response
