@@ -34,7 +34,8 @@ from chatq.contract.errors import (
 from chatq.contract.states import State
 
 if TYPE_CHECKING:
-    from chatq.client import AsyncChatQueue, ChatQueue
+    from chatq.client.asynchronous import AsyncChatQueue
+    from chatq.client.blocking import ChatQueue
     from chatq.contract.record import Batch, JobError, JobRecord, Result
     from chatq.contract.status import StatusOutcome, StatusState
     from chatq.contract.why import Why
@@ -79,9 +80,9 @@ __all__ = [
 # Imported when they are asked for: with pydantic and redis-py they take ten times as long as all the rest, and
 # `chatq --help` needs none of them.
 _HOMES = {
-    "AsyncChatQueue": "chatq.client",
+    "AsyncChatQueue": "chatq.client.asynchronous",
     "Batch": "chatq.contract.record",
-    "ChatQueue": "chatq.client",
+    "ChatQueue": "chatq.client.blocking",
     "JobError": "chatq.contract.record",
     "JobRecord": "chatq.contract.record",
     "Result": "chatq.contract.record",

@@ -22,7 +22,7 @@ import orjson
 
 from chatq.batch_input import BadLine, BatchInput
 from chatq.batch_sidecar import BatchFiles, OutputInUse, Sidecar
-from chatq.client import ChatQueue
+from chatq.client.blocking import ChatQueue
 from chatq.contract.batch_line import output_line
 from chatq.contract.errors import UnknownBatch, UnknownPrice
 from chatq.contract.job import Job

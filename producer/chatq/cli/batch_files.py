@@ -16,7 +16,7 @@ from chatq.cli.bad_lines import BadLines
 from chatq.cli.batch_progress import BatchProgress
 from chatq.cli.prices import Price, prices
 from chatq.cli.table import print_table
-from chatq.client import ChatQueue
+from chatq.client.blocking import ChatQueue
 from chatq.contract.batch_line import output_line
 from chatq.contract.connection import Connection
 from chatq.contract.dollars import dollars

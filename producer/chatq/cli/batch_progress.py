@@ -14,7 +14,7 @@ from typing import Final
 
 from chatq.batch_input import BadLine
 from chatq.cli.bad_lines import BadLines
-from chatq.client import ChatQueue
+from chatq.client.blocking import ChatQueue
 from chatq.contract.budget_words import used_up
 from chatq.contract.connection_limits import ConnectionLimits
 from chatq.contract.dollars import cost, dollars

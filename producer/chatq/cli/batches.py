@@ -7,7 +7,7 @@ import json
 from collections.abc import Callable
 
 from chatq.cli.table import print_table
-from chatq.client import ChatQueue
+from chatq.client.blocking import ChatQueue
 from chatq.contract.budget_words import amount, used_up
 from chatq.contract.dollars import cost, dollars
 from chatq.contract.record import Batch, rfc3339

@@ -11,7 +11,7 @@ from typing import Final
 from chatq.cli.connection_limits import print_limits
 from chatq.cli.status import condition
 from chatq.cli.table import print_table
-from chatq.client import ChatQueue
+from chatq.client.blocking import ChatQueue
 from chatq.contract.dollars import dollars
 from chatq.contract.record import rfc3339
 from chatq.contract.sources import KEY_PAGES

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from chatq.client import ChatQueue
+from chatq.client.blocking import ChatQueue
 from chatq.contract.errors import ConnectionPaused, InvalidJob
 from chatq.contract.job import Job
 from chatq.contract.json_object import NotAnObject, read_object

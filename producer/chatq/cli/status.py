@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from chatq.cli.table import print_table
-from chatq.client import ChatQueue
+from chatq.client.blocking import ChatQueue
 from chatq.contract.spending import ConnectionSpending, told_spending
 from chatq.contract.why import LEFT_BEHIND_REMEDY, ConnectionPause, left_behind, pause_remedy
 

@@ -1,4 +1,4 @@
-"""What a caller can ask, as steps: see `steps.py`. `client.py` has the two classes that run them."""
+"""What a caller can ask, as steps: see `steps.py`. In `client/` are the two classes that run them."""
 
 from __future__ import annotations
 

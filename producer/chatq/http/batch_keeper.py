@@ -26,7 +26,7 @@ import orjson
 from chatq.batch_input import BadLine, BatchInput
 from chatq.batch_run import BatchRun
 from chatq.batch_sidecar import OutputInUse, Sidecar
-from chatq.client import ChatQueue
+from chatq.client.blocking import ChatQueue
 from chatq.contract.errors import (
     BacklogFull,
     BudgetUsedUp,
