@@ -92,6 +92,7 @@ def sources(
         "unknown-certificate": custom(f"{tls.url}/v1"),
         "no-tls": custom(f"{odd.url.replace('http:', 'https:')}/good/v1"),
         "bypassed": custom(f"{odd.url}/good/v1", bypass_status_check=True),
+        "asked-for-a-key": custom("{simulator}/openai/v1", model=model_of("openai"), api_key=None),
         "no-key": custom(f"{odd.url}/good/v1", api_key="env:TEST_NO_SUCH_KEY"),
         "empty-key": custom(f"{odd.url}/good/v1", api_key="env:TEST_EMPTY_KEY"),
         "newline-key": custom(f"{odd.url}/good/v1", api_key="env:TEST_NEWLINE_KEY"),

@@ -71,6 +71,7 @@ def test_an_account_without_money_is_quota_exhausted_where_the_check_can_know(
         ("file-empty", "unauthorized", "no key of printable characters", "Correct file:"),
         ("file-two-lines", "unauthorized", "no key of printable characters", "Correct file:"),
         ("file-good", "ok", "", None),
+        ("asked-for-a-key", "unauthorized", "401", "has no api_key"),
         ("wrong-path", "not_found", "404", "/v1"),
         ("odd-redirect", "not_found", "307", "final address"),
         ("refused", "unreachable", "Connection refused", "server runs"),

@@ -516,7 +516,7 @@ def _remedy(failure: CallFailed, attempt: _Attempt) -> str:
         mode = helpful_mode(failure.provider_message, chat.messages, has_tools=bool(chat.tools))
         if mode is not None:
             return f"Set post_processing: {mode} for the connection or the job; it puts the messages in that order."
-    return failure.remedy
+    return failure.remedy_at(attempt.connection)
 
 
 async def _to_the_end(work: Coroutine[Any, Any, T]) -> tuple[T, bool]:

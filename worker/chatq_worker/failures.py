@@ -9,6 +9,8 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Final, NamedTuple
 
+from chatq.contract.connection import Connection
+
 
 class FailureClass(StrEnum):
     """What a failure asks for."""
@@ -136,6 +138,12 @@ class CallFailed(Exception):
         self.retry_after_s = retry_after_s
         self.remedy = remedy or default_remedy
         self.sent = sent
+
+    def remedy_at(self, connection: Connection) -> str:
+        """What to do about it where this connection made the call."""
+        if self.code == "unauthorized" and connection.api_key is None:
+            return "The connection has no api_key, and the server asks for one: give it one in config.yaml."
+        return self.remedy
 
     @property
     def retryable(self) -> bool:

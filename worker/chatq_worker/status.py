@@ -270,7 +270,7 @@ class StatusChecker:
         state = _STATES.get(failure.code, StatusState.BAD_ANSWER)
         words = redacted(failure.provider_message, key, connection.include_headers)
         message = f"{failure.message} {words}" if words else failure.message
-        remedy: str | None = failure.remedy
+        remedy: str | None = failure.remedy_at(connection)
         if failure.code == "rate_limited":
             message, remedy = "The key is good; the provider limits its rate just now.", None
         elif failure.code == "invalid_request" and not failure.sent:
