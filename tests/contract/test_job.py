@@ -6,6 +6,7 @@ import json
 from datetime import UTC, datetime
 from typing import Any
 
+import orjson
 import pytest
 
 from chatq.contract import job as contract
@@ -126,10 +127,46 @@ def test_a_moment_without_an_offset_is_refused() -> None:
     assert "offset from UTC" in refused(not_before="2026-11-23T18:00:00")
 
 
+def digest(job: Job) -> str:
+    return job.digest(job.request(max_bytes=100_000))
+
+
+@for_each(
+    "of_mapping",
+    [
+        {"params": {"seed": 1, "n": 2}},
+        {"params": {"logit_bias": {"7": 1, "11": 2}}},
+        {"tools": [{"type": "function", "function": {"name": "f"}}]},
+        {"tool_choice": {"type": "function", "function": {"name": "f"}}},
+        {"response_format": {"type": "json_schema", "json_schema": {"name": "n", "strict": True}}},
+        {"names": {"char": "Ann", "user": "Bob"}},
+    ],
+)
+def test_the_order_of_keys_makes_no_other_job(of_mapping: dict[str, Any]) -> None:
+    def turned(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {key: turned(inner) for key, inner in reversed(value.items())}
+        return [turned(item) for item in value] if isinstance(value, list) else value
+
+    assert digest(Job.parse({**HELLO, **of_mapping})) == digest(Job.parse({**HELLO, **turned(of_mapping)}))
+
+
+def test_messages_with_their_keys_in_another_order_are_the_same() -> None:
+    turned = [{"content": "hello", "role": "user"}]
+    assert digest(Job.parse({"connection": "demo", "messages": turned})) == digest(Job.parse(HELLO))
+
+
+def test_a_request_without_mappings_of_the_callers_has_its_keys_in_order() -> None:
+    """`digest` relies on it."""
+    job = Job.parse({**HELLO, "model": "m", "post_processing": "none", "stream": True, "priority": 1})
+    request = job.request(max_bytes=1000)
+    assert request == orjson.dumps(orjson.loads(request), option=orjson.OPT_SORT_KEYS)
+
+
 def test_the_same_job_has_the_same_digest_whatever_its_id_and_metadata() -> None:
     one = Job.parse({**HELLO, "id": "one", "metadata": {"a": "b"}})
     other = Job.parse({"connection": "demo", "messages": [{"role": "user", "content": "hello"}]})
-    assert one.digest() == other.digest()
+    assert digest(one) == digest(other)
 
 
 @for_each(
@@ -143,7 +180,7 @@ def test_the_same_job_has_the_same_digest_whatever_its_id_and_metadata() -> None
     ],
 )
 def test_any_other_difference_is_another_job(difference: dict[str, Any]) -> None:
-    assert Job.parse({**HELLO, **difference}).digest() != Job.parse(HELLO).digest()
+    assert digest(Job.parse({**HELLO, **difference})) != digest(Job.parse(HELLO))
 
 
 FIRST_FORMAT = {
@@ -170,8 +207,8 @@ def test_a_job_asks_for_the_latest_format_of_its_fields(monkeypatch: pytest.Monk
 
 def test_a_job_that_does_not_stream_is_what_it_was_before_there_were_streams() -> None:
     plain, silent = Job.parse(HELLO), Job.parse({**HELLO, "stream": False})
-    assert (plain.digest(), plain.format) == (silent.digest(), silent.format)
-    assert plain.digest() == "2a576e64a485a30de71da5020cbf517f"
+    assert (digest(plain), plain.format) == (digest(silent), silent.format)
+    assert digest(plain) == "dbe585ce03a612c9f56a8920824da56f"
     assert "stream" not in json.loads(silent.request(max_bytes=1000))
 
 
@@ -179,7 +216,7 @@ def test_a_job_that_streams_asks_for_a_worker_that_knows_how() -> None:
     job = Job.parse({**HELLO, "stream": True})
     assert job.format == 2
     assert json.loads(job.request(max_bytes=1000))["stream"] is True
-    assert job.digest() != Job.parse(HELLO).digest()
+    assert digest(job) != digest(Job.parse(HELLO))
 
 
 def test_fields_of_a_newer_version_are_found_in_a_request() -> None:

@@ -82,7 +82,7 @@ def job_or_refused(data: Any) -> None:
     try:
         job = Job.parse(data)
         request = job.request(max_bytes=BOUND)
-        job.digest()
+        job.digest(request)
         job.due()
     except InvalidJob as error:
         assert error.message.isprintable()  # noqa: PT017 - the point is that nothing else is raised

@@ -192,7 +192,7 @@ class Job(BaseModel):
     def chat(self) -> list[Message]:
         """The messages, with `prompt` spelled out."""
         if self.prompt is not None:
-            return [{"role": "user", "content": self.prompt}]
+            return [{"content": self.prompt, "role": "user"}]
         return self.messages or []
 
     @property
@@ -216,9 +216,7 @@ class Job(BaseModel):
         for key in _IF_GIVEN:
             value = given[key]
             if value is not None and value is not False and value != {}:
-                body[key] = value
-        if self.names is not None:
-            body["names"] = self.names.model_dump()
+                body[key] = value if key != "names" else value.model_dump()
         return body
 
     def request(self, *, max_bytes: int) -> bytes:
@@ -247,15 +245,17 @@ class Job(BaseModel):
             )
         return encoded
 
-    def digest(self) -> str:
-        """A fingerprint of everything but id and metadata: two jobs are the same job when it is equal."""
-        body, given = self._body(), self.__dict__
-        # What came after the first format is left out where it says nothing: earlier versions made no part of it.
-        body.setdefault("params", {})
-        for key in _OUTSIDE_REQUEST:
-            if (value := given[key]) is not None:
-                body[key] = value
-        encoded = orjson.dumps(body, option=orjson.OPT_SORT_KEYS | orjson.OPT_UTC_Z)
+    def digest(self, request: bytes) -> str:
+        """A fingerprint of everything but id and metadata: two jobs are the same job when it is equal.
+
+        `request`: what `request()` made of it.
+        """
+        given = self.__dict__
+        # The keys of a mapping have no order. A prompt alone has no mapping but ours, whose keys are in order.
+        if given["prompt"] is None or any(given[key] for key in _MAPPINGS):
+            request = orjson.dumps(orjson.loads(request), option=orjson.OPT_SORT_KEYS)
+        outside = {key: value for key in _OUTSIDE_REQUEST if (value := given[key]) is not None}
+        encoded = request + orjson.dumps(outside, option=orjson.OPT_UTC_Z)
         return hashlib.blake2b(encoded, digest_size=16).hexdigest()
 
     def metadata_json(self) -> bytes:
@@ -274,13 +274,16 @@ class Job(BaseModel):
 _DEFAULTS: Final = {name: field.default for name, field in Job.model_fields.items()}
 _IF_GIVEN: Final = (
     "model",
+    "names",
     "params",
     "post_processing",
-    "tools",
-    "tool_choice",
     "response_format",
     "stream",
+    "tool_choice",
+    "tools",
 )
+"""In the order of their names, as `digest` needs it."""
+_MAPPINGS: Final = ("names", "params", "response_format", "tool_choice", "tools")
 _OUTSIDE_REQUEST: Final = (
     "priority",
     "tenant",
@@ -290,7 +293,7 @@ _OUTSIDE_REQUEST: Final = (
     "expires_in",
 )
 """What makes a job another beside what the worker gets."""
-_REQUEST: Final = frozenset({"connection", "messages", "names", *_IF_GIVEN})
+_REQUEST: Final = frozenset({"connection", "messages", *_IF_GIVEN})
 
 
 def unknown_fields(request: Mapping[str, Any]) -> list[str]:

@@ -45,7 +45,7 @@ class Entry:
             "" if job.expires_in is None else str(int(job.expires_in * 1000)),
             idempotency,
             orjson.dumps(job.custom_id).decode() if job.custom_id else "",
-            job.digest(),
+            job.digest(self.request),
             str(len(self.request)),
             str(weight(size, cap)),
             str(size),
