@@ -60,7 +60,7 @@ def installation(gzip_bomb: str, tmp_path_factory: pytest.TempPathFactory) -> It
         },
         **{
             name: {"source": "custom", "url": "simulator", "model": "demo", "limits": {"scope": name}}
-            for name in ("no-money", "no-money-for-a-while", "halted")
+            for name in ("no-money", "no-money-for-a-while", "halted", "resting")
         },
         "limited": {
             "source": "custom", "url": "simulator", "model": "demo",

@@ -55,7 +55,7 @@ def test_a_retry_is_told_with_the_reason_and_when_it_goes_on(installation: Insta
 
 
 def test_a_cool_down_is_told_with_its_end(installation: Installation) -> None:
-    job = installation.queue.enqueue("cooling", "job:logged-limit Say hi [sim: rate_limit 60 first 1]")
+    job = installation.queue.enqueue("resting", "job:logged-limit Say hi [sim: rate_limit 60 first 1]")
     _, waits = lines_about(installation, job.id, 2)
     installation.queue.cancel(job.id)
     assert waits["message"].startswith("job queued: rate_limited: ")
