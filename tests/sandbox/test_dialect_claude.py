@@ -10,6 +10,7 @@ import pytest
 from simulator_testing import LEAVE_OUT, HttpAnswer, SourceClient
 
 from chatq_sandbox.process import SimulatorProcess
+from for_each import for_each
 
 HAIKU, SONNET_46, OPUS_47, OPUS_5 = (
     "claude-haiku-4-5",
@@ -49,7 +50,7 @@ def text(text: str) -> dict[str, Any]:
     return {"type": "text", "text": text}
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("fields", "message"),
     [
         ({"model": LEAVE_OUT}, "model: Field required"),
@@ -188,7 +189,7 @@ def test_a_wrong_request_is_refused_in_claudes_words(
     assert message in refusal(claude.chat(**fields))
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("model", "fields", "message"),
     [
         (
@@ -209,7 +210,7 @@ def test_newer_models_refuse_what_older_ones_take(
     assert message in refusal(claude.chat(model=model, **fields))
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("fields", "message"),
     [
         ({"temperature": 1}, "temperature: Extra inputs are not permitted"),
@@ -235,7 +236,7 @@ def test_the_newer_version_refuses_more(claude: SourceClient, fields: dict[str, 
     assert message in refusal(claude.chat(headers=NEW, **fields))
 
 
-@pytest.mark.parametrize(
+@for_each(
     "fields",
     [
         {"temperature": 0.5, "top_k": 40, "metadata": {"user_id": "u"}, "service_tier": "auto"},
@@ -310,7 +311,7 @@ def test_tokens_of_a_prompt_can_be_counted_without_asking_a_model(claude: Source
     assert refusal(wrong) == "max_tokens: Extra inputs are not permitted"
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("prompt", "fields", "reason", "stopped_by"),
     [
         ("hi", {}, "end_turn", None),

@@ -9,6 +9,7 @@ import pytest
 from simulator_testing import LEAVE_OUT, SourceClient
 
 from chatq_sandbox.process import SimulatorProcess
+from for_each import for_each
 
 USER = {"role": "user", "content": "hello"}
 CALL = {"id": "f_1", "type": "function", "function": {"name": "f", "arguments": "{}"}}
@@ -34,7 +35,7 @@ def events_of(body: bytes) -> list[dict[str, Any]]:
     return [orjson.loads(part.split(b"data: ", 1)[1]) for part in body.strip().split(b"\n\n")]
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("fields", "status", "message"),
     [
         ({"model": LEAVE_OUT}, 400, "invalid request: model is required."),
@@ -108,7 +109,7 @@ def test_a_wrong_request_is_refused_in_coheres_words(
     assert set(answer.json) == {"id", "message"}
 
 
-@pytest.mark.parametrize(
+@for_each(
     "fields",
     [
         {"stream": False, "p": 0.75, "k": 0, "seed": 7, "frequency_penalty": 0.5, "safety_mode": "OFF"},
@@ -123,7 +124,7 @@ def test_what_cohere_takes_is_taken(cohere: SourceClient, fields: dict[str, Any]
     assert cohere.chat(**fields).status == 200
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("prompt", "fields", "reason"),
     [
         ("hi", {}, "COMPLETE"),

@@ -13,6 +13,7 @@ from simulator_testing import LEAVE_OUT, SourceClient
 
 from chatq_sandbox.dialects.registry import DIALECTS
 from chatq_sandbox.process import SimulatorProcess
+from for_each import for_each
 
 USER = {"role": "user", "content": "hello"}
 TOOL = {"type": "function", "function": {"name": "f", "parameters": {"type": "object"}}}
@@ -34,7 +35,7 @@ def short(source: str) -> str:
     return source.removeprefix("custom").removeprefix("/")
 
 
-@pytest.mark.parametrize("source", SERVERS)
+@for_each("source", SERVERS)
 def test_every_server_answers_lists_its_models_and_ignores_unknown_fields(
     server: Server, source: str
 ) -> None:
@@ -46,7 +47,7 @@ def test_every_server_answers_lists_its_models_and_ignores_unknown_fields(
     assert DIALECTS[source].default_models[0] in {row["id"] for row in models}
 
 
-@pytest.mark.parametrize("source", SERVERS)
+@for_each("source", SERVERS)
 def test_every_server_streams_what_it_would_say_at_once(server: Server, source: str) -> None:
     client = server(short(source), authorization="Bearer sim-custom-key")
     body = client.chat("[sim: say one two three]", stream=True).body
@@ -56,7 +57,7 @@ def test_every_server_streams_what_it_would_say_at_once(server: Server, source: 
     assert "".join(delta.get("content") or "" for delta in deltas) == "one two three"
 
 
-@pytest.mark.parametrize("source", [name for name in SERVERS if not DIALECTS[name].needs_key])
+@for_each("source", [name for name in SERVERS if not DIALECTS[name].needs_key])
 def test_a_server_asks_for_a_key_when_it_has_one(server: Server, source: str) -> None:
     client = server(short(source))
     assert client.chat().status == 200
@@ -70,7 +71,7 @@ def test_litellm_always_asks_for_a_key(server: Server) -> None:
     assert (answer.status, answer.json["error"]["code"]) == (401, "401")
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("name", "status"), [("", 200), ("tabbyapi", 200), ("llamacpp", 200), ("vllm", 401), ("oobabooga", 401)]
 )
 def test_some_take_the_key_in_x_api_key_too(server: Server, name: str, status: int) -> None:
@@ -79,7 +80,7 @@ def test_some_take_the_key_in_x_api_key_too(server: Server, name: str, status: i
     assert client.chat().status == status
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("name", "body"),
     [
         ("vllm", {"error": "Unauthorized"}),
@@ -97,7 +98,7 @@ def test_a_wrong_key_is_refused_in_the_servers_shape(server: Server, name: str, 
     assert client.chat().json == body
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("name", "status", "body"),
     [
         (
@@ -169,7 +170,7 @@ def test_a_wrong_field_is_refused_in_the_servers_shape(
     assert (answer.status, answer.json) == (status, body)
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("name", "status", "model"),
     [
         ("vllm", 404, None),
@@ -189,12 +190,12 @@ def test_an_unknown_model_is_refused_or_answered_by_the_loaded_one(
     assert answer.json.get("model") == model
 
 
-@pytest.mark.parametrize("name", ["", "llamacpp", "vllm", "tabbyapi"])
+@for_each("name", ["", "llamacpp", "vllm", "tabbyapi"])
 def test_the_model_may_be_left_out(server: Server, name: str) -> None:
     assert server(name).chat(model=LEAVE_OUT).status == 200
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("name", "field"),
     [
         ("", "reasoning_content"),
@@ -210,7 +211,7 @@ def test_the_field_for_reasoning_has_two_names(server: Server, name: str, field:
     assert message["content"].startswith("answer to")
 
 
-@pytest.mark.parametrize("name", ["localai", "tabbyapi", "oobabooga"])
+@for_each("name", ["localai", "tabbyapi", "oobabooga"])
 def test_some_leave_reasoning_in_the_text(server: Server, name: str) -> None:
     message = server(name).chat("job:t", reasoning_effort="low").json["choices"][0]["message"]
     assert message["content"].startswith("<think>\nRain")
@@ -296,7 +297,7 @@ def test_a_bare_server_sends_the_text_and_nothing_else(server: Server) -> None:
     assert client.get("/v1/models").json["data"] == [{"id": "local-model"}]
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("name", "path", "status"),
     [
         ("", "/health", 200),

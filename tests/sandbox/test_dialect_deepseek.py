@@ -11,6 +11,7 @@ import pytest
 from simulator_testing import SourceClient
 
 from chatq_sandbox.process import SimulatorProcess
+from for_each import for_each
 
 USER = {"role": "user", "content": "hello"}
 CALL = {"id": "c1", "type": "function", "function": {"name": "f", "arguments": "{}"}}
@@ -30,7 +31,7 @@ def deepseek(simulator: SimulatorProcess) -> SourceClient:
     )
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("fields", "status", "message"),
     [
         ({"max_tokens": 0}, 422, "target type: max_tokens: Input should be greater than or equal to 1"),
@@ -77,7 +78,7 @@ def test_a_wrong_request_is_refused_in_deepseeks_words(
     assert message in answer.json["error"]["message"]
 
 
-@pytest.mark.parametrize(
+@for_each(
     "fields",
     [
         {"seed": 7, "top_k": 5, "parallel_tool_calls": True},

@@ -9,6 +9,7 @@ import pytest
 from simulator_testing import LEAVE_OUT, SourceClient
 
 from chatq_sandbox.process import SimulatorProcess
+from for_each import for_each
 
 DEEPSEEK, QWEN = "accounts/fireworks/models/deepseek-v4-pro", "accounts/fireworks/models/qwen3-8b"
 TOOL = {"type": "function", "function": {"name": "f", "parameters": {"type": "object"}}}
@@ -25,7 +26,7 @@ def fireworks(simulator: SimulatorProcess) -> SourceClient:
     )
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("fields", "message"),
     [
         ({"model": LEAVE_OUT}, "Field required, field: 'model', value: None"),
@@ -47,13 +48,13 @@ def test_a_wrong_request_is_refused_in_fireworks_words(
     assert message in answer.json["error"]["message"]
 
 
-@pytest.mark.parametrize("model", ["deepseek-v4-pro", "accounts/fireworks/models/nope"])
+@for_each("model", ["deepseek-v4-pro", "accounts/fireworks/models/nope"])
 def test_a_model_has_to_be_named_in_full(fireworks: SourceClient, model: str) -> None:
     answer = fireworks.chat(model=model)
     assert (answer.status, answer.json["error"]["code"]) == (404, "NOT_FOUND")
 
 
-@pytest.mark.parametrize(
+@for_each(
     "fields",
     [
         {"model": f"{DEEPSEEK}#accounts/me/deployments/one"},
@@ -74,7 +75,7 @@ def test_what_fireworks_takes_is_taken(fireworks: SourceClient, fields: dict[str
     assert fireworks.chat(**fields).status == 200
 
 
-@pytest.mark.parametrize("effort", ["low", 512, True])
+@for_each("effort", ["low", 512, True])
 def test_reasoning_can_be_asked_for_by_word_number_or_flag(fireworks: SourceClient, effort: object) -> None:
     assert fireworks.chat(reasoning_effort=effort).json["choices"][0]["message"]["reasoning_content"]
     plain = fireworks.chat(reasoning_effort="none").json["choices"][0]["message"]

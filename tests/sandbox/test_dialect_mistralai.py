@@ -9,6 +9,7 @@ import pytest
 from simulator_testing import LEAVE_OUT, SourceClient
 
 from chatq_sandbox.process import SimulatorProcess
+from for_each import for_each
 
 USER = {"role": "user", "content": "hello"}
 CALL = {"id": "Ab3dE6gH9", "type": "function", "function": {"name": "f", "arguments": "{}"}}
@@ -28,7 +29,7 @@ def mistral(simulator: SimulatorProcess) -> SourceClient:
     )
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("fields", "kind", "place"),
     [
         ({"model": LEAVE_OUT}, "missing", ["model"]),
@@ -73,7 +74,7 @@ def test_a_wrong_field_is_a_422_with_pydantics_list_inside_the_message(
     assert (detail["type"], detail["loc"]) == (kind, ["body", *place])
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("fields", "code", "message"),
     [
         (
@@ -117,7 +118,7 @@ def test_a_wrong_conversation_is_a_400_with_a_code_of_its_own(
     assert message in answer.json["message"]
 
 
-@pytest.mark.parametrize(
+@for_each(
     "fields",
     [
         {"messages": [USER, USER, {"role": "system", "content": "x"}, USER]},

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import pytest
 from simulator_testing import KEY, Client, send
 
 from chatq_sandbox.dialects.openai import duration
@@ -18,7 +17,7 @@ TOOL = {"type": "function", "function": {"name": "f", "parameters": {"type": "ob
 SCHEMA = {"type": "object", "properties": {}, "additionalProperties": False}
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("fields", "param", "code", "message"),
     [
         ({"model": None}, None, None, "you must provide a model parameter"),
@@ -216,7 +215,7 @@ def test_a_wrong_request_is_a_400_in_openais_words(
     assert message in error["message"]
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("model", "fields", "param", "code"),
     [
         ("gpt-5.2", {"max_tokens": 64}, "max_tokens", "unsupported_parameter"),
@@ -236,7 +235,7 @@ def test_reasoning_models_refuse_what_they_do_not_use(
     assert (answer.json["error"]["param"], answer.json["error"]["code"]) == (param, code)
 
 
-@pytest.mark.parametrize(
+@for_each(
     "fields",
     [
         {"model": "gpt-5.2", "temperature": 1, "max_completion_tokens": 64, "reasoning_effort": "low"},

@@ -10,6 +10,7 @@ import pytest
 from simulator_testing import LEAVE_OUT, SourceClient
 
 from chatq_sandbox.process import SimulatorProcess
+from for_each import for_each
 
 USER = {"role": "user", "content": "hello"}
 ASSISTANT = {"role": "assistant", "content": "hi"}
@@ -42,7 +43,7 @@ def sonar(simulator: SimulatorProcess) -> SourceClient:
     )
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("fields", "message"),
     [
         ({"input": LEAVE_OUT}, "validation failed: input: Field required"),
@@ -81,7 +82,7 @@ def test_a_wrong_request_is_refused_in_the_agents_words(
     assert message in answer.json["error"]["message"]
 
 
-@pytest.mark.parametrize(
+@for_each(
     "fields",
     [
         {"instructions": "be brief", "max_output_tokens": 64, "top_p": 0.9, "store": False},
@@ -181,7 +182,7 @@ def test_an_agents_stream_ends_with_the_whole_answer(agent: SourceClient) -> Non
     assert [event["sequence_number"] for event in events] == list(range(len(events)))
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("fields", "kind", "message"),
     [
         (

@@ -102,10 +102,11 @@ def shape_differences(expected: Any, came: Any, known: set[str], where: str = "b
     return [] if len(kinds) == 1 or kinds == {"int", "float"} else [f"{where}: {' and '.join(sorted(kinds))}"]
 
 
-@pytest.mark.parametrize(("file", "name", "way"), SAMPLES)
+@for_each(("file", "name", "way"), SAMPLES)
 def test_the_sample_exchange_is_spoken(simulator: SimulatorProcess, file: str, name: str, way: By) -> None:
     sample = samples(file)[name]
     mount = mount_of(file, sample, way)
+    assert simulator.control("POST", "reset") == {"bugs": 0}
     simulator.control("PUT", "config", {"sources": {mount: {"limits": LIMITS, **way.settings}}})
     expected = sample["response"]
     answer = asked(sample, way, mount, simulator.url)

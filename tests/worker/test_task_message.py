@@ -15,6 +15,7 @@ from celery import Celery
 
 from chatq.ledger.replies import Admitted
 from chatq_worker.task_message import TaskMessage, send, shown_of
+from for_each import for_each
 from servers import RealServer
 
 ARGUMENTS = ("job-1", "openai-main", "17-a3f0")
@@ -102,7 +103,7 @@ def test_no_two_messages_have_the_same_delivery_tag(app: Celery, message: TaskMe
     assert len(tags) == 200
 
 
-@pytest.mark.parametrize("kind", [STOCK, BULK])
+@for_each("kind", [STOCK, BULK])
 def test_either_transport_reads_a_filled_message(
     client: redis.Redis, message: TaskMessage, valkey_url: str, kind: type
 ) -> None:
@@ -114,9 +115,7 @@ def test_either_transport_reads_a_filled_message(
     assert consumer.messages[0].delivery_info["routing_key"] == QUEUE
 
 
-@pytest.mark.parametrize(
-    "text", ["100%", "%(body)s", "a b", "ä🙂", 'say "hi"', "back\\slash", "<blank-1>", "\n"]
-)
+@for_each("text", ["100%", "%(body)s", "a b", "ä🙂", 'say "hi"', "back\\slash", "<blank-1>", "\n"])
 def test_arguments_of_any_text_arrive_as_they_are(message: TaskMessage, text: str) -> None:
     filled = json.loads(message.fill(f"queue {text}", ("job-1", text, text), shown=text))
     assert json.loads(base64.b64decode(filled["body"]))[0] == ["job-1", text, text]
