@@ -54,11 +54,11 @@ demo: $(RUN) ## run the main job on this machine: no key, no network, no Redis n
 
 # Hundreds of Python processes start in the tests. Where bytecode is not kept, each compiles all of ours anew.
 PYTEST := PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest
-SHARED_OUT := --numprocesses 4 --dist loadfile --no-loadscope-reorder
+SHARED_OUT := --dist loadfile --no-loadscope-reorder
 
 .PHONY: test
 test: $(DEV) ## run the tests
-	@$(PYTEST) $(SHARED_OUT)
+	@$(PYTEST) --numprocesses 3 $(SHARED_OUT)
 
 # Programs that are not ours, each in an environment of its own: their dependencies agree neither with ours nor with
 # each other's. Rebuilt whole when its pins change.
@@ -95,7 +95,7 @@ browser: $(FOREIGN)/browser/.installed
 
 .PHONY: test-all
 test-all: $(DEV) browser $(addprefix $(FOREIGN)/,audit/.installed kubernetes/.installed litellm/.installed otel/.installed sdks/.installed schemathesis/.installed node/.npm-installed) ## run the tests that take longer, and those with programs that are not ours: a LiteLLM proxy, the official SDKs and clients, schemathesis, a browser
-	@$(PYTEST) -m thorough $(SHARED_OUT)
+	@$(PYTEST) --numprocesses 4 -m thorough $(SHARED_OUT)
 	@$(PYTEST) tests_foreign
 
 # A peer that cannot be installed is missing in the report, which says so.
