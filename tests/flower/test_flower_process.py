@@ -20,9 +20,8 @@ def own_installation(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Insta
         yield installation
 
 
-@pytest.mark.parametrize(
-    "number", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.thorough)], ids=lambda n: n.name
-)
+@pytest.mark.thorough
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=lambda n: n.name)
 def test_it_ends_quietly_when_told_and_has_said_nothing_while_no_worker_was_there(
     installation: Installation, number: signal.Signals
 ) -> None:

@@ -46,6 +46,7 @@ def python(shown: FrontProcess, name: str) -> str:
     return run(shown, sys.executable, str(EXAMPLES / name))
 
 
+@pytest.mark.thorough
 def test_one_job(shown: FrontProcess) -> None:
     assert python(shown, "one_job.py").startswith("answer to ")
 

@@ -147,6 +147,7 @@ def test_the_command_retry_tries_failed_jobs_outside_batches_again(two: Installa
     assert two.command("retry").returncode == 2
 
 
+@pytest.mark.thorough
 def test_on_an_event_loop_batches_are_paused_moved_resumed_and_retried(two: Installation) -> None:
     async def story() -> None:
         async with AsyncChatQueue(two.config) as queue:

@@ -187,6 +187,7 @@ def test_a_line_without_a_job_is_named_all_the_same(running: Installation, tmp_p
     assert "Correct them; or go on without them: --skip-bad writes them to" in done.stderr
 
 
+@pytest.mark.thorough
 def test_a_dry_run_sends_nothing_and_says_what_it_would_be(install: Install, tmp_path: Path) -> None:
     installation = install(
         connections={

@@ -18,6 +18,7 @@ def state_of(installation: Installation, connection: str) -> dict[str, Any]:
     return found
 
 
+@pytest.mark.thorough
 def test_an_outage_costs_each_job_at_most_one_attempt(install: Install) -> None:
     """The provider's server is gone, and comes back at its address."""
     installation = install(worker={"slots": 10, "lease": "5s"})

@@ -103,6 +103,7 @@ def test_told_a_second_time_it_hands_back_now(install: Install, number: signal.S
         assert attempts == HANDED_BACK_THEN_CALLED
 
 
+@pytest.mark.thorough
 def test_what_was_given_to_a_stopping_worker_and_has_not_begun_goes_elsewhere(install: Install) -> None:
     """More jobs than slots: none that waits is held up by the worker that stops."""
     installation = install(worker={"slots": 10, "lease": "30s", "grace": "60s"})

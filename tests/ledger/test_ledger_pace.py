@@ -188,6 +188,7 @@ def test_requests_a_minute_are_learned_from_the_first_answer(
     assert pace.ratio <= 1.10
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("limits", "wire", "jobs", "cap"),
     [

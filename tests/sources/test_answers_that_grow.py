@@ -69,7 +69,10 @@ def message_of(record: JobRecord) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("name", rows(NAMES))
-@pytest.mark.parametrize("thinks", [False, True], ids=["plain", "thinking"])
+@pytest.mark.parametrize(
+    "thinks",
+    [pytest.param(False, id="plain"), pytest.param(True, id="thinking", marks=pytest.mark.thorough)],
+)
 def test_what_was_told_of_an_answer_is_the_answer(
     sources: SourceInstallation, name: str, thinks: bool
 ) -> None:
