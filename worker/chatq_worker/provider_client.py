@@ -15,6 +15,7 @@ import ssl
 import zlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
+from functools import cache
 from typing import Final, Protocol
 
 import aiohttp
@@ -131,17 +132,20 @@ class HttpProviderClient:
 
 def _session() -> aiohttp.ClientSession:
     # No limit of connections, because the ledger limits calls.
-    connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=_KEEP_ALIVE_S, ssl=_authorities())
+    connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=_KEEP_ALIVE_S, ssl=authorities())
     return aiohttp.ClientSession(
         connector=connector, cookie_jar=aiohttp.DummyCookieJar(), auto_decompress=False
     )
 
 
-def _authorities() -> ssl.SSLContext:
+def authorities() -> ssl.SSLContext:
     """Whose certificates are accepted: of the files that OpenSSL's variables name, else of certifi's authorities."""
-    if os.environ.get("SSL_CERT_FILE") or os.environ.get("SSL_CERT_DIR"):
-        return ssl.create_default_context()
-    return ssl.create_default_context(cafile=certifi.where())
+    return _read_authorities(os.environ.get("SSL_CERT_FILE"), os.environ.get("SSL_CERT_DIR"))
+
+
+@cache
+def _read_authorities(*named: str | None) -> ssl.SSLContext:
+    return ssl.create_default_context(cafile=None if any(named) else certifi.where())
 
 
 def _headers(response: aiohttp.ClientResponse) -> Mapping[str, str]:

@@ -47,11 +47,15 @@ _REST: Final = "S[1]"
 
 
 class Definition(NamedTuple):
-    """Names of a shared part, the text that defines them, and the words in it."""
+    """Names of a shared part, the text that defines them, and the words in it.
+
+    `literals`: the values of the names, where these are what stands for them.
+    """
 
     names: tuple[str, ...]
     text: str
     words: frozenset[str]
+    literals: tuple[str, ...]
     seldom: bool
     ends: str
 
@@ -97,7 +101,7 @@ def _needed(words: frozenset[str], goes_on: Callable[[Definition], bool]) -> lis
     """The definitions that `words` name, and what those need that it `goes_on` with, in their order."""
     found = []
     for definition in reversed(definitions()):
-        if words.intersection(definition.names):
+        if not words.isdisjoint(definition.names):
             found.append(definition)
             if goes_on(definition):
                 words |= definition.words
@@ -110,16 +114,15 @@ def _spelled(needed: Iterable[Definition]) -> Mapping[str, str]:
     slots = count(2)
     for definition in needed:
         names = [name for name in definition.names if name not in LOCALS]
-        literals = _LITERALS.fullmatch(definition.text)
-        values = re.findall(_LITERAL, literals[1]) if literals else (f"S[{next(slots)}]" for _ in names)
+        values = definition.literals or [f"S[{next(slots)}]" for _ in names]
         spelled.update(zip(names, values, strict=True))
     return spelled
 
 
 def _as_loaded(definition: Definition, spelled: Mapping[str, str]) -> str:
-    if _LITERALS.fullmatch(definition.text):
+    if definition.literals:
         return ""
-    if LOCALS.intersection(definition.names):
+    if not LOCALS.isdisjoint(definition.names):
         return _with(spelled, definition.text)
     text = _FUNCTION.sub(r"local \1 = function", definition.text, count=1)
     return _with(spelled, text.removeprefix("local "))
@@ -131,7 +134,23 @@ def _stand_in(definition: Definition, spelled: Mapping[str, str]) -> str:
 
 
 def _with(spelled: Mapping[str, str], text: str) -> str:
-    return _WORDS.sub(lambda word: spelled.get(word[1], word[0]), text)
+    return "".join(spelled.get(piece, piece) for piece in _cut(text))
+
+
+@cache
+def _cut(text: str) -> tuple[str, ...]:
+    """The text around each name that the shared parts define, and these names. Most texts are part of many scripts."""
+    names, pieces, end = _defined(), [], 0
+    for word in _WORDS.finditer(text):
+        if word[1] in names:
+            pieces += [text[end : word.start()], word[1]]
+            end = word.end()
+    return (*pieces, text[end:])
+
+
+@cache
+def _defined() -> frozenset[str]:
+    return frozenset(name for definition in definitions() for name in definition.names)
 
 
 @cache
@@ -142,9 +161,14 @@ def definitions() -> tuple[Definition, ...]:
 
 
 def _definition(text: str) -> Definition:
-    ends = _ENDS.match(text)
+    literals, ends = _LITERALS.fullmatch(text), _ENDS.match(text)
     return Definition(
-        _names(text), text, words_in(text), bool(_SELDOM.match(text)), ends[1] if ends is not None else ""
+        names=_names(text),
+        text=text,
+        words=words_in(text),
+        literals=tuple(re.findall(_LITERAL, literals[1])) if literals else (),
+        seldom=bool(_SELDOM.match(text)),
+        ends=ends[1] if ends else "",
     )
 
 
