@@ -17,7 +17,7 @@ help: ## list the commands
 # --without-pip: Debian's Python may lack ensurepip, and refuses a bare `pip install`.
 $(BIN)/python:
 	@test -n "$(PYTHON)" || { echo "chatq needs Python 3.11 or newer on the PATH; none was found." >&2; exit 1; }
-	@command -v uv >/dev/null || "$(PYTHON)" -m pip --version >/dev/null 2>&1 || { \
+	@command -v uv >/dev/null || "$(PYTHON)" -c 'import pip' 2>/dev/null || { \
 		echo "chatq is installed with pip or uv; $(PYTHON) has no pip. Install it (Debian: python3-pip) or uv." >&2; exit 1; }
 	@"$(PYTHON)" -m venv --without-pip .venv
 
@@ -37,7 +37,7 @@ $(RUN): requirements.txt pyproject.toml | $(BIN)/python $(UV)
 	@echo "installing chatq into .venv ..." >&2
 	@$(call install,$(PINNED) requirements.txt)
 	@$(call install,--no-deps --no-build-isolation --editable .)
-	@$(BIN)/python -m compileall -q -j 0 .venv/lib || true
+	@$(BIN)/python -m compileall -q -j 0 .venv/lib producer worker sandbox || true
 	@touch $@
 
 $(DEV): requirements-dev.txt $(RUN)

@@ -6,10 +6,12 @@ import contextlib
 import gc
 import os
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
 
+import library_versions  # noqa: F401
 from servers import RealServer
 
 EXAMPLES = int(os.environ.get("CHATQ_TEST_EXAMPLES", "0"))
@@ -26,13 +28,27 @@ settings.register_profile(
 )
 settings.load_profile("chatq")
 
+# From here to `pytest_collection_finish`, what is made stays.
+gc.disable()
+
 _WAITS = {"deploy", "embedded", "flower", "integration", "readme", "sources", "verify", "worker"}
 """Folders of tests that start processes and wait for them."""
 
 
+def pytest_sessionstart(session: pytest.Session) -> None:
+    """Of several processes each begins to collect elsewhere: what is not compiled yet is compiled by one of them."""
+    number = os.environ.get("PYTEST_XDIST_WORKER")
+    if number is None or session.config.args != session.config.getini("testpaths"):
+        return
+    files = Path(__file__).parent.rglob("test_*.py")
+    parts = sorted({str(path if path.parent == Path(__file__).parent else path.parent) for path in files})
+    first = len(parts) * int(number.removeprefix("gw")) // int(os.environ["PYTEST_XDIST_WORKER_COUNT"])
+    session.config.args = parts[first:] + parts[:first]
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """What takes long comes first: at the end it would keep one process busy and the others idle."""
-    items.sort(key=lambda item: item.path.parent.name not in _WAITS)
+    items.sort(key=lambda item: (item.path.parent.name not in _WAITS, item.path))
 
 
 @pytest.fixture(scope="session")
@@ -55,3 +71,4 @@ def pytest_collection_finish() -> None:
     """Nothing collects what lives as long as the session: modules and tests. Looking through it costs much."""
     gc.collect()
     gc.freeze()
+    gc.enable()

@@ -1,8 +1,6 @@
 """Imports and makes what every process that tests fork shall have already (see `forked.py`)."""
 
 import gc
-import importlib.metadata
-from functools import cache
 from importlib import import_module, resources
 
 _OURS = (
@@ -21,6 +19,7 @@ _OURS = (
     "chatq_worker.consumer",
     "chatq_worker.main",
     "forked",
+    "library_versions",
 )
 _WHAT_THEY_IMPORT_AS_THEY_START = (
     "billiard.pool",
@@ -50,8 +49,6 @@ for _name in (*_OURS, *_WHAT_THEY_IMPORT_AS_THEY_START):
 for _script in resources.files("chatq.ledger").joinpath("scripts").iterdir():
     import_module("chatq.ledger.call").sha(_script.name.removesuffix(".lua"))
 import_module("chatq_worker.provider_client").authorities()
-# redis-py reads its own metadata for each connection.
-importlib.metadata.version = cache(importlib.metadata.version)
 # No child looks through all of this for garbage: a worker does so as it starts.
 gc.collect()
 gc.freeze()
