@@ -19,7 +19,7 @@ EXAMPLES = int(os.environ.get("CHATQ_TEST_EXAMPLES", "0"))
 # judged by how long it took: that says more of the machine, on which other tests run meanwhile.
 settings.register_profile(
     "chatq",
-    max_examples=EXAMPLES or 25,
+    max_examples=EXAMPLES or 15,
     derandomize=not EXAMPLES,
     deadline=None,
     database=None,

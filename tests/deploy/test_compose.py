@@ -24,6 +24,7 @@ def options_of(service: dict[str, Any]) -> dict[str, str]:
     return dict(zip((name.removeprefix("--") for name in words[::2]), words[1::2], strict=True))
 
 
+@pytest.mark.thorough
 def test_the_file_follows_the_compose_schema() -> None:
     checker = str(Path(sys.executable).with_name("check-jsonschema"))
     checked = subprocess.run(

@@ -179,6 +179,7 @@ def test_a_disk_with_no_room_left_is_refused(folder: Path) -> None:
     )
 
 
+@pytest.mark.thorough
 def test_a_child_forked_while_a_server_starts_does_not_keep_the_lock(folder: Path) -> None:
     fork_with_the_lock = python(
         """

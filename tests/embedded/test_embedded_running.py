@@ -89,6 +89,7 @@ def test_only_looking_finds_a_running_server(folder: Path) -> None:
     assert embedded.running_url(folder) == url
 
 
+@pytest.mark.thorough
 def test_the_server_survives_an_interrupt_of_its_starters_process_group(folder: Path) -> None:
     starter, url = started_by_another_process(folder, start_new_session=True, stderr=subprocess.DEVNULL)
     server = process_of(url)

@@ -115,6 +115,7 @@ def test_a_token_uses_its_connections_and_knows_of_no_other(guarded: FrontProces
     assert set(status["connections"]) == {"sim"}
 
 
+@pytest.mark.thorough
 def test_files_and_batches_are_their_tenants(guarded: FrontProcess) -> None:
     file_id = guarded.upload(batch_lines("job:a5 hi"), headers=bearer(ACME)).json()["id"]
     assert guarded.client.get(f"/v1/files/{file_id}/content", headers=bearer(GLOBEX)).status_code == 404

@@ -228,6 +228,7 @@ def test_a_batch_tells_how_it_goes_and_can_be_paused_resumed_and_cancelled(
     until(lambda: "cancelled" in visitor.page(path).text, "the page to say so")
 
 
+@pytest.mark.thorough
 def test_files_of_a_batch_are_downloaded_and_failed_jobs_tried_again(
     visitor: Visitor, open_front: FrontProcess
 ) -> None:
@@ -489,6 +490,7 @@ def test_without_its_server_the_page_says_what_is_wrong(tmp_path: Path) -> None:
     assert "default-src" in answer.headers["content-security-policy"]
 
 
+@pytest.mark.thorough
 def test_of_an_installation_with_nothing_in_it_the_page_says_what_to_do(tmp_path: Path) -> None:
     with Installation(tmp_path, http={"port": 0}) as installed:
         config = json.loads(installed.config.read_text())

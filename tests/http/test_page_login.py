@@ -239,6 +239,7 @@ def test_ten_wrong_tokens_in_a_row_and_the_address_waits() -> None:
     assert tries(throttle, "here", NOW_S + 6)
 
 
+@pytest.mark.thorough
 def test_a_throttled_address_is_told_when_to_come_back(installed: Installation) -> None:
     with FrontProcess(installed, environ={"CHATQ_HTTP_TOKENS": ROOT}) as front:
         visitor = Visitor(front.url)

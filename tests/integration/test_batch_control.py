@@ -105,6 +105,7 @@ def test_what_failed_of_a_batch_is_tried_again_in_a_batch_of_its_own(two: Instal
     assert two.queue.batches() == kept
 
 
+@pytest.mark.thorough
 def test_the_commands_do_the_same(two: Installation) -> None:
     two.hold_answers()
     batch = two.queue.enqueue_batch([f"job:command-{number}" for number in range(3)], "sim")
@@ -134,6 +135,7 @@ def test_the_commands_do_the_same(two: Installation) -> None:
     assert f"Batch {batch.id} has ended." in over.stderr
 
 
+@pytest.mark.thorough
 def test_the_command_retry_tries_failed_jobs_outside_batches_again(two: Installation) -> None:
     failed = two.run("once", "job:alone [sim: server_error first 1]")
     assert failed.state == "failed"

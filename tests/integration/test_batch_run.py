@@ -141,6 +141,7 @@ def test_every_bad_line_is_told_and_nothing_enqueued(running: Installation, tmp_
     assert len(running.queue.batches()) == before
 
 
+@pytest.mark.thorough
 def test_skip_bad_goes_on_with_the_good_ones(running: Installation, tmp_path: Path) -> None:
     source, output = tmp_path / "in.jsonl", tmp_path / "out.jsonl"
     source.write_bytes(BAD)

@@ -45,6 +45,7 @@ def gone(pid: int) -> bool:
     return False
 
 
+@pytest.mark.thorough
 def test_processes_share_the_work_and_end_together(installation: Installation) -> None:
     parent = started(installation, "--processes", "2")
     until(lambda: len(processes(installation)) == 2, "two workers to register")

@@ -255,6 +255,7 @@ def cpu_s(ledger: LedgerDriver) -> float:
     return float(used["used_cpu_user"]) + float(used["used_cpu_sys"])
 
 
+@pytest.mark.thorough
 def test_of_a_cancelled_batch_of_20_000_nothing_is_admitted_from_the_first_short_call_on(
     real_ledger: LedgerDriver,
 ) -> None:
@@ -275,6 +276,7 @@ def test_of_a_cancelled_batch_of_20_000_nothing_is_admitted_from_the_first_short
     assert real_ledger.state(held[0].job_id) == "cancelled"
 
 
+@pytest.mark.thorough
 def test_of_a_moved_batch_of_20_000_nothing_goes_to_the_old_connection_from_the_first_short_call_on(
     real_ledger: LedgerDriver,
 ) -> None:

@@ -60,6 +60,7 @@ def test_shares_are_counted_in_tokens_and_not_in_jobs(ledger: LedgerDriver) -> N
     assert gone_by_tenant(ledger, 40) == {"large": 10, "small": 30}
 
 
+@pytest.mark.thorough
 def test_a_newcomer_does_not_wait_for_a_flow_of_20_000_jobs(real_ledger: LedgerDriver) -> None:
     real_ledger.add_many(20_000, tenant="bulk")
     real_ledger.worker(slots=1000)

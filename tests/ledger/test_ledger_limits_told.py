@@ -145,6 +145,7 @@ def test_a_scope_is_one_lane_of_all_models(ledger: LedgerDriver) -> None:
     assert [(lane.lane, lane.model) for lane in limits(ledger).lanes] == [("@team", "")]
 
 
+@pytest.mark.thorough
 def test_many_models_are_not_kept_for_ever(real_ledger: LedgerDriver) -> None:
     publish(real_ledger, requests_per_minute__alpha=600)
     real_ledger.worker()

@@ -341,6 +341,7 @@ def test_a_day_that_is_used_up_is_waited_for(ledger: LedgerDriver) -> None:
     assert seconds(ledger, why(ledger, last)) == (16 + 24) * 3600
 
 
+@pytest.mark.thorough
 def test_a_long_line_costs_no_more_than_a_short_one(real_ledger: LedgerDriver) -> None:
     publish(real_ledger, requests_per_minute__alpha=60)
     real_ledger.worker()

@@ -68,6 +68,7 @@ def test_wrong_use_is_one_clear_error_and_exit_code_2(
     assert "Traceback" not in ran.stderr
 
 
+@pytest.mark.thorough
 def test_it_stops_when_its_parent_dies() -> None:
     parent = textwrap.dedent("""
         import subprocess, sys

@@ -153,6 +153,7 @@ def test_a_job_whose_model_does_not_exist_gets_the_nearest_ones(sources: SourceI
     assert "The nearest of the list: mistral-medium-3.5" in error.remedy
 
 
+@pytest.mark.thorough
 def test_a_list_of_100_000_models_is_bounded(sources: SourceInstallation) -> None:
     outcome = sources.queue.check("odd-long-list")
     assert outcome.state == "ok"

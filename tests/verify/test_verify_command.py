@@ -19,6 +19,7 @@ import pytest
 import redis
 
 from chatq_sandbox.verify.faults import FAULTS
+from forked import run
 
 CHATQ = str(Path(sys.executable).with_name("chatq"))
 WAIT_S = 600.0
@@ -54,11 +55,11 @@ def running(command: list[str]) -> Iterator[subprocess.Popen[str]]:
 
 def verified(jobs: int, *faults: str) -> dict[str, Any]:
     """The ledger of a run that holds; all that it printed."""
-    run = subprocess.run(
+    ended = subprocess.run(
         arguments(jobs, *faults), capture_output=True, text=True, timeout=WAIT_S, check=False
     )
-    assert (run.returncode, run.stderr) == (0, ""), run.stdout + run.stderr
-    ledger: dict[str, Any] = json.loads(run.stdout)
+    assert (ended.returncode, ended.stderr) == (0, ""), ended.stdout + ended.stderr
+    ledger: dict[str, Any] = json.loads(ended.stdout)
     assert ledger["holds"] is True
     return ledger
 
@@ -113,7 +114,7 @@ def delete_a_record(place: Path) -> str:
 
 
 def test_a_fault_that_does_not_exist_is_wrong_use() -> None:
-    run = subprocess.run(arguments(60, "moon eclipsed"), capture_output=True, text=True, check=False)
-    assert run.returncode == 2
-    assert "invalid choice: 'moon eclipsed' (choose from 'worker killed'" in run.stderr
-    assert run.stdout == ""
+    ended = run("chatq", *arguments(60, "moon eclipsed")[1:])
+    assert ended.returncode == 2
+    assert "invalid choice: 'moon eclipsed' (choose from 'worker killed'" in ended.stderr
+    assert ended.stdout == ""

@@ -97,6 +97,7 @@ def test_the_remote_command_shutdown_drains_too(server: Bench) -> None:
     assert worker.journal[-1] == "stop, 0 running"
 
 
+@pytest.mark.thorough
 def test_on_sigquit_coroutines_are_cancelled_and_the_worker_exits_at_once(server: Bench) -> None:
     worker = server.worker("cold", service="plain", fresh=True)
     [task_id] = start_waiting(worker)
@@ -108,6 +109,7 @@ def test_on_sigquit_coroutines_are_cancelled_and_the_worker_exits_at_once(server
     assert "have not" not in worker.log
 
 
+@pytest.mark.thorough
 def test_sigquit_does_not_hang_a_worker_that_is_sending_events(server: Bench) -> None:
     """Celery's cold shutdown waits in its signal handler for locks that the interrupted code may hold."""
     worker = server.worker("busy")
