@@ -12,11 +12,14 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 import library_versions  # noqa: F401
+import same_examples
 from servers import RealServer
 
 EXAMPLES = int(os.environ.get("CHATQ_TEST_EXAMPLES", "0"))
 # Few and always the same examples; `CHATQ_TEST_EXAMPLES=2000 pytest --timeout 0 ...` looks for new ones. Nothing is
 # judged by how long it took: that says more of the machine, on which other tests run meanwhile.
+if not EXAMPLES:
+    same_examples.draw_no_constants_of_our_code()
 settings.register_profile(
     "chatq",
     max_examples=EXAMPLES or 15,
