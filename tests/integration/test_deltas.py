@@ -33,7 +33,7 @@ def failed(installation: Installation, job_id: str) -> JobRecord:
 
 def test_a_caller_sees_an_answer_before_it_is_whole(installation: Installation) -> None:
     queue = installation.queue
-    job = queue.enqueue("sim", "job:growing [sim: slow_drip 4]", stream=True)
+    job = queue.enqueue("sim", "job:growing [sim: slow_drip 2]", stream=True)
     text, position, over = told(installation, job.id)
     assert text.startswith("answer to job:growing ")
     assert not over

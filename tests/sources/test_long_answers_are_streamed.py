@@ -114,7 +114,7 @@ def test_a_job_with_a_high_cap_streams_and_succeeds(sources: SourceInstallation,
     ("misbehaviour", "status", "code", "counted"),
     [
         pytest.param("close_mid_body", None, "connect_error", True, marks=pytest.mark.thorough),
-        ("reset_mid_body", None, "connect_error", True),
+        pytest.param("reset_mid_body", None, "connect_error", True, marks=pytest.mark.thorough),
         pytest.param("truncated_json", 200, "bad_answer", True, marks=pytest.mark.thorough),
         ("empty_body", 200, "bad_answer", True),
         pytest.param("not_json_utf8", 200, "bad_answer", True, marks=pytest.mark.thorough),

@@ -31,6 +31,10 @@ BULK = transport.Transport
 """A worker's."""
 
 
+SHORT_POLL = {"polling_interval": 0.1}
+"""Seconds. Who closes a connection waits for the end of its BRPOP."""
+
+
 class Complete(CoroutineTask):
     """Stands for the worker's task of this name: no test here runs it."""
 
@@ -43,13 +47,14 @@ class Complete(CoroutineTask):
 def app_on(url: str) -> Celery:
     """A worker's app, as it is in a worker."""
     app = make_app(prefix=PREFIX, broker_url=as_broker_url(url), worker=WORKER)
+    app.conf.broker_transport_options = {**app.conf.broker_transport_options, **SHORT_POLL}
     app.register_task(Complete())
     return app
 
 
 def connection(url: str, kind: type) -> Connection:
     """A kombu connection by a transport of this kind. The caller closes it."""
-    made = Connection(as_broker_url(url), transport_options=transport.options(PREFIX))
+    made = Connection(as_broker_url(url), transport_options={**transport.options(PREFIX), **SHORT_POLL})
     made.transport_cls = kind  # past kombu's table of names, in which ours are entered
     return made
 

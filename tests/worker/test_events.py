@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import threading
 import time
 from collections.abc import Iterator
@@ -37,6 +38,8 @@ class Listener:
             decode(body, message)
 
         self._receiver._receive = receive
+        # Seconds until it looks again whether it should stop.
+        self._receiver.consume = functools.partial(self._receiver.consume, safety_interval=0.05)
         self._thread = threading.Thread(target=self._receiver.capture, kwargs={"wakeup": False})
         self._thread.start()
         with self._connection.clone() as probe:
