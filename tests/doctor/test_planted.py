@@ -261,7 +261,7 @@ SERVER = {
 
 def enqueue(world: World, count: int = 1) -> None:
     jobs = [Job(connection="sim", prompt="Say hi", id=f"j{number}") for number in range(count)]
-    entries = [Entry(job, str(job.id), job.request(max_bytes=1000), "demo") for job in jobs]
+    entries = [Entry.of(job, str(job.id), job.request(max_bytes=1000), "demo") for job in jobs]
     world.run(world.ledger.enqueue(entries, backlog_jobs=100, backlog_bytes=100_000, batch_id=""))
 
 

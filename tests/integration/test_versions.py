@@ -60,7 +60,7 @@ def test_a_worker_hands_on_what_it_does_not_know_all_of(install: Install) -> Non
         {**orjson.loads(job.request(max_bytes=1000)), "frobnicate": True, "names": {"pets": ["Rex"]}}
     )
     call = Ledger("chatq").enqueue(
-        [Entry(job, "beyond-me", request, "demo")], backlog_jobs=10, backlog_bytes=10_000
+        [Entry.of(job, "beyond-me", request, "demo")], backlog_jobs=10, backlog_bytes=10_000
     )
     installation.redis.script_load(source(call.script))
     installation.redis.execute_command(*call.command())

@@ -42,6 +42,13 @@ def attempt(*, code: str = "null", status: str = "200") -> bytes:
     return f'"http_status":{status},"error_code":{code},"maybe_charged":false'.encode()
 
 
+@dataclass(slots=True)
+class EntryOfJob(Entry):
+    """An entry and the job of which it was made."""
+
+    job: Job = field(init=False)
+
+
 @dataclass
 class LedgerDriver:
     """A ledger on one server, with a clock that stands still until `pass_s` moves it."""
@@ -74,7 +81,7 @@ class LedgerDriver:
 
     # The calls as tests mostly make them
 
-    def entry(self, connection: str = "alpha", **fields: Any) -> Entry:
+    def entry(self, connection: str = "alpha", **fields: Any) -> EntryOfJob:
         """A job made ready; its id is the next of j1, j2, ... unless given."""
         model = fields.pop("default_model", "m")
         if "messages" not in fields:
@@ -82,7 +89,11 @@ class LedgerDriver:
         job = Job(connection=connection, **fields)
         if job.id is None:
             self.made += 1
-        return Entry(job, job.id or f"j{self.made}", job.request(max_bytes=PLENTY), job.model or model)
+        made = EntryOfJob.of(
+            job, job.id or f"j{self.made}", job.request(max_bytes=PLENTY), job.model or model
+        )
+        made.job = job
+        return made
 
     def enqueue(self, *entries: Entry, batch: str = "", jobs: int = PLENTY, bytes_: int = PLENTY) -> Enqueued:
         return self.run(self.ledger.enqueue(entries, backlog_jobs=jobs, backlog_bytes=bytes_, batch_id=batch))

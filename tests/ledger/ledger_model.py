@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ledger_budgets import Asked, Charge
+from ledger_driver import EntryOfJob
 from ledger_limits import Amounts, Bucket, amounts
 from ledger_places import (
     BEGIN_RECHECK_MS,
@@ -32,7 +33,6 @@ from ledger_places import (
 )
 
 from chatq.ledger.call_facts import CallPrice, LimitTold, Spent, TokensUsed
-from chatq.ledger.entry import Entry, flow_of
 from chatq.ledger.replies import Admitted
 
 
@@ -56,14 +56,16 @@ class Model(Places):
 
     # Enqueueing
 
-    def enqueue(self, entries: list[Entry], batch_id: str, most_jobs: int) -> list[tuple[str, str]] | str:
+    def enqueue(
+        self, entries: list[EntryOfJob], batch_id: str, most_jobs: int
+    ) -> list[tuple[str, str]] | str:
         batch = self.batches.get(batch_id)
         if batch_id and (batch is None or batch.sealed):
             return "no_batch"
         known = {scope: job.id for job in self.jobs.values() for scope in self._scopes(job.entry, job.batch)}
-        fresh: list[Entry] = []
+        fresh: list[EntryOfJob] = []
         reply: list[tuple[str, str]] = []
-        first: dict[str, Entry] = {job.id: job.entry for job in self.jobs.values()}
+        first: dict[str, EntryOfJob] = {job.id: job.entry for job in self.jobs.values()}
         for entry in entries:
             scopes = self._scopes(entry, batch_id)
             old = next((known[scope] for scope in scopes if scope in known), None)
@@ -82,7 +84,7 @@ class Model(Places):
         return reply
 
     @staticmethod
-    def _scopes(entry: Entry, batch_id: str) -> list[tuple[str, ...]]:
+    def _scopes(entry: EntryOfJob, batch_id: str) -> list[tuple[str, ...]]:
         """The idempotency key of a job, and its id."""
         job = entry.job
         if job.idempotency_key:
@@ -91,10 +93,10 @@ class Model(Places):
             return [("batch", batch_id, job.custom_id), ("id", entry.id)]
         return [("id", entry.id)]
 
-    def _write(self, entry: Entry, batch_id: str) -> None:
+    def _write(self, entry: EntryOfJob, batch_id: str) -> None:
         wanted = entry.job
         job = ModelJob(
-            entry, flow_of(wanted, entry.model, batch_id), next(self.numbers), batch_id,
+            entry, entry.flow(batch_id), next(self.numbers), batch_id,
             None if wanted.expires_in is None else self.now + int(wanted.expires_in * 1000),
         )  # fmt: skip
         self.jobs[job.id] = job
@@ -797,7 +799,7 @@ class Model(Places):
         return True
 
 
-def _alike(one: Entry, other: Entry) -> bool:
+def _alike(one: EntryOfJob, other: EntryOfJob) -> bool:
     """Whether two jobs are the same but for what is not compared."""
     hidden = {"id", "metadata"}
     return one.job.model_dump(exclude=hidden) == other.job.model_dump(exclude=hidden)

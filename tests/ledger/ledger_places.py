@@ -9,11 +9,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ledger_budgets import Account, Charge
+from ledger_driver import EntryOfJob
 from ledger_limits import Amounts, Bucket, ModelLimits
 
 from chatq.contract.token_estimate import longest_answer, prompt_size, weight
 from chatq.ledger.call_facts import CallPrice, Spent
-from chatq.ledger.entry import Entry
 
 CLAIM_MS = 3000
 RECHECK_MS = 1000
@@ -30,7 +30,7 @@ COUNTED = ("queued", "running", "succeeded", "failed", "cancelled", "expired")
 class ModelJob:
     """A job from its enqueueing until it is forgotten."""
 
-    entry: Entry
+    entry: EntryOfJob
     flow: str
     number: int
     batch: str

@@ -265,3 +265,12 @@ def test_a_call_that_ends_well_after_the_expiry_is_a_success(ledger: LedgerDrive
     ledger.tick()
     ledger.settle(held)
     assert ledger.state(job) == "succeeded"
+
+
+def test_an_entry_holds_nothing_that_the_collector_of_garbage_would_look_into() -> None:
+    """Of a large batch hundreds are held at a time: this took a seventh of the time to enqueue one."""
+    job = Job(
+        connection="alpha", prompt="Say hi", custom_id="line-1", metadata={"a": "b"}, params={"max_tokens": 5}, tenant="t"
+    )
+    entry = Entry.of(job, "j1", job.request(max_bytes=1000), "m", {"temperature": 1})
+    assert not [field.name for field in fields(Entry) if gc.is_tracked(getattr(entry, field.name))]

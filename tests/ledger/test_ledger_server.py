@@ -33,7 +33,7 @@ MakeServer = Callable[..., RealServer]
 
 def enqueue(number: int) -> Entry:
     job = Job(connection="alpha", prompt="Say hi")
-    return Entry(job, f"j{number}", job.request(max_bytes=1000), "m")
+    return Entry.of(job, f"j{number}", job.request(max_bytes=1000), "m")
 
 
 async def enqueue_many(server: AsyncServer, count: int) -> list[Enqueued]:

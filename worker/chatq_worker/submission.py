@@ -56,7 +56,7 @@ class Submission:
             )
         job = Job.parse({"idempotency_key": job_id, **data, "id": job_id})
         checked = check(job, settings)
-        entries = [Entry(job, job_id, checked.request, checked.model, checked.connection.params)]
+        entries = [Entry.of(job, job_id, checked.request, checked.model, checked.connection.params)]
         traced = None if self._traces is None else self._traces.enqueue(entries, "", traceparent)
         call = self._ledger.enqueue(
             entries if traced is None else traced.entries,

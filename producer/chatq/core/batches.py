@@ -81,7 +81,7 @@ class Batches(Jobs):
         if not self._counts_dollars[1]:
             return
         deadline = time.monotonic() + PRICE_PATIENCE_S
-        for connection, model in dict.fromkeys((entry.job.connection, entry.model) for entry in entries):
+        for connection, model in dict.fromkeys((entry.connection, entry.model) for entry in entries):
             while (price := (yield self.ledger.price(connection, model))) == "":
                 if time.monotonic() > deadline:
                     return

@@ -77,7 +77,9 @@ class Jobs:
         if job.connection not in settings.connections:
             settings = yield from self.settings(fresh=True)
         checked = check(job, settings)
-        return Entry(job, job.id or new_job_id(), checked.request, checked.model, checked.connection.params)
+        return Entry.of(
+            job, job.id or new_job_id(), checked.request, checked.model, checked.connection.params
+        )
 
     def enqueue(self, job: Job, *, traceparent: str = "") -> Steps[JobRecord]:
         """Enqueue one job; its record. `traceparent`: of who asked for it. Raises `InvalidJob`, `JobConflict`,
@@ -235,11 +237,10 @@ def new_job_id() -> str:
 
 def conflict(entry: Entry, job_id: str) -> ChatQueueError:
     """The id, idempotency key or custom_id of `entry` is another job's."""
-    job = entry.job
-    if job.idempotency_key:
-        what = f'The idempotency key "{job.idempotency_key}"'
-    elif job.custom_id:
-        what = f'The custom_id "{job.custom_id}"'
+    if entry.idempotency_key:
+        what = f'The idempotency key "{entry.idempotency_key}"'
+    elif entry.custom_id:
+        what = f'The custom_id "{entry.custom_id}"'
     else:
         what = f"The id {entry.id}"
     return JobConflict(

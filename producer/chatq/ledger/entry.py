@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, Final
+from typing import Any, Final, Self
 
 import orjson
 
@@ -14,52 +14,72 @@ from chatq.contract.token_estimate import longest_answer, prompt_size, weight
 
 FLOW_SEPARATOR: Final = "\x1f"
 _FIELD_SEPARATOR: Final = "\x1e"
+_NO_PARAMS: Final[Mapping[str, Any]] = {}
 
 
 @dataclass(slots=True)  # not frozen, as `CheckedJob` is not
 class Entry:
-    """A job made ready for the ledger."""
+    """A job made ready for the ledger. It holds texts and no part of the job: of a large batch hundreds are held at a
+    time, and Python's collector of garbage looks through every object that holds others.
+    """
 
-    job: Job
     id: str
-    request: bytes
+    connection: str
     model: str
     """The model it will ask for: its own, else its connection's, else empty."""
-    params: Mapping[str, Any] = field(default_factory=dict)
-    """Its connection's parameters, as far as they say how long an answer may be; the job's own win."""
+    tenant: str | None
+    priority: int
+    job_format: int
+    idempotency_key: str | None
+    custom_id: str | None
+    kept: str
+    """What `enqueue.lua` takes between the flow and the trace."""
+    request: bytes
     traceparent: str = ""
     """Where its trace goes on: W3C Trace Context; empty when it is not traced."""
 
-    def argument(self, batch_id: str) -> bytes:
-        """It as `enqueue.lua` takes it."""
-        job = self.job
+    @classmethod
+    def of(
+        cls, job: Job, job_id: str, request: bytes, model: str, params: Mapping[str, Any] = _NO_PARAMS
+    ) -> Self:
+        """`params`: its connection's, as far as they say how long an answer may be; the job's own win."""
         idempotency = ""
         if job.idempotency_key:
             idempotency = f"tenant:{job.tenant or ''}{FLOW_SEPARATOR}{job.idempotency_key}"
-        params = {**self.params, **job.params} if self.params else job.params
-        size, cap = prompt_size(job), longest_answer(params)
-        fields = (
-            self.id,
-            flow_of(job, self.model, batch_id),
+        size, cap = prompt_size(job), longest_answer({**params, **job.params} if params else job.params)
+        kept = (
             job.due(),
             "" if job.expires_in is None else str(int(job.expires_in * 1000)),
             idempotency,
             orjson.dumps(job.custom_id).decode() if job.custom_id else "",
-            job.digest(self.request),
-            str(len(self.request)),
+            job.digest(request),
+            str(len(request)),
             str(weight(size, cap)),
             str(size),
             str(cap) if cap else "",
             job.metadata_json().decode() if job.metadata else "",
-            self.traceparent,
-            "",
         )
+        return cls(
+            job_id,
+            job.connection,
+            model,
+            job.tenant,
+            job.priority,
+            job.format,
+            job.idempotency_key,
+            job.custom_id,
+            _FIELD_SEPARATOR.join(kept),
+            request,
+        )
+
+    def flow(self, batch_id: str) -> str:
+        """The flow that it is served in: see `prelude.lua`."""
+        return _flow(self.priority, self.connection, self.model, batch_id, self.tenant, self.job_format)
+
+    def argument(self, batch_id: str) -> bytes:
+        """It as `enqueue.lua` takes it."""
+        fields = (self.id, self.flow(batch_id), self.kept, self.traceparent, "")
         return _FIELD_SEPARATOR.join(fields).encode() + self.request
-
-
-def flow_of(job: Job, model: str, batch_id: str) -> str:
-    """The flow that a job is served in: see `prelude.lua`."""
-    return _flow(job.priority, job.connection, model, batch_id, job.tenant, job.format)
 
 
 @lru_cache(maxsize=1024)
@@ -75,7 +95,7 @@ def _flow(
 
 @lru_cache(1000)
 def served_by(flow: str) -> tuple[str, str]:
-    """The model and the batch that a flow serves; see `flow_of`."""
+    """The model and the batch that a flow serves; see `Entry.flow`."""
     _, _, model, group, *_ = flow.split(FLOW_SEPARATOR)
     kind, _, name = group.partition(":")
     return model, name if kind == "batch" else ""
