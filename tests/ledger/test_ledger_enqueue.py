@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+import gc
+from dataclasses import fields
+
 from ledger_driver import LedgerDriver
+
+from chatq.contract.job import Job
+from chatq.ledger.entry import Entry
 
 
 def enqueue(ledger: LedgerDriver, *jobs: dict[str, object], batch: str = "") -> list[tuple[str, str]]:
@@ -270,7 +276,12 @@ def test_a_call_that_ends_well_after_the_expiry_is_a_success(ledger: LedgerDrive
 def test_an_entry_holds_nothing_that_the_collector_of_garbage_would_look_into() -> None:
     """Of a large batch hundreds are held at a time: this took a seventh of the time to enqueue one."""
     job = Job(
-        connection="alpha", prompt="Say hi", custom_id="line-1", metadata={"a": "b"}, params={"max_tokens": 5}, tenant="t"
+        connection="alpha",
+        prompt="Say hi",
+        custom_id="line-1",
+        metadata={"a": "b"},
+        params={"max_tokens": 5},
+        tenant="t",
     )
     entry = Entry.of(job, "j1", job.request(max_bytes=1000), "m", {"temperature": 1})
     assert not [field.name for field in fields(Entry) if gc.is_tracked(getattr(entry, field.name))]

@@ -252,7 +252,7 @@ class Job(BaseModel):
         """
         given = self.__dict__
         # The keys of a mapping have no order. A prompt alone has no mapping but ours, whose keys are in order.
-        if given["prompt"] is None or any(given[key] for key in _MAPPINGS):
+        if given["prompt"] is None or not self.model_fields_set.isdisjoint(_MAPPINGS):
             request = orjson.dumps(orjson.loads(request), option=orjson.OPT_SORT_KEYS)
         outside = {key: value for key in _OUTSIDE_REQUEST if (value := given[key]) is not None}
         encoded = request + orjson.dumps(outside, option=orjson.OPT_UTC_Z)
