@@ -1,4 +1,4 @@
-"""Flower with as many jobs as it keeps: what its pages take, and how much memory."""
+"""Flower with as many jobs as it keeps: how long its pages take, and how much memory."""
 
 from __future__ import annotations
 
@@ -88,15 +88,9 @@ def full(installation: Installation) -> Iterator[FlowerProcess]:
 
 
 def cpu_s(flower: FlowerProcess) -> float:
-    """Seconds of a processor that it has taken."""
+    """Seconds of a processor that it has taken: what a page takes on a machine that has time for it."""
     fields = Path(f"/proc/{flower.pid}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-
-
-@pytest.fixture(scope="module")
-def heard_s(full: FlowerProcess) -> float:
-    """What it took of a processor to hear of all the jobs, s; made before the first page is asked for."""
-    return cpu_s(full)
 
 
 @pytest.mark.parametrize(
@@ -118,13 +112,14 @@ def heard_s(full: FlowerProcess) -> float:
         ),
     ],
 )
-def test_a_page_takes_a_small_part_of_what_it_took_to_hear_of_the_jobs(
-    full: FlowerProcess, heard_s: float, path: str
-) -> None:
-    """Half a second of some thirty. Seconds alone would say more of the machine."""
-    before_s = cpu_s(full)
-    assert full.text(path)
-    assert cpu_s(full) - before_s < heard_s / 12
+def test_a_page_takes_less_than_a_second(full: FlowerProcess, path: str) -> None:
+    """The least of some tries: what else the machine does meanwhile only adds to it."""
+    taken_s = []
+    for _ in range(5):
+        before_s = cpu_s(full)
+        assert full.text(path)
+        taken_s.append(cpu_s(full) - before_s)
+    assert min(taken_s) < 1
 
 
 def test_it_keeps_the_youngest_and_its_memory_is_bounded(full: FlowerProcess) -> None:
