@@ -35,13 +35,13 @@ class Keys:
         self.clock_offset = f"{prefix}:clock-offset"
         """String: milliseconds added to Redis's time, or `=` and the moment in ms. Only tests set it."""
 
-    def job(self, job_id: str) -> str:
-        """Hash: a job while it is not final; a few of its fields until it is purged."""
-        return f"{self.prefix}:job:{job_id}"
+    def entry(self, job_id: str) -> str:
+        """String: what was enqueued, with what the worker is to send; as long as the job may be run."""
+        return f"{self.prefix}:entry:{job_id}"
 
-    def request(self, job_id: str) -> str:
-        """String: what the worker is to send, JSON; as long as the job may be run."""
-        return f"{self.prefix}:request:{job_id}"
+    def job(self, job_id: str) -> str:
+        """Hash: what has become of a job since it was enqueued; a few of its fields until it is purged."""
+        return f"{self.prefix}:job:{job_id}"
 
     def result(self, job_id: str) -> str:
         """String: the final record as JSON. A promise to plain readers."""

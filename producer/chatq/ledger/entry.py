@@ -32,8 +32,10 @@ class Entry:
     job_format: int
     idempotency_key: str | None
     custom_id: str | None
+    when: str
+    """What `enqueue.lua` takes between the id and the flow."""
     kept: str
-    """What `enqueue.lua` takes between the flow and the trace."""
+    """What it takes between the flow and the trace."""
     request: bytes
     traceparent: str = ""
     """Where its trace goes on: W3C Trace Context; empty when it is not traced."""
@@ -47,9 +49,8 @@ class Entry:
         if job.idempotency_key:
             idempotency = f"tenant:{job.tenant or ''}{FLOW_SEPARATOR}{job.idempotency_key}"
         size, cap = prompt_size(job), longest_answer({**params, **job.params} if params else job.params)
+        lasts = "" if job.expires_in is None else str(int(job.expires_in * 1000))
         kept = (
-            job.due(),
-            "" if job.expires_in is None else str(int(job.expires_in * 1000)),
             idempotency,
             orjson.dumps(job.custom_id).decode() if job.custom_id else "",
             job.digest(request),
@@ -68,6 +69,7 @@ class Entry:
             job.format,
             job.idempotency_key,
             job.custom_id,
+            f"{job.due()}{_FIELD_SEPARATOR}{lasts}",
             _FIELD_SEPARATOR.join(kept),
             request,
         )
@@ -78,7 +80,7 @@ class Entry:
 
     def argument(self, batch_id: str) -> bytes:
         """It as `enqueue.lua` takes it."""
-        fields = (self.id, self.flow(batch_id), self.kept, self.traceparent, "")
+        fields = (self.id, self.when, self.flow(batch_id), self.kept, self.traceparent, "")
         return _FIELD_SEPARATOR.join(fields).encode() + self.request
 
 

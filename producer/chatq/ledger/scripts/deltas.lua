@@ -5,8 +5,8 @@
 -- Atomic, so that a job that has become final is seen with the last that was told of it.
 
 local AT_ONCE = 500
-local job = call('HMGET', key('job', ARGV[1]), 'flow', 'place')
-if not job[1] then return false end
+if not is_known(ARGV[1]) then return false end
+local place = call('HGET', key('job', ARGV[1]), 'place')
 local position, most = tonumber(ARGV[2]), tonumber(ARGV[3])
 local deltas, bytes = call('LRANGE', key('deltas', ARGV[1]), int(position), int(position + AT_ONCE - 1)), 0
 local reply = {'', '0'}
@@ -17,5 +17,5 @@ for _, delta in ipairs(deltas) do
 end
 local read = #reply - 2
 reply[1] = int(position + read)
-if job[2] == 'end' and read == #deltas and read < AT_ONCE then reply[2] = '1' end
+if place == 'end' and read == #deltas and read < AT_ONCE then reply[2] = '1' end
 return reply

@@ -2,9 +2,10 @@
 --
 -- ARGV[1]  batch id, or empty      ARGV[2]  most jobs in the backlog      ARGV[3]  most bytes in the backlog
 -- ARGV[4..]  the jobs, at most 1,000, each one argument: its parts, with the byte 30 after each but the last (neither JSON
---   nor a label holds it): id, flow, due (+MS | MS | empty), expires in MS (or empty); then what is kept as it came, as
---   `asked`: idempotency scope and key (or empty), custom_id (JSON or empty), digest, bytes of the request, cost, size of the
---   prompt, longest answer in tokens (or empty), metadata (JSON or empty), trace (W3C traceparent, or empty); request (JSON)
+--   nor a label holds it): id, due (+MS | MS | empty), expires in MS (or empty); then what is kept as it came, behind its
+--   number in line and the moment, as the job's entry: flow, idempotency scope and key (or empty), custom_id (JSON or empty),
+--   digest, bytes of the request, cost, size of the prompt, longest answer in tokens (or empty), metadata (JSON or empty),
+--   trace (W3C traceparent, or empty), request (JSON)
 -- Returns {'full', jobs, bytes, ms until a try is worth it}: nothing was written; {'no_batch'}: the batch is unknown, sealed or cancelled;
 -- or {'ok', now in ms, then three for each job that is not new: its place in the call from 1, 'same' | 'conflict', id}.
 -- Atomic, because two producers may use the same id or idempotency key at the same moment.
@@ -13,9 +14,8 @@
 -- A batch comes by hundreds in a call. What such a call costs is the arguments of its commands, and the strings and tables
 -- made on the way: so what can be said of many jobs at once is.
 
-local SOME, OTHER = '([^\30]*)\30', '[^\30]*\30'
-local PARTS = '^' .. string.rep(SOME, 4) .. '()' .. string.rep(SOME, 2) .. OTHER .. SOME .. string.rep(OTHER, 5) .. '()'
-local DIGEST = '^' .. OTHER .. OTHER .. '([^\30]*)'
+local SOME = '([^\30]*)\30'
+local PARTS = '^' .. string.rep(SOME, 3) .. '()' .. string.rep(SOME, 5)
 local FIRST = 3    -- arguments before those of the jobs
 local batch, most_jobs, most_bytes = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
 
@@ -30,13 +30,13 @@ if batch ~= '' then
 end
 
 -- First what is known already; only new jobs count against the backlog.
-local ids, keys, flows_of, dues, lasts, asked_from, request_from, sizes, idem_keys, names = {}, {}, {}, {}, {}, {}, {}, {}, {}, {}
-for i = 1, #ARGV - FIRST do
+local ids, keys, dues, lasts, kept_from, flows_of, digests, sizes, idem_keys, names = {}, {}, {}, {}, {}, {}, {}, {}, {}, {}
+local count = #ARGV - FIRST
+for i = 1, count do
   local id, idem, custom
-  id, flows_of[i], dues[i], lasts[i], asked_from[i], idem, custom, sizes[i], request_from[i] =
-    string.match(ARGV[i + FIRST], PARTS)
+  id, dues[i], lasts[i], kept_from[i], flows_of[i], idem, custom, digests[i], sizes[i] = string.match(ARGV[i + FIRST], PARTS)
   local idem_key = idem ~= '' and P .. ':idem:' .. idem or batch ~= '' and custom ~= '' and name_in(batch, custom)
-  ids[i], keys[i], idem_keys[i] = id, key('job', id), idem_key
+  ids[i], keys[i], keys[i + count], idem_keys[i] = id, key('entry', id), key('job', id), idem_key
   if idem_key then names[#names + 1] = idem_key end
 end
 local owner = {}
@@ -49,7 +49,7 @@ for i, id in ipairs(ids) do
   local idem_key = idem_keys[i]
   if idem_key and owner[idem_key] then
     known[i] = owner[idem_key]
-  elseif seen[id] or (some_are_there and call('EXISTS', keys[i]) == 1) then
+  elseif seen[id] or (some_are_there and is_known(id)) then
     known[i] = id
   else
     fresh, fresh_bytes = fresh + 1, fresh_bytes + tonumber(sizes[i])
@@ -61,7 +61,7 @@ local jobs_over, bytes_over = jobs_now + fresh - most_jobs, bytes_now + fresh_by
 if fresh > 0 and (jobs_over > 0 or bytes_over > 0) then return no_room(jobs_now, bytes_now, jobs_over, bytes_over) end
 
 local created = int(now)
-local reply = {'ok', created}
+local reply, moment = {'ok', created}, '\30' .. created .. '\30'
 local seq = fresh > 0 and number_in_line(fresh) - fresh or 0
 local strings, new, flows, lines, came = {}, {}, {}, {}, {}
 local more, last = {}, 0
@@ -71,10 +71,8 @@ local function set(name, value)
 end
 for i, id in ipairs(ids) do
   if known[i] then
-    local asked = string.sub(ARGV[i + FIRST], asked_from[i], request_from[i] - 1)
-    local before, n = call('HGET', key('job', known[i]), 'asked') or '', #reply
-    reply[n + 1], reply[n + 2], reply[n + 3] = i,
-      string.match(before, DIGEST) == string.match(asked, DIGEST) and 'same' or 'conflict', known[i]
+    local before, n = load(known[i]), #reply
+    reply[n + 1], reply[n + 2], reply[n + 3] = i, before and before.digest == digests[i] and 'same' or 'conflict', known[i]
   else
     local flow, due, at = flows_of[i], dues[i], nil
     if due ~= '' then at = string.sub(due, 1, 1) == '+' and now + tonumber(due) or tonumber(due) end
@@ -90,10 +88,9 @@ for i, id in ipairs(ids) do
       set('expires', expires)
       call('ZADD', EXPIRY, expires, id)
     end
-    call('HSET', keys[i], 'seq', seq, 'created', created, 'flow', flow, 'asked',
-      string.sub(ARGV[i + FIRST], asked_from[i], request_from[i] - 1), unpack(more, 1, last))
+    if last > 0 then call('HSET', key('job', id), unpack(more, 1, last)) end
     local n = #strings
-    strings[n + 1], strings[n + 2] = key('request', id), string.sub(ARGV[i + FIRST], request_from[i])
+    strings[n + 1], strings[n + 2] = keys[i], seq .. moment .. string.sub(ARGV[i + FIRST], kept_from[i])
     if idem_keys[i] then strings[n + 3], strings[n + 4] = idem_keys[i], id end
     new[#new + 1] = id
     if not lines[flow] then

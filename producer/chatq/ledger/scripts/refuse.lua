@@ -6,7 +6,7 @@
 -- Atomic, because the same message may come twice.
 
 local id = ARGV[1]
-if call('EXISTS', key('job', id)) == 1 then return 0 end
+if is_known(id) then return 0 end
 local job = {id = id, state = 'failed', place = 'end', connection = ARGV[2], created = int(now), finished = int(now),
   flow = table.concat({'5', ARGV[2], '', 'single'}, SEPARATOR), ending = ARGV[3]}
 call('HSET', key('job', id), 'state', job.state, 'place', job.place, 'flow', job.flow, 'created', job.created, 'finished',

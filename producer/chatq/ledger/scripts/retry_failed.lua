@@ -36,7 +36,7 @@ for _, id in ipairs(ids) do
   seen = seen + 1
   local job = load(id)
   -- One that was refused has no request.
-  if job and job.state == 'failed' and job.asked and (job.batch or '') == old_batch and not job.retried
+  if job and job.state == 'failed' and job.bytes and (job.batch or '') == old_batch and not job.retried
     and (ARGV[6] == '' or job.connection == ARGV[6])
     and (ARGV[5] == '' or string.find(call('GET', key('result', id)), '"error":{"code":"' .. ARGV[5] .. '"', 1, true)) then
     chosen[#chosen + 1] = job
@@ -58,15 +58,17 @@ for _, old in ipairs(chosen) do
   local job = {id = ARGV[9] .. string.format('%08x', seq % 4294967296), connection = connection, seq = int(seq),
     flow = table.concat({int(priority), connection, model, group}, SEPARATOR)}
   -- The same is asked, but not under the same idempotency key, nor as a part of the same trace.
-  local asked = string.gsub(old.asked, '^[^\30]*(.*\30)[^\30]*\30$', '%1\30')
-  call('HSET', key('job', job.id), 'flow', job.flow, 'seq', job.seq, 'created', int(now), 'asked', asked,
-    'retry_of', old.id)
+  local new = {seq = job.seq, created = int(now), flow = job.flow, idem = '', trace = ''}
+  local entry = {}
+  for i, name in ipairs(ENTRY) do entry[i] = new[name] or old[name] or '' end
+  entry[#ENTRY + 1] = call('GETRANGE', key('entry', old.id), '-' .. old.bytes, -1)
+  call('SET', key('entry', job.id), table.concat(entry, '\30'))
+  call('HSET', key('job', job.id), 'retry_of', old.id)
   if old.expires then
     local expires = int(now + tonumber(old.expires) - tonumber(old.created))
     call('HSET', key('job', job.id), 'expires', expires)
     call('ZADD', EXPIRY, expires, job.id)
   end
-  call('SET', key('request', job.id), call('GET', key('request', old.id)))
   call('HSET', key('job', old.id), 'retried', job.id)
   place_in_line(job)
   call('HINCRBY', key('connection', connection), 'queued', 1)

@@ -113,16 +113,19 @@ local function finish(job, state, ending)
   local k = key('job', job.id)
   local was = job.state == 'running' and 'running' or 'queued'
   if state == 'failed' then
-    -- It keeps its request and the rest, so that it can be put back.
+    -- It keeps its entry and the rest, so that it can be tried again.
     call('HDEL', k, 'place', 'worker', 'lane', 'begun', 'reserved', 'charge', 'probe', 'via')
     call('HSET', k, 'state', state, 'place', 'end', 'finished', int(now))
     count_failure(job.connection, 'job_failed', string.match(ending or '', '"error":{"code":"([^"]+)"'))
   else
     -- Only what later calls ask for. The hash is made anew, because one that ever held a long value keeps its large
     -- encoding.
-    local kept = {'state', state, 'place', 'end', 'flow', job.flow, 'asked', string.match(job.asked, ASKED_KEPT)}
-    if job.token then kept[9], kept[10] = 'token', job.token end
-    call('DEL', k, key('request', job.id))
+    local kept = {'state', state, 'place', 'end'}
+    for _, name in ipairs({'flow', 'idem', 'custom', 'digest', 'token'}) do
+      local n = #kept
+      if job[name] then kept[n + 1], kept[n + 2] = name, job[name] end
+    end
+    call('DEL', k, key('entry', job.id))
     call('HSET', k, unpack(kept))
   end
   if job.expires then call('ZREM', EXPIRY, job.id) end
@@ -207,7 +210,7 @@ local function forget(job)
   elseif job.batch and job.custom then
     call('DEL', name_in(job.batch, job.custom))
   end
-  call('DEL', key('job', job.id), key('request', job.id), key('result', job.id), key('deltas', job.id))
+  call('DEL', key('job', job.id), key('entry', job.id), key('result', job.id), key('deltas', job.id))
 end
 
 -- Notes that something came into an open batch. Producers die, and what is never sealed would be kept for good.

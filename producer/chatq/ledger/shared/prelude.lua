@@ -129,11 +129,14 @@ end
 
 local function json_moment(ms) return ms and rfc3339(tonumber(ms)) or 'null' end
 
--- What was asked, once and for all: the field `asked` of a job's hash as its producer wrote it, each part with the byte 30
--- after it. One field, because each takes its time when a million are written. Of a job that ended well the first three are
--- kept. What the worker is to send, which only `begin` reads, is a key of its own: it may be long.
-local ASKED = {'idem', 'custom', 'digest', 'bytes', 'cost', 'size', 'cap', 'metadata', 'trace'}
-local ASKED_PART, ASKED_KEPT = '([^\30]*)\30', '^[^\30]*\30[^\30]*\30[^\30]*\30'
+-- What was enqueued: the string `entry` of a job, parts with the byte 30 after each, and then the request, which is what its
+-- worker is to send (JSON, `bytes` long). One string, because each key, field and command takes its time when a million are
+-- written. It is never changed, and is there as long as the job may be run.
+-- What has become of the job since is in its hash, and so is what it says otherwise than its entry. There is none as long
+-- as a job only waits in line; of a final one that cannot be run again there is nothing else.
+local ENTRY = {'seq', 'created', 'flow', 'idem', 'custom', 'digest', 'bytes', 'cost', 'size', 'cap', 'metadata', 'trace'}
+local ENTRY_PARTS = '^' .. string.rep('([^\30]*)\30', #ENTRY)
+local ENTRY_FRONT = 1023           -- where its parts, which metadata may make longer, have mostly ended
 
 -- The parts of a flow: its priority, connection, model and group.
 local function flow_parts(flow)
@@ -141,17 +144,24 @@ local function flow_parts(flow)
   return tonumber(priority), connection, model, group
 end
 
--- A job: the fields of its hash, the parts of `asked` that say something, and from its flow `connection`, `model`, and `batch`
--- or `tenant`.
+-- Whether there is a job of this id.
+local function is_known(id) return call('EXISTS', key('entry', id), key('job', id)) > 0 end
+
+-- A job: the parts of its entry that say something, the fields of its hash, and from its flow `connection`, `model`, and
+-- `batch` or `tenant`.
 local function load(id)
-  local values = call('HGETALL', key('job', id))
-  if not values[1] then return nil end
-  local job, i = {id = id, state = 'queued', place = 'line'}, 0
-  for n = 1, #values, 2 do job[values[n]] = values[n + 1] end
-  for part in string.gmatch(job.asked or '', ASKED_PART) do
-    i = i + 1
-    if part ~= '' then job[ASKED[i]] = part end
+  local entry, values = call('GETRANGE', key('entry', id), 0, ENTRY_FRONT), call('HGETALL', key('job', id))
+  local job = {id = id, state = 'queued', place = 'line'}
+  if entry ~= '' then
+    local parts = {string.match(entry, ENTRY_PARTS)}
+    if not parts[1] then parts = {string.match(call('GET', key('entry', id)), ENTRY_PARTS)} end
+    for i, part in ipairs(parts) do
+      if part ~= '' then job[ENTRY[i]] = part end
+    end
+  elseif not values[1] then
+    return nil
   end
+  for n = 1, #values, 2 do job[values[n]] = values[n + 1] end
   local _, connection, model, group = flow_parts(job.flow)
   local kind, name = string.match(group, '^(%l+):([^\31]*)')
   job.connection, job.model, job[kind or 'group'] = connection, model, name
