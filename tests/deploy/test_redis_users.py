@@ -101,7 +101,7 @@ REFUSED: dict[str, list[tuple[str, ...]]] = {
     ],
     "worker": [("HGET", "chatq-b:settings", "settings"), ("SUBSCRIBE", "chatq-b:kick")],
     "flower": [
-        ("GET", "chatq:request:1"),
+        ("GET", "chatq:entry:1"),
         ("GET", "chatq:result:1"),
         ("HGET", "chatq:celery:unacked", "1"),
         ("RPOP", "chatq"),
@@ -118,7 +118,7 @@ REFUSED["submitter"] = [
     ("LPUSH", "chatq:queue:w", "x"),
     ("PUBLISH", "chatq:celery:0.chatq.control.pidbox", "shutdown"),
 ]
-REFUSED["reader"] = [("GET", "chatq:request:1"), ("DEL", "chatq:result:1"), ("PUBLISH", "chatq:done:1", "x")]
+REFUSED["reader"] = [("GET", "chatq:entry:1"), ("DEL", "chatq:result:1"), ("PUBLISH", "chatq:done:1", "x")]
 REFUSED["front"] = REFUSED["producer"]
 
 

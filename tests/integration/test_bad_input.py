@@ -74,7 +74,7 @@ def test_the_command_refuses_a_wrong_job_in_the_same_words(installation: Install
 
 
 def jobs_of(installation: Installation) -> set[str]:
-    return {key for key in installation.every_key() if key.startswith("chatq:job:")}
+    return {key for key in installation.every_key() if key.startswith(("chatq:entry:", "chatq:job:"))}
 
 
 @pytest.mark.parametrize(

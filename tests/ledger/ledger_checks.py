@@ -20,10 +20,23 @@ SINGLE = CONSTANT | {
     "lanes", "later", "dying", "workers", "batches", "room", "expiry", "ended", "hungry", "sweeps", "open-batches",
     "paused", "parked", "diverted", "stalled", "spent", "budgeted", "prices", "wanted-prices",
 }  # fmt: skip
-ASKED = ("idem", "custom", "digest", "bytes", "cost", "size", "cap", "metadata", "trace")
-"""The parts of a job's field `asked`."""
+ENTRY = (
+    "seq",
+    "created",
+    "flow",
+    "idem",
+    "custom",
+    "digest",
+    "bytes",
+    "cost",
+    "size",
+    "cap",
+    "metadata",
+    "trace",
+)
+"""The parts of a job's entry, which are followed by its request."""
 FAMILIES = {
-    "job", "request", "result", "idem", "line", "flows", "lane", "claims", "held", "stop", "worker", "batch",
+    "entry", "job", "result", "idem", "line", "flows", "lane", "claims", "held", "stop", "worker", "batch",
     "connection", "limits", "known", "deltas", "metrics", "backlog",
 }  # fmt: skip
 
@@ -35,15 +48,19 @@ def family(stored: Stored, kind: str) -> Stored:
 
 
 def jobs_of(stored: Stored) -> Stored:
-    """The jobs' hashes, by id, with what stands in their fields `asked` and `flow`."""
+    """What their entries and hashes say of the jobs, by id, and what their flows say."""
+    entries, hashes = family(stored, "entry"), family(stored, "job")
+    known = {
+        id_: _entry(entries.get(id_, "")) | hashes.get(id_, {}) for id_ in entries.keys() | hashes.keys()
+    }
     return {
-        job_id: {**job, **_asked(job.get("asked", "")), **_of_flow(job["flow"])}
-        for job_id, job in family(stored, "job").items()
+        id_: {"state": "queued", "place": "line", **job, **_of_flow(job["flow"])}
+        for id_, job in known.items()
     }
 
 
-def _asked(text: str) -> dict[str, str]:
-    return {name: part for name, part in zip(ASKED, text.split("\x1e"), strict=False) if part}
+def _entry(text: str) -> dict[str, str]:
+    return {name: part for name, part in zip(ENTRY, text.split("\x1e"), strict=False) if part}
 
 
 def _of_flow(flow: str) -> dict[str, str]:
@@ -111,7 +128,7 @@ def _check_places(stored: Stored, jobs: Stored) -> None:
                 assert owner == name, f"{id_} of {owner} is at {name}"
     found += [(id_, "end") for id_ in family(stored, "result")]
     runnable = {id_ for id_, job in jobs.items() if job["place"] != "end" or job["state"] == "failed"}
-    assert set(family(stored, "request")) == runnable
+    assert set(family(stored, "entry")) == runnable
     named = [(id_, job["place"]) for id_, job in jobs.items()]
     assert Counter(found) == Counter(named)
 

@@ -215,9 +215,7 @@ class LedgerDriver:
         """All that is stored: strings, lists, sets, and dictionaries for hashes and sorted sets; without the prefix."""
         read = self._read_key_by_key if isinstance(self.client, fakeredis.FakeRedis) else self._read_at_once
         length = len(self.ledger.keys.prefix) + 1
-        found = {key[length:]: value for key, value in read().items()}
-        unsaid = {"state": "queued", "place": "line"}
-        return {key: unsaid | value if key.startswith("job:") else value for key, value in found.items()}
+        return {key[length:]: value for key, value in read().items()}
 
     def _read_at_once(self) -> dict[str, Any]:
         found = orjson.loads(self.client.eval(_READ_ALL, 0) or b"{}")

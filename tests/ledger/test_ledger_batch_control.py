@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from ledger_checks import jobs_of
 from ledger_driver import PLENTY, LedgerDriver
 from test_ledger_batches import open_batch, read
 
@@ -322,7 +323,7 @@ def test_a_failed_job_is_tried_again_as_a_new_job_and_stays_as_it_is(ledger: Led
     begun = ledger.run(ledger.ledger.begin(job.job_id, job.token, job.worker))
     assert begun is not None
     assert b"Say hi" in begun.request
-    assert ledger.everything()[f"job:{new}"]["flow"].split("\x1f") == ["7", "alpha", "m", "tenant:t1"]
+    assert jobs_of(ledger.everything())[new]["flow"].split("\x1f") == ["7", "alpha", "m", "tenant:t1"]
     ledger.settle(job)
     assert ledger.record(new).retry_of == old
 

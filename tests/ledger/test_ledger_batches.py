@@ -208,7 +208,9 @@ def test_a_batch_is_purged_with_its_jobs_counted_from_its_end(ledger: LedgerDriv
     ledger.pass_s(1)
     ledger.tick()
     assert not [
-        key for key in ledger.everything() if key.startswith(("batch:", "job:", "result:", "idem:", "ended"))
+        key
+        for key in ledger.everything()
+        if key.startswith(("batch:", "entry:", "job:", "result:", "idem:", "ended"))
     ]
 
 
@@ -223,7 +225,7 @@ def test_a_large_batch_is_purged_in_chunks(ledger: LedgerDriver) -> None:
     while ledger.tick(most=3).wait_ms == 0:
         left.append(sum(key.startswith("job:") for key in ledger.everything()))
     assert left == [7, 4, 1]
-    assert not [key for key in ledger.everything() if key.startswith(("batch:", "job:", "ended"))]
+    assert not [key for key in ledger.everything() if key.startswith(("batch:", "entry:", "job:", "ended"))]
 
 
 def test_a_deleted_jobs_id_is_free_and_its_old_batch_leaves_the_new_job_alone(ledger: LedgerDriver) -> None:

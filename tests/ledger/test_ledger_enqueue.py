@@ -34,7 +34,7 @@ def test_metadata_is_not_compared(ledger: LedgerDriver) -> None:
 def test_an_idempotency_key_gives_the_id_of_the_first_job(ledger: LedgerDriver) -> None:
     enqueue(ledger, {"idempotency_key": "k"})
     assert enqueue(ledger, {"idempotency_key": "k"}) == [("same", "j1")]
-    assert "job:j2" not in ledger.everything()
+    assert "entry:j2" not in ledger.everything()
 
 
 def test_an_idempotency_key_of_another_job_is_a_conflict(ledger: LedgerDriver) -> None:

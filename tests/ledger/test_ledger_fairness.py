@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections import Counter
 
 import pytest
+from ledger_checks import jobs_of
 from ledger_driver import LedgerDriver
 
 
 def gone_by_tenant(ledger: LedgerDriver, most: int) -> Counter[str]:
     """How many jobs of each tenant go when `most` may."""
-    flows = [
-        ledger.client.hget(ledger.ledger.keys.job(job.job_id), "flow") for job in ledger.admit(most=most)
-    ]
-    return Counter(flow.decode().rpartition(":")[2] for flow in flows if flow is not None)
+    gone = [job.job_id for job in ledger.admit(most=most)]
+    jobs = jobs_of(ledger.everything())
+    return Counter(jobs[job_id]["flow"].rpartition(":")[2] for job_id in gone)
 
 
 def test_a_flow_is_served_in_the_order_of_enqueueing(ledger: LedgerDriver) -> None:

@@ -49,6 +49,20 @@ def test_a_record_is_json_whatever_custom_id_and_metadata_hold(ledger: LedgerDri
     assert ledger.enqueue(ledger.entry(custom_id=text, metadata={}), batch="b").jobs == [("same", job_id)]
 
 
+def test_what_metadata_say_is_read_whole_however_long_it_is(ledger: LedgerDriver) -> None:
+    """Scripts read the front of a job's entry first; its parts may end before, at, or behind the end of that."""
+    texts = {ledger.add(metadata={"a": "ü" * length}): "ü" * length for length in (*range(440, 475), 5000)}
+    fronts = [ledger.everything()[f"entry:{job_id}"].encode().rindex(b"\x1e") for job_id in texts]
+    assert min(fronts) < 1023 < max(fronts)
+    assert 1023 in fronts or 1022 in fronts
+    assert {job_id: ledger.record(job_id).metadata["a"] for job_id in texts} == texts
+    ledger.worker()
+    requests = {job.job_id: ledger.begun(job).request for job in ledger.admit()}
+    assert requests == dict.fromkeys(
+        texts, b'{"connection":"alpha","messages":[{"content":"Say hi","role":"user"}]}'
+    )
+
+
 def test_a_waiting_record_has_every_field_of_the_interface(ledger: LedgerDriver) -> None:
     [raw] = ledger.run(ledger.ledger.read([ledger.add(metadata={"a": "b"})]))
     assert raw is not None

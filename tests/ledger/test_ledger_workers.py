@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from ledger_checks import jobs_of
 from ledger_driver import LEASE_S, LedgerDriver
 
 from chatq.ledger.readiness import hindrances
@@ -427,7 +428,7 @@ def test_no_tick_moves_more_than_its_number_of_jobs(ledger: LedgerDriver, most: 
 
 def _moved(ledger: LedgerDriver) -> set[tuple[str, str]]:
     """Each job that is known, with its place."""
-    return {(name, job["place"]) for name, job in ledger.everything().items() if name.startswith("job:")}
+    return {(job_id, job["place"]) for job_id, job in jobs_of(ledger.everything()).items()}
 
 
 def test_the_overview_tells_workers_and_what_waits_and_runs(ledger: LedgerDriver) -> None:

@@ -53,7 +53,7 @@ for i, id in ipairs(ids) do
     known[i] = id
   else
     fresh, fresh_bytes = fresh + 1, fresh_bytes + tonumber(sizes[i])
-    seen[id] = true
+    seen[id] = digests[i]
     if idem_key then owner[idem_key] = id end
   end
 end
@@ -71,8 +71,8 @@ local function set(name, value)
 end
 for i, id in ipairs(ids) do
   if known[i] then
-    local before, n = load(known[i]), #reply
-    reply[n + 1], reply[n + 2], reply[n + 3] = i, before and before.digest == digests[i] and 'same' or 'conflict', known[i]
+    local n, digest = #reply, seen[known[i]] or (load(known[i]) or {}).digest
+    reply[n + 1], reply[n + 2], reply[n + 3] = i, digest == digests[i] and 'same' or 'conflict', known[i]
   else
     local flow, due, at = flows_of[i], dues[i], nil
     if due ~= '' then at = string.sub(due, 1, 1) == '+' and now + tonumber(due) or tonumber(due) end
