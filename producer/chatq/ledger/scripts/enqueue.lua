@@ -15,7 +15,8 @@
 -- made on the way: so what can be said of many jobs at once is.
 
 local SOME = '([^\30]*)\30'
-local PARTS = '^' .. string.rep(SOME, 3) .. '()' .. string.rep(SOME, 5)
+local PARTS = '^' .. string.rep(SOME, 3) .. '()' .. string.rep(SOME, 3) .. '[^\30]*\30' .. SOME
+local DIGEST = '^' .. string.rep('[^\30]*\30', 6) .. '([^\30]*)'
 local FIRST = 3    -- arguments before those of the jobs
 local batch, most_jobs, most_bytes = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
 
@@ -30,11 +31,11 @@ if batch ~= '' then
 end
 
 -- First what is known already; only new jobs count against the backlog.
-local ids, keys, dues, lasts, kept_from, flows_of, digests, sizes, idem_keys, names = {}, {}, {}, {}, {}, {}, {}, {}, {}, {}
+local ids, keys, dues, lasts, kept_from, flows_of, sizes, idem_keys, names = {}, {}, {}, {}, {}, {}, {}, {}, {}
 local count = #ARGV - FIRST
 for i = 1, count do
   local id, idem, custom
-  id, dues[i], lasts[i], kept_from[i], flows_of[i], idem, custom, digests[i], sizes[i] = string.match(ARGV[i + FIRST], PARTS)
+  id, dues[i], lasts[i], kept_from[i], flows_of[i], idem, custom, sizes[i] = string.match(ARGV[i + FIRST], PARTS)
   local idem_key = idem ~= '' and P .. ':idem:' .. idem or batch ~= '' and custom ~= '' and name_in(batch, custom)
   ids[i], keys[i], keys[i + count], idem_keys[i] = id, key('entry', id), key('job', id), idem_key
   if idem_key then names[#names + 1] = idem_key end
@@ -53,12 +54,14 @@ for i, id in ipairs(ids) do
     known[i] = id
   else
     fresh, fresh_bytes = fresh + 1, fresh_bytes + tonumber(sizes[i])
-    seen[id] = digests[i]
+    seen[id] = i
     if idem_key then owner[idem_key] = id end
   end
 end
 local jobs_over, bytes_over = jobs_now + fresh - most_jobs, bytes_now + fresh_bytes - most_bytes
 if fresh > 0 and (jobs_over > 0 or bytes_over > 0) then return no_room(jobs_now, bytes_now, jobs_over, bytes_over) end
+
+local function digest_of(i) return string.match(ARGV[i + FIRST], DIGEST) end
 
 local created = int(now)
 local reply, moment = {'ok', created}, '\30' .. created .. '\30'
@@ -71,8 +74,9 @@ local function set(name, value)
 end
 for i, id in ipairs(ids) do
   if known[i] then
-    local n, digest = #reply, seen[known[i]] or (load(known[i]) or {}).digest
-    reply[n + 1], reply[n + 2], reply[n + 3] = i, digest == digests[i] and 'same' or 'conflict', known[i]
+    local first, n = seen[known[i]], #reply
+    local digest = first and digest_of(first) or (load(known[i]) or {}).digest
+    reply[n + 1], reply[n + 2], reply[n + 3] = i, digest == digest_of(i) and 'same' or 'conflict', known[i]
   else
     local flow, due, at = flows_of[i], dues[i], nil
     if due ~= '' then at = string.sub(due, 1, 1) == '+' and now + tonumber(due) or tonumber(due) end
