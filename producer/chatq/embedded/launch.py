@@ -44,7 +44,7 @@ def launch(folder: Path, address: Path, lock: int, *, fsync: str, maxmemory: int
         "save": "",  # the append-only file has everything; a dump beside it would only cost a fork
         "maxmemory": str(maxmemory if maxmemory is not None else available_memory() // 2),
         "maxmemory-policy": "noeviction",
-        "hash-max-ziplist-value": "256",  # a waiting job with a long name takes 0.4 kB more beyond the usual 64
+        "hash-max-ziplist-value": "256",  # a final job with a long name takes 0.2 kB more beyond the usual 64
         "set-proc-title": "no",  # `ps` shows the arguments, and so the folder
     }
     command = [os.fspath(program.path)]
