@@ -45,8 +45,9 @@ local function begin(id, token, worker)
   local model = job.via and rule('model:' .. job.via) or job.model
   local elapsed = now - tonumber(job.started)
   elapsed = math.max(0, elapsed - math.max(0, blocked[job.flow] - tonumber(job.blocked or '0')))
-  local reply = {call('GETRANGE', key('entry', job.id), '-' .. job.bytes, -1), server_for(job), model, job.counted or '0', int(elapsed), int(wait),
-    job.via and '1' or '0', job.batch or '', job.made or '0'}
+  local request = call('GETRANGE', key('entry', job.id), '-' .. job.bytes, -1)
+  local reply = {request, server_for(job), model, job.counted or '0', int(elapsed), int(wait), job.via and '1' or '0',
+    job.batch or '', job.made or '0'}
   if job.trace then
     local parts = {job.trace, job.since or job.due or job.created, job.admitted or job.begun, job.begun}
     for _, part in ipairs(parts) do reply[#reply + 1] = part end
