@@ -168,6 +168,14 @@ def test_the_list_tells_which_keys_are_set_and_the_ends_of_long_ones_only(
     assert {keys[name] for name in ("no-key", "empty-key", "newline-key", "file-readable")} == {"missing"}
 
 
+def test_the_list_says_of_a_connection_whose_check_failed_that_it_did(sources: SourceInstallation) -> None:
+    for connection in ("no-key", "odd-good"):
+        sources.queue.check(connection)
+    listed = {line.split()[0]: line for line in sources.command("connections", "list").stdout.splitlines()}
+    assert listed["no-key"].endswith("  check failed")
+    assert listed["odd-good"].endswith("  ready")
+
+
 def test_the_list_says_where_the_missing_keys_of_each_source_are_made(sources: SourceInstallation) -> None:
     ended = sources.command("connections", "list")
     assert ended.returncode == 0

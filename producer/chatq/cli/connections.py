@@ -16,7 +16,7 @@ from chatq.contract.dollars import dollars
 from chatq.contract.record import rfc3339
 from chatq.contract.sources import KEY_PAGES
 from chatq.contract.spending import ConnectionSpending, told_spending
-from chatq.contract.status import StatusOutcome
+from chatq.contract.status import StatusOutcome, StatusState
 
 _TOLD: Final = ("spending", "paused", "cooling_until", "breaker", "without_key")
 """What `list --json` tells beside the table's first columns, as `chatq status --json` does."""
@@ -75,7 +75,11 @@ def _list(queue: ChatQueue, arguments: argparse.Namespace) -> int:
     print_table(
         ("CONNECTION", "SOURCE", "MODEL", "KEY", "LAST CHECK", "COST TODAY", "COST", "CONDITION"),
         [
-            (*row, *told_spending(ConnectionSpending(**fact["spending"])), condition(row[0], fact))
+            (
+                *row,
+                *told_spending(ConnectionSpending(**fact["spending"])),
+                condition(row[0], fact, StatusState(row[-1])),
+            )
             for row, fact in zip(rows, facts, strict=True)
         ],
     )

@@ -10,6 +10,7 @@ from typing import Any
 from chatq.cli.table import print_table
 from chatq.client.blocking import ChatQueue
 from chatq.contract.spending import ConnectionSpending, told_spending
+from chatq.contract.status import StatusState
 from chatq.contract.why import LEFT_BEHIND_REMEDY, ConnectionPause, left_behind, pause_remedy
 
 
@@ -56,8 +57,11 @@ def status(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def condition(name: str, facts: Mapping[str, Any]) -> str:
-    """Whether jobs of a connection go: the worst first, and who stands in. `facts`: as in the overview."""
+def condition(name: str, facts: Mapping[str, Any], check: StatusState = StatusState.UNKNOWN) -> str:
+    """Whether jobs of a connection go: the worst first, and who stands in.
+
+    `facts`: as in the overview. `check`: what its last check found, where that is told.
+    """
     served_by = facts["served_by"]
     stands_in = f"; {served_by} stands in" if served_by not in {None, name} else ""
     if facts["paused"] is not None:
@@ -68,4 +72,6 @@ def condition(name: str, facts: Mapping[str, Any]) -> str:
         return f"cooling until {facts['cooling_until']}{stands_in}"
     if facts["spending"]["goes_on_at"]:
         return f"its budget of the day is used up; goes on at {facts['spending']['goes_on_at']}"
-    return "failing; being tried" if facts["breaker"] == "half_open" else "ready"
+    if facts["breaker"] == "half_open":
+        return "failing; being tried"
+    return "check failed" if check.is_failure else "ready"

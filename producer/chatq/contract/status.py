@@ -33,6 +33,11 @@ class StatusState(StrEnum):
         """Whether there is nothing to mend. What was never checked is not."""
         return self in {StatusState.OK, StatusState.NO_MODEL_LIST, StatusState.BYPASSED}
 
+    @property
+    def is_failure(self) -> bool:
+        """Whether a check found something to mend."""
+        return not (self.is_fine or self is StatusState.UNKNOWN)
+
 
 class ModelList(NamedTuple):
     """The model ids that a connection offers, and when its source was asked. No ids: it offers no list just now."""

@@ -26,9 +26,6 @@ from chatq.ledger.readiness import Hindrance, hindrances, is_ready
 Tone = Literal["good", "warn", "bad", "off"]
 """How a thing is at a glance. Never told by colour alone."""
 
-_WELL: Final = frozenset(
-    {StatusState.OK, StatusState.NO_MODEL_LIST, StatusState.BYPASSED, StatusState.UNKNOWN}
-)
 CHECKED: Final = {
     StatusState.OK: "answers",
     StatusState.NO_MODEL_LIST: "answers, and lists no models",
@@ -248,7 +245,7 @@ def _troubles(
             next="Calls go on",
             next_at=spending.goes_on_at,
         )
-    if check is not None and check.state not in _WELL and facts.pause is None:
+    if check is not None and check.state.is_failure and facts.pause is None:
         # Of a paused one the reason of its pause tells the same.
         yield Trouble(
             state="check failed",
