@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import stat
 from collections.abc import Callable
 from pathlib import Path
 
+import httpx
 import pytest
 from front_process import FrontProcess, error_of
 
 from chatq.http.batch_store import BatchStore
+from chatq.http.download import Download
+from chatq.http.errors import NotFound
 from chatq.http.file_store import FileStore
 from for_each import for_each
 
@@ -47,6 +51,25 @@ def test_one_range_of_bytes_is_answered_and_any_other_ignored(
     answer = front.client.get(f"/v1/files/{file_id}/content", headers={"range": asked})
     assert (answer.status_code, answer.content) == (status, content)
     assert answer.headers["content-type"] == "application/octet-stream"
+
+
+def test_a_download_is_whole_though_the_file_is_deleted_before_its_first_byte(tmp_path: Path) -> None:
+    files = FileStore(tmp_path)
+    with files.writing() as (path, target):
+        target.write(b"abcdef")
+        target.close()
+        stored = files.keep(path, filename="in.jsonl", purpose="batch")
+    download = Download(files, stored)
+    files.delete(stored.id)
+    answer = asyncio.run(answer_of(download))
+    assert (answer.status_code, answer.content, answer.headers["content-length"]) == (200, b"abcdef", "6")
+    with pytest.raises(NotFound, match=stored.id):
+        Download(files, stored)
+
+
+async def answer_of(app: Download) -> httpx.Response:
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://front") as client:
+        return await client.get("/")
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ number of fronts may serve one queue, and one that is restarted goes on where it
 
     access.py       tokens: who asks, and what is theirs       guard.py       what is refused before it is looked at
     completions.py  chat completions, whole and in events      jobs.py        our own jobs
-    files.py        uploads                                    file_store.py  files on the disk
+    files.py        uploads and downloads                      file_store.py  files on the disk
     batches.py      batches                                    batch_store.py their records on the disk
     batch_keeper.py the process that runs them          webhooks.py    telling others that one has ended
 """

@@ -108,8 +108,15 @@ class FileStore:
         """Raises `NotFound`, also for a file that is not the caller's."""
         stored = self._get(file_id) if _ID.fullmatch(file_id) else None
         if stored is None or not caller.owns(stored.tenant):
-            raise NotFound(f"There is no file {file_id!r:.80}.", remedy="Check the id.")
+            raise _no_file(file_id)
         return stored
+
+    def open(self, stored: StoredFile) -> BinaryIO:
+        """The bytes of a file; they stay while they are read. Raises `NotFound` when it is deleted by now."""
+        try:
+            return self.path(stored.id).open("rb")
+        except FileNotFoundError:
+            raise _no_file(stored.id) from None
 
     def path(self, file_id: str) -> Path:
         """Where the bytes of a file are."""
@@ -149,6 +156,10 @@ class FileStore:
             self.delete(file_id)
             return None
         return stored
+
+
+def _no_file(file_id: str) -> NotFound:
+    return NotFound(f"There is no file {file_id!r:.80}.", remedy="Check the id.")
 
 
 def in_pages(ids: list[str], after: str | None, *, newest_first: bool) -> Iterator[str]:

@@ -9,6 +9,7 @@ from typing import Annotated, Final, Literal
 from fastapi import APIRouter, Header, Path, Query, Request
 from starlette.responses import FileResponse, Response
 
+from chatq.http.download import Download
 from chatq.http.errors import BadRequest, error_body, json_response
 from chatq.http.front import TheCaller, TheFront, body_of
 from chatq.http.shapes import UPLOAD_BODY, FileDeleted, FileList, FileShape
@@ -120,9 +121,7 @@ async def file_content(
                 416, "invalid_request", "The file has no such part.", f"It has {stored.bytes:,} bytes."
             )
             return json_response(body, 416, {"content-range": f"bytes */{stored.bytes}"})
-    return FileResponse(
-        front.files.path(file_id), media_type="application/octet-stream", filename=stored.filename
-    )
+    return await asyncio.to_thread(Download, front.files, stored)
 
 
 def _is_backwards(asked: re.Match[str]) -> bool:

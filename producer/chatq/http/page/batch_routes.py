@@ -8,12 +8,13 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 
 from fastapi import APIRouter, Request
-from starlette.responses import FileResponse, Response
+from starlette.responses import Response
 
 from chatq.http import batches as api
 from chatq.http.access import Caller
 from chatq.http.batch_store import BatchRecord
 from chatq.http.batches import BatchId
+from chatq.http.download import Download
 from chatq.http.errors import BadRequest, NotFound
 from chatq.http.front import Front, TheFront
 from chatq.http.page import batch_view
@@ -110,9 +111,7 @@ async def _file(front: Front, caller: Caller, file_id: str | None) -> Response:
             "The batch has no such file.", remedy="It is there when the batch has ended, if it is not empty."
         )
     stored = await asyncio.to_thread(front.files.get, file_id, caller)
-    return FileResponse(
-        front.files.path(file_id), media_type="application/octet-stream", filename=stored.filename
-    )
+    return await asyncio.to_thread(Download, front.files, stored)
 
 
 def _said(request: Request, batch_id: str, what: str, more: str = "") -> Response:
