@@ -24,7 +24,6 @@ from chatq.http.access import Access, Caller
 from chatq.http.batch_store import BatchStore
 from chatq.http.errors import BadRequest, Overloaded, ShuttingDown
 from chatq.http.file_store import FileStore
-from chatq.http.guard import too_large
 from chatq.ledger.server import AsyncServer
 from chatq.logs import fields
 from chatq.steps import Steps, drive_async
@@ -171,12 +170,7 @@ async def left(request: Request) -> None:
 
 async def read_json(request: Request) -> dict[str, Any]:
     """The JSON object in the request's body. Raises `BadRequest`."""
-    longest = 3 * int(front_of(request).settings.bounds.job_bytes)
-    body = bytearray()
-    async for piece in body_of(request):
-        body += piece
-        if len(body) > longest:
-            raise too_large(longest)
+    body = b"".join([piece async for piece in body_of(request)])  # `guard.py` bounds it
     try:
         return read_object(body.decode())
     except UnicodeDecodeError:

@@ -93,7 +93,7 @@ class Guard:
                 _not_from_a_page(headers)
         length = headers.get("content-length", "")
         if length.isdigit() and len(length) < 20 and int(length) > longest:
-            raise too_large(longest)
+            raise _too_large(longest)
 
 
 def _not_from_a_page(headers: Headers) -> None:
@@ -122,7 +122,7 @@ def _host(header: str) -> str:
     return header.partition(":")[0].lower()
 
 
-def too_large(longest: int) -> BadRequest:
+def _too_large(longest: int) -> BadRequest:
     """The body has more bytes than are taken."""
     return BadRequest(
         f"The request's body has more than {longest:,} bytes.",
@@ -150,7 +150,7 @@ def _bounded(receive: Receive, longest: int) -> Receive:
         taken += len(message.get("body", b""))
         done = not message.get("more_body", False)
         if taken > longest:
-            raise too_large(longest)
+            raise _too_large(longest)
         return message
 
     return next_message
