@@ -21,19 +21,9 @@ SINGLE = CONSTANT | {
     "paused", "parked", "diverted", "stalled", "spent", "budgeted", "prices", "wanted-prices",
 }  # fmt: skip
 ENTRY = (
-    "seq",
-    "created",
-    "flow",
-    "idem",
-    "custom",
-    "digest",
-    "bytes",
-    "cost",
-    "size",
-    "cap",
-    "metadata",
-    "trace",
-)
+    "seq", "created", "moved", "due", "expires", "flow", "idem", "custom", "digest", "bytes", "cost", "size", "cap",
+    "metadata", "trace",
+)  # fmt: skip
 """The parts of a job's entry, which are followed by its request."""
 FAMILIES = {
     "entry", "job", "result", "idem", "line", "flows", "lane", "claims", "held", "stop", "worker", "batch",
@@ -54,7 +44,7 @@ def jobs_of(stored: Stored) -> Stored:
         id_: _entry(entries.get(id_, "")) | hashes.get(id_, {}) for id_ in entries.keys() | hashes.keys()
     }
     return {
-        id_: {"state": "queued", "place": "line", **job, **_of_flow(job["flow"])}
+        id_: {"state": "queued", "place": "later" if "due" in job else "line", **job, **_of_flow(job["flow"])}
         for id_, job in known.items()
     }
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 from dataclasses import fields
 
+from ledger_checks import jobs_of
 from ledger_driver import LedgerDriver
 
 from chatq.contract.job import Job
@@ -73,6 +74,22 @@ def test_a_doubled_id_within_one_call_is_one_job(ledger: LedgerDriver) -> None:
         ("conflict", "own"),
     ]
     assert ledger.everything()["totals"]["jobs"] == "1"
+
+
+def test_a_job_has_no_hash_until_something_becomes_of_it(ledger: LedgerDriver) -> None:
+    ledger.run(ledger.ledger.open_batch("b", {}, 60))
+    ledger.run(ledger.ledger.move_batch("b", "beta", "m"))
+    waiting = ledger.add(batch="b", custom_id="c", expires_in=60), ledger.add(not_before=5, expires_in=60)
+    stored = ledger.everything()
+    assert not [key for key in stored if key.startswith("job:")]
+    assert [jobs_of(stored)[job_id]["place"] for job_id in waiting] == ["line", "later"]
+    ledger.worker()
+    ledger.pass_s(5)
+    ledger.tick()
+    assert jobs_of(ledger.everything())[waiting[1]]["place"] == "line"
+    ledger.pass_s(55)
+    ledger.tick()
+    assert [ledger.state(job_id) for job_id in waiting] == ["expired", "expired"]
 
 
 def test_an_idempotency_key_belongs_to_its_tenant(ledger: LedgerDriver) -> None:

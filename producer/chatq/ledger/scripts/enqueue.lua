@@ -2,10 +2,10 @@
 --
 -- ARGV[1]  batch id, or empty      ARGV[2]  most jobs in the backlog      ARGV[3]  most bytes in the backlog
 -- ARGV[4..]  the jobs, at most 1,000, each one argument: its parts, with the byte 30 after each but the last (neither JSON
---   nor a label holds it): id, due (+MS | MS | empty), expires in MS (or empty); then what is kept as it came, behind its
---   number in line and the moment, as the job's entry: flow, idempotency scope and key (or empty), custom_id (JSON or empty),
---   digest, bytes of the request, cost, size of the prompt, longest answer in tokens (or empty), metadata (JSON or empty),
---   trace (W3C traceparent, or empty), request (JSON)
+--   nor a label holds it): id, due (+MS | MS | empty), expires in MS (or empty); then what is kept as it came, as the
+--   end of the job's entry (see `ENTRY`): flow, idempotency scope and key (or empty), custom_id (JSON or empty), digest, bytes
+--   of the request, cost, size of the prompt, longest answer in tokens (or empty), metadata (JSON or empty), trace (W3C
+--   traceparent, or empty), request (JSON)
 -- Returns {'full', jobs, bytes, ms until a try is worth it}: nothing was written; {'no_batch'}: the batch is unknown, sealed or cancelled;
 -- or {'ok', now in ms, then three for each job that is not new: its place in the call from 1, 'same' | 'conflict', id}.
 -- Atomic, because two producers may use the same id or idempotency key at the same moment.
@@ -64,54 +64,45 @@ if fresh > 0 and (jobs_over > 0 or bytes_over > 0) then return no_room(jobs_now,
 local function digest_of(i) return string.match(ARGV[i + FIRST], DIGEST) end
 
 local created = int(now)
-local reply, moment = {'ok', created}, '\30' .. created .. '\30'
+local reply, moment = {'ok', created}, '\30' .. created .. '\30' .. (moves or '') .. '\30'
 local seq = fresh > 0 and number_in_line(fresh) - fresh or 0
-local strings, new, flows, lines, came = {}, {}, {}, {}, {}
-local more, last = {}, 0
-local function set(name, value)
-  more[last + 1], more[last + 2] = name, value
-  last = last + 2
+local strings, new, flows, lines, came, later, expiry = {}, {}, {}, {}, {}, {}, {}
+local function add(list, one, other)
+  local n = #list
+  list[n + 1], list[n + 2] = one, other
 end
 for i, id in ipairs(ids) do
   if known[i] then
-    local first, n = seen[known[i]], #reply
+    local first = seen[known[i]]
     local digest = first and digest_of(first) or (load(known[i]) or {}).digest
-    reply[n + 1], reply[n + 2], reply[n + 3] = i, digest == digest_of(i) and 'same' or 'conflict', known[i]
+    reply[#reply + 1] = i
+    add(reply, digest == digest_of(i) and 'same' or 'conflict', known[i])
   else
-    local flow, due, at = flows_of[i], dues[i], nil
-    if due ~= '' then at = string.sub(due, 1, 1) == '+' and now + tonumber(due) or tonumber(due) end
-    local later = at and at > now
-    seq, last = seq + 1, 0
-    if moves then set('moved', moves) end
-    if later then
-      set('place', 'later')
-      set('due', int(at))
+    local flow, due, expires = flows_of[i], dues[i], lasts[i]
+    if due ~= '' then
+      local at = string.sub(due, 1, 1) == '+' and now + tonumber(due) or tonumber(due)
+      due = at > now and int(at) or ''
     end
-    if lasts[i] ~= '' then
-      local expires = int(now + tonumber(lasts[i]))
-      set('expires', expires)
-      call('ZADD', EXPIRY, expires, id)
+    if expires ~= '' then
+      expires = int(now + tonumber(expires))
+      add(expiry, expires, id)
     end
-    if last > 0 then call('HSET', key('job', id), unpack(more, 1, last)) end
-    local n = #strings
-    strings[n + 1], strings[n + 2] = keys[i], seq .. moment .. string.sub(ARGV[i + FIRST], kept_from[i])
-    if idem_keys[i] then strings[n + 3], strings[n + 4] = idem_keys[i], id end
+    seq = seq + 1
+    local kept = string.sub(ARGV[i + FIRST], kept_from[i])
+    add(strings, keys[i], seq .. moment .. due .. '\30' .. expires .. '\30' .. kept)
+    if idem_keys[i] then add(strings, idem_keys[i], id) end
     new[#new + 1] = id
     if not lines[flow] then
       flows[#flows + 1], lines[flow], came[flow] = flow, {}, 0
     end
     came[flow] = came[flow] + 1
-    if later then
-      call('ZADD', LATER, int(at), id)
-    else
-      local line = lines[flow]
-      n = #line
-      line[n + 1], line[n + 2] = seq, id
-    end
+    if due ~= '' then add(later, due, id) else add(lines[flow], seq, id) end
   end
 end
 if fresh > 0 then
   call('MSET', unpack(strings))
+  if #expiry > 0 then call('ZADD', EXPIRY, unpack(expiry)) end
+  if #later > 0 then call('ZADD', LATER, unpack(later)) end
   call('HINCRBY', TOTALS, 'jobs', fresh)
   call('HINCRBY', TOTALS, 'came', fresh)
   call('HINCRBY', TOTALS, 'bytes', int(fresh_bytes))

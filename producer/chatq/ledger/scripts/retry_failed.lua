@@ -55,20 +55,17 @@ for _, old in ipairs(chosen) do
   local priority, connection, model, group = flow_parts(old.flow)
   local format = string.match(group, '\31format:%d+') or ''
   group = (new_batch ~= '' and 'batch:' .. new_batch or string.match(group, '^[^\31]*')) .. format
-  local job = {id = ARGV[9] .. string.format('%08x', seq % 4294967296), connection = connection, seq = int(seq),
+  local job = {id = ARGV[9] .. string.format('%08x', seq % 4294967296), connection = connection, seq = int(seq), place = 'line',
     flow = table.concat({int(priority), connection, model, group}, SEPARATOR)}
   -- The same is asked, but not under the same idempotency key, nor as a part of the same trace.
-  local new = {seq = job.seq, created = int(now), flow = job.flow, idem = '', trace = ''}
+  local expires = old.expires and int(now + tonumber(old.expires) - tonumber(old.created))
+  local new = {seq = job.seq, created = int(now), moved = '', due = '', expires = expires, flow = job.flow, idem = '', trace = ''}
   local entry = {}
   for i, name in ipairs(ENTRY) do entry[i] = new[name] or old[name] or '' end
   entry[#ENTRY + 1] = call('GETRANGE', key('entry', old.id), '-' .. old.bytes, -1)
   call('SET', key('entry', job.id), table.concat(entry, '\30'))
   call('HSET', key('job', job.id), 'retry_of', old.id)
-  if old.expires then
-    local expires = int(now + tonumber(old.expires) - tonumber(old.created))
-    call('HSET', key('job', job.id), 'expires', expires)
-    call('ZADD', EXPIRY, expires, job.id)
-  end
+  if expires then call('ZADD', EXPIRY, expires, job.id) end
   call('HSET', key('job', old.id), 'retried', job.id)
   place_in_line(job)
   call('HINCRBY', key('connection', connection), 'queued', 1)

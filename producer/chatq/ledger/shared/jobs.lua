@@ -52,8 +52,10 @@ end
 
 local function place_in_line(job)
   call('ZADD', key(LINES, job.flow), job.seq, job.id)
-  call('HSET', key('job', job.id), 'place', 'line')
-  job.place = 'line'
+  if job.place ~= 'line' then
+    call('HSET', key('job', job.id), 'place', 'line')
+    job.place = 'line'
+  end
   return open_flow(job.flow)
 end
 

@@ -7,8 +7,8 @@
 -- A run-time error keeps earlier writes, so every script checks before its first write. Scripts that must work
 -- while Redis is out of memory begin with a write that frees (release, unplace).
 --
--- A job is in exactly one place, named in its hash (none: `line`, and no state: `queued`, for what a million waiting jobs have
--- in common need not be written a million times):
+-- A job is in exactly one place, named in its hash (none: `later` when its entry says for when, else `line`; and no state:
+-- `queued`, for what a million waiting jobs have in common need not be written a million times):
 --   line   waiting: in line:<flow>, a sorted set by its number in line
 --   later  waiting for a moment: in `later`, a sorted set by that moment
 --   claim  given to a worker that has not begun: in claims:<worker>, a sorted set by the end of the claim
@@ -132,11 +132,12 @@ local function json_moment(ms) return ms and rfc3339(tonumber(ms)) or 'null' end
 -- What was enqueued: the string `entry` of a job, parts with the byte 30 after each, and then the request, which is what its
 -- worker is to send (JSON, `bytes` long). One string, because each key, field and command takes its time when a million are
 -- written. It is never changed, and is there as long as the job may be run.
--- What has become of the job since is in its hash, and so is what it says otherwise than its entry. There is none as long
--- as a job only waits in line; of a final one that cannot be run again there is nothing else.
-local ENTRY = {'seq', 'created', 'flow', 'idem', 'custom', 'digest', 'bytes', 'cost', 'size', 'cap', 'metadata', 'trace'}
+-- What has become of the job since is in its hash, which overrules the entry. There is none as long as nothing has; of a final
+-- job that cannot be run again there is nothing else.
+local ENTRY = {'seq', 'created', 'moved', 'due', 'expires', 'flow', 'idem', 'custom', 'digest', 'bytes', 'cost', 'size', 'cap',
+  'metadata', 'trace'}
 local ENTRY_PARTS = '^' .. string.rep('([^\30]*)\30', #ENTRY)
-local ENTRY_FRONT = 1023           -- where its parts, which metadata may make longer, have mostly ended
+local ENTRY_FRONT = 1024           -- bytes within which the parts mostly end; metadata and long names may make them longer
 
 -- The parts of a flow: its priority, connection, model and group.
 local function flow_parts(flow)
@@ -147,20 +148,28 @@ end
 -- Whether there is a job of this id.
 local function is_known(id) return call('EXISTS', key('entry', id), key('job', id)) > 0 end
 
+-- The parts of a job's entry; none when there is none. A script may load hundreds of jobs, and a request has megabytes, so no
+-- more of it is read than is in the way.
+local function entry_parts(id)
+  local front = ENTRY_FRONT
+  while true do
+    local entry = call('GETRANGE', key('entry', id), 0, int(front - 1))
+    local parts = {string.match(entry, ENTRY_PARTS)}
+    if parts[1] or #entry < front then return parts end
+    front = front * 8
+  end
+end
+
 -- A job: the parts of its entry that say something, the fields of its hash, and from its flow `connection`, `model`, and
 -- `batch` or `tenant`.
 local function load(id)
-  local entry, values = call('GETRANGE', key('entry', id), 0, ENTRY_FRONT), call('HGETALL', key('job', id))
-  local job = {id = id, state = 'queued', place = 'line'}
-  if entry ~= '' then
-    local parts = {string.match(entry, ENTRY_PARTS)}
-    if not parts[1] then parts = {string.match(call('GET', key('entry', id)), ENTRY_PARTS)} end
-    for i, part in ipairs(parts) do
-      if part ~= '' then job[ENTRY[i]] = part end
-    end
-  elseif not values[1] then
-    return nil
+  local parts, values = entry_parts(id), call('HGETALL', key('job', id))
+  if not parts[1] and not values[1] then return nil end
+  local job = {id = id, state = 'queued'}
+  for i, part in ipairs(parts) do
+    if part ~= '' then job[ENTRY[i]] = part end
   end
+  job.place = job.due and 'later' or 'line'
   for n = 1, #values, 2 do job[values[n]] = values[n + 1] end
   local _, connection, model, group = flow_parts(job.flow)
   local kind, name = string.match(group, '^(%l+):([^\31]*)')
