@@ -122,9 +122,11 @@ def _samples(
         elif waiting:
             time.sleep(0.05)
         if time.monotonic() >= due_s or (enqueued >= jobs and not waiting):
-            kept = sum(1 for _ in client.scan_iter("chatq:job:*", count=2000))
             yield Sample(
-                max(0, enqueued - waiting), Usage.of(worker).memory_kb, _memory_kb(client) - empty_kb, kept
+                max(0, enqueued - waiting),
+                Usage.of(worker).memory_kb,
+                _memory_kb(client) - empty_kb,
+                len(_kept(client)),
             )
             due_s = time.monotonic() + SAMPLE_S
         if enqueued >= jobs and not waiting:
@@ -159,6 +161,14 @@ def _waiting(queue: ChatQueue) -> int:
     return int(overview["waiting"] + overview["running"])
 
 
+def _kept(client: redis.Redis) -> set[bytes]:
+    """The ids of the jobs of which something is kept."""
+    families = (b"chatq:entry:", b"chatq:job:")
+    return {
+        key.removeprefix(family) for family in families for key in client.scan_iter(family + b"*", count=2000)
+    }
+
+
 def _memory_kb(client: redis.Redis) -> int:
     return int(client.info("memory")["used_memory"]) // 1024
 
@@ -167,9 +177,7 @@ def _purged(client: redis.Redis) -> tuple[set[str], int]:
     """Wait until no job and no batch is left; the keys that are, and the server's memory."""
 
     def is_purged() -> bool:
-        return not any(client.scan_iter("chatq:job:*", count=2000)) and not any(
-            client.scan_iter("chatq:batch:*", count=2000)
-        )
+        return not _kept(client) and not any(client.scan_iter("chatq:batch:*", count=2000))
 
     until(is_purged, within_s=3600)
     client.bgrewriteaof()

@@ -60,7 +60,7 @@ def test_the_json_schema_says_that_a_job_has_either_a_prompt_or_messages() -> No
 
 def test_the_json_schema_says_that_a_job_expires_later_than_at_once() -> None:
     seconds, _ = Job.model_json_schema()["properties"]["expires_in"]["anyOf"]
-    assert seconds == {"type": "number", "exclusiveMinimum": 0}
+    assert seconds == {"type": "number", "exclusiveMinimum": 0, "maximum": 3_153_600_000}
 
 
 def test_a_wrong_role_is_named_with_its_place_and_the_roles_there_are() -> None:
@@ -78,6 +78,41 @@ def test_every_problem_is_reported_at_once() -> None:
 
 def test_an_unknown_key_is_named_with_the_nearest_known_one() -> None:
     assert 'unknown key "parms" (did you mean "params"?)' in refused(parms={})
+
+
+@for_each("key", ["float", "str", "datetime", "list[ContentPart]"])
+def test_a_key_with_the_name_of_a_type_is_a_key(key: str) -> None:
+    assert f'unknown key "{key}"' in refused(**{key: None})
+    assert f"metadata.{key}: " in refused(metadata={key: 1})
+
+
+@for_each(
+    ("field", "where"),
+    [
+        ({"not_before": [1]}, "not_before: "),
+        ({"tool_choice": 5}, "tool_choice: "),
+        (
+            {"prompt": None, "messages": [{"role": "user", "content": [{"text": "x"}]}]},
+            "messages.0.content.0.type: ",
+        ),
+    ],
+)
+def test_a_field_of_several_types_is_named_by_what_the_caller_wrote(
+    field: dict[str, object], where: str
+) -> None:
+    message = refused(**field)
+    assert where in message
+    assert not any(f".{name}" in message for name in ("str:", "float:", "datetime:", "dict[", "list["))
+
+
+@for_each("field", ["expires_in", "not_before"])
+@for_each("long", [1e306, 3_153_600_001, "36501d"])
+def test_no_job_waits_for_more_than_a_century(field: str, long: object) -> None:
+    assert f"{field}: " in refused(**{field: long})
+
+
+def test_what_came_is_told_once() -> None:
+    assert refused(expires_in="1e3").count("1e3") == 1
 
 
 @for_each("job_id", ["", "a b", "ä", "-x", "a" * 129, "a/b", 'a"b'])
@@ -103,9 +138,10 @@ def test_a_number_that_json_cannot_carry_is_refused(number: float) -> None:
         job.request(max_bytes=1000)
 
 
-def test_half_a_character_is_refused_and_not_an_encoding_error() -> None:
-    with pytest.raises(InvalidJob):
-        Job.parse({**HELLO, "prompt": "\ud800"}).request(max_bytes=1000)
+@for_each("where", [{"prompt": "\ud800"}, {"metadata": {"a": "\ud800"}}, {"metadata": {"\ud800": "b"}}])
+def test_half_a_character_is_refused_and_not_an_encoding_error(where: dict[str, object]) -> None:
+    with pytest.raises(InvalidJob, match="surrogates"):
+        Job.parse({**HELLO, **where}).request(max_bytes=1000)
 
 
 @for_each(
@@ -117,6 +153,8 @@ def test_half_a_character_is_refused_and_not_an_encoding_error() -> None:
         ("2026-11-23T18:00:00Z", "1795456800000"),
         ("2026-11-23T19:00:00+01:00", "1795456800000"),
         (datetime(2026, 11, 23, 18, tzinfo=UTC), "1795456800000"),
+        ("0001-01-01T00:00:00+05:00", "-62135614800000"),
+        ("9999-12-31T23:59:59-05:00", "253402318799000"),
     ],
 )
 def test_not_before_is_a_duration_or_a_moment(given: object, due: str) -> None:

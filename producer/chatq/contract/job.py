@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Annotated, Any, Final, Literal, Required
 
 import orjson
@@ -28,7 +28,7 @@ from typing_extensions import TypedDict
 
 from chatq.contract.config_problems import nearest
 from chatq.contract.connection import PostProcessing
-from chatq.contract.duration import parse_duration
+from chatq.contract.duration import LONGEST_S, format_duration, parse_duration
 from chatq.contract.errors import InvalidJob, JobTooLarge
 from chatq.contract.keys import JOB_ID
 from chatq.contract.settings import CONNECTION_ID
@@ -138,7 +138,9 @@ class Job(BaseModel):
     """Inside a batch: the caller's name for the job, unique in it."""
     not_before: float | datetime | None = None
     """Not begun before: a duration from the moment of enqueueing, or a moment with its offset from UTC."""
-    expires_in: Annotated[float, Field(gt=0, allow_inf_nan=False), BeforeValidator(_duration)] | None = None
+    expires_in: (
+        Annotated[float, Field(gt=0, le=LONGEST_S, allow_inf_nan=False), BeforeValidator(_duration)] | None
+    ) = None
     """A duration from the moment of enqueueing. Not started by then: `expired`."""
     metadata: dict[str, str] = Field(default_factory=dict)
     """The caller's own texts; they come back in the record, and go to no provider."""
@@ -160,8 +162,8 @@ class Job(BaseModel):
     def _with_zone(cls, value: float | datetime | None) -> float | datetime | None:
         if isinstance(value, datetime) and value.tzinfo is None:
             raise ValueError("a moment needs its offset from UTC, as in 2026-11-23T18:00:00Z")
-        if isinstance(value, float) and not (math.isfinite(value) and value >= 0):
-            raise ValueError("a duration is a finite number of seconds, zero or more")
+        if isinstance(value, float) and not 0 <= value <= LONGEST_S:
+            raise ValueError(f"a duration is from 0s to {format_duration(LONGEST_S)}")
         return value
 
     @model_validator(mode="after")
@@ -226,7 +228,7 @@ class Job(BaseModel):
         """
         body = self._body()
         try:
-            encoded = orjson.dumps(body)
+            encoded, metadata = orjson.dumps(body), self.metadata_json()
         except (TypeError, ValueError) as error:
             raise InvalidJob(
                 f"The job cannot be written as JSON: {error}.",
@@ -237,7 +239,7 @@ class Job(BaseModel):
                 "The job holds a number that is not finite (NaN or infinity), which JSON cannot carry.",
                 remedy="Leave the parameter out, or give a finite number.",
             )
-        size = len(encoded) + len(self.metadata_json())
+        size = len(encoded) + len(metadata)
         if size > max_bytes:
             raise JobTooLarge(
                 f"The job has {size:,} bytes; bounds.job_bytes allows {max_bytes:,}.",
@@ -267,7 +269,7 @@ class Job(BaseModel):
         if self.not_before is None:
             return ""
         if isinstance(self.not_before, datetime):
-            return str(int(self.not_before.astimezone(UTC).timestamp() * 1000))
+            return str(int(self.not_before.timestamp() * 1000))
         return f"+{int(self.not_before * 1000)}"
 
 
@@ -319,24 +321,24 @@ def _is_finite(value: object) -> bool:
 
 def _problem(detail: Any) -> str:
     """One pydantic problem in our words: where, what was expected, what came (shortened)."""
-    location = [shown_key(str(part)) for part in detail["loc"] if not _is_union_branch(part)]
+    parts = [str(part) for part in detail["loc"]]
+    # Behind a field of several types pydantic names the type; a caller never wrote that.
+    location = [
+        shown_key(part) for before, part in zip(["", *parts], parts, strict=False) if before not in _UNIONS
+    ]
     where = ".".join(location)
     if detail["type"] == "extra_forbidden":
         near = nearest(location[-1], Job.model_fields)
         return f'unknown key "{where}"' + (f' (did you mean "{near}"?)' if near else "")
     text = detail["msg"].removeprefix("Value error, ").rstrip(".")
     came = detail["input"]
-    got = f", got {shown(came)}" if location and location[-1] not in _PRIVATE else ""
+    is_told = ", got " in text or not location or location[-1] in _PRIVATE
+    got = "" if is_told else f", got {shown(came)}"
     return f"{where}: {text[:1].lower()}{text[1:]}{got}" if where else text
 
 
 _PRIVATE: Final = frozenset({"prompt", "content", "text"})
 """Fields whose values never appear in a message."""
 
-
-_UNION_BRANCHES: Final = frozenset({"str", "float", "datetime", "dict[str,any]", "constrained-str"})
-
-
-def _is_union_branch(part: object) -> bool:
-    """pydantic names the branch of a union in a location; a caller never wrote that."""
-    return isinstance(part, str) and (part in _UNION_BRANCHES or part.startswith("list["))
+_UNIONS: Final = frozenset({"content", "not_before", "tool_choice"})
+"""Fields of several types."""

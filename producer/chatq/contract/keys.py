@@ -40,7 +40,7 @@ class Keys:
         return f"{self.prefix}:entry:{job_id}"
 
     def job(self, job_id: str) -> str:
-        """Hash: what has become of a job since it was enqueued; a few of its fields until it is purged."""
+        """Hash: what has become of a job, as soon as something has; a few of its fields until it is purged."""
         return f"{self.prefix}:job:{job_id}"
 
     def result(self, job_id: str) -> str:
