@@ -75,11 +75,33 @@ def test_who_waits_is_sent_away_when_it_ends_and_finds_the_job_again(installed: 
             asked.join(WAIT_S)
         assert error_of(answers[0]) == (503, "shutting_down")
         assert answers[0].headers["retry-after"] == "2"
+        assert "under its Idempotency-Key: the job goes on" in answers[0].text
     finally:
         installed.release_answers()
     with FrontProcess(installed) as second:
         assert second.ask("job:v1 hi", headers=headers).status_code == 200
     assert installed.calls()["v1"] == 1
+
+
+@pytest.mark.thorough
+def test_a_job_whose_client_cannot_come_back_is_cancelled_when_it_ends(installed: Installation) -> None:
+    answers: list[httpx.Response] = []
+    installed.hold_answers()
+    try:
+        with FrontProcess(installed) as front:
+            before = installed.simulator.counts()["total"]["in_flight"]
+            asked = threading.Thread(
+                target=lambda: answers.append(front.ask("job:v2 hi", chatq={"id": "keyless"}))
+            )
+            asked.start()
+            installed.await_in_flight(before + 1)
+            assert front.stop() == 0
+            asked.join(WAIT_S)
+    finally:
+        installed.release_answers()
+    assert error_of(answers[0]) == (503, "shutting_down")
+    assert "the job was cancelled" in answers[0].text
+    assert installed.queue.wait("keyless", WAIT_S).state == "cancelled"
 
 
 def test_it_is_not_ready_without_a_worker(tmp_path: Path) -> None:

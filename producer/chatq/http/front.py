@@ -108,25 +108,38 @@ class Front:
     @contextlib.contextmanager
     def client_of(self, job_id: str, *, comes_back: bool) -> Iterator[None]:
         """Around waiting for a job: when it ends with `Gone` and nobody else waits here, the job is cancelled; where
-        its client can come back for it, a little later."""
+        its client can come back for it, a little later. When the front ends it goes on for such a client alone."""
         self._clients[job_id] += 1
         try:
             yield
         except Gone:
-            task = asyncio.create_task(self._let_go(job_id, LINGER_S if comes_back else 0))
-            self._leaving.add(task)
-            task.add_done_callback(self._leaving.discard)
+            self._let_go_soon(job_id, comes_back=comes_back)
             raise
+        except ShuttingDown as error:
+            if comes_back:
+                remedy = "Send the request again under its Idempotency-Key: the job goes on."
+                raise ShuttingDown(error.message, remedy=remedy) from None
+            self._let_go_soon(job_id, comes_back=False)
+            raise ShuttingDown(
+                "This front is shutting down, and the job was cancelled.",
+                remedy="Send the request again. Under an Idempotency-Key its job goes on when a front ends.",
+            ) from None
         finally:
             self._clients[job_id] -= 1
             if not self._clients[job_id]:
                 del self._clients[job_id]
 
-    async def _let_go(self, job_id: str, after_s: float) -> None:
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(after_s):
-                await self.closing.wait()
-                return  # by another front, its client may find it still
+    def _let_go_soon(self, job_id: str, *, comes_back: bool) -> None:
+        task = asyncio.create_task(self._let_go(job_id, comes_back=comes_back))
+        self._leaving.add(task)
+        task.add_done_callback(self._leaving.discard)
+
+    async def _let_go(self, job_id: str, *, comes_back: bool) -> None:
+        if comes_back:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(LINGER_S):
+                    await self.closing.wait()
+                    return  # by another front, its client may find it still
         if not self._clients[job_id]:
             with contextlib.suppress(ChatQueueError):
                 await self.ask(self.core.cancel(job_id))
@@ -158,7 +171,7 @@ class Front:
 def _shutting_down() -> ShuttingDown:
     return ShuttingDown(
         "This front is shutting down.",
-        remedy="Send the request again: the job goes on under its Idempotency-Key.",
+        remedy="Send the request again.",
     )
 
 
