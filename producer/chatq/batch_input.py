@@ -16,9 +16,10 @@ from pathlib import Path
 from typing import BinaryIO, Final
 
 from chatq.contract.batch_line import custom_id_of, read_line
+from chatq.contract.chat_request import NAME_A_CONNECTION
 from chatq.contract.check import CheckedJob, check
-from chatq.contract.errors import ChatQueueError, InvalidJob, JobTooLarge
-from chatq.contract.job import Job
+from chatq.contract.errors import ChatQueueError, InvalidJob, JobTooLarge, UnknownConnection
+from chatq.contract.job import CORRECT_IT, Job
 from chatq.contract.json_object import NotAnObject
 from chatq.contract.settings import Settings
 from chatq.contract.token_estimate import BYTES_PER_TOKEN, longest_answer, prompt_size
@@ -47,18 +48,22 @@ class Estimate:
     """What jobs of one connection and model will ask for, before any answer told better."""
 
     jobs: int = 0
-    prompt_tokens: float = 0
+    prompt_bytes: int = 0
     answer_tokens: int = 0
     """The longest answers that they ask for."""
     unbounded: int = 0
     """Jobs that do not say how long their answer may be."""
 
-    def add(self, job: CheckedJob) -> None:
+    def add(self, job: CheckedJob, times: int = 1) -> None:
         longest = longest_answer({**job.connection.params, **job.job.params})
-        self.jobs += 1
-        self.prompt_tokens += prompt_size(job.job) / BYTES_PER_TOKEN
-        self.answer_tokens += longest
-        self.unbounded += not longest
+        self.jobs += times
+        self.prompt_bytes += times * prompt_size(job.job)
+        self.answer_tokens += times * longest
+        self.unbounded += times * (not longest)
+
+    @property
+    def prompt_tokens(self) -> float:
+        return self.prompt_bytes / BYTES_PER_TOKEN
 
 
 @dataclass(slots=True)
@@ -80,6 +85,13 @@ class Summary:
             estimate = self.estimates[of] = Estimate()
         estimate.add(job)
 
+    def take_back(self, job: CheckedJob) -> None:
+        self.jobs -= 1
+        of = (job.job.connection, job.model)
+        self.estimates[of].add(job, -1)
+        if not self.estimates[of].jobs:
+            del self.estimates[of]
+
 
 @dataclass(frozen=True, slots=True)
 class _TooLong:
@@ -100,14 +112,17 @@ class BatchInput:
         settings: Settings,
         *,
         connection: str | None = None,
+        how_to_name: str = "-c CONNECTION",
         prompts: bool = False,
         amend: Callable[[Job], Job] = lambda job: job,
     ) -> None:
-        """`amend(job)`: what is made of each job before it is looked at; it may raise `InvalidJob`."""
+        """`how_to_name`: how `connection` is named. `amend(job)`: what is made of each job before it is looked at; it
+        may raise `InvalidJob`."""
         self.path = path
         self.summary = Summary()
         self._settings = settings
         self.connection = connection
+        self._how_to_name = how_to_name
         self.prompts = prompts
         self._amend = amend
         self._bad: set[int] = set()
@@ -137,11 +152,11 @@ class BatchInput:
             if names[before] == names[after]:
                 twice[numbers[after]] = twice.get(numbers[before], numbers[before])
         found.sha256 = digest.hexdigest()
-        for doubled in self._doubled(twice):
+        for doubled, job in self._doubled(twice):
             self._bad.add(doubled.number)
             found.bad += 1
             found.objects += 1
-            found.jobs -= 1
+            found.take_back(job)
             yield doubled
         self.summary = found
 
@@ -228,7 +243,11 @@ class BatchInput:
             return check(self._amend(self._job(number, line)), self._settings)
         except ChatQueueError as error:
             is_object, custom_id = self._named(number, line)
-            return BadLine(number, custom_id, error.code, error.message, error.remedy, is_object)
+            remedy = "Correct the line." if error.remedy == CORRECT_IT else error.remedy
+            is_of_connection = isinstance(error, UnknownConnection) or error.remedy == NAME_A_CONNECTION
+            if self.connection is None and is_of_connection:
+                remedy += f" Or name one for the whole file, so that any model will do: {self._how_to_name}"
+            return BadLine(number, custom_id, error.code, error.message, remedy, is_object)
 
     def _named(self, number: int, line: bytes | _TooLong) -> tuple[bool, str | None]:
         """Whether a line is a JSON object, and its `custom_id` as far as it can be told."""
@@ -239,18 +258,22 @@ class BatchInput:
         except NotAnObject:
             return False, None
 
-    def _doubled(self, twice: Mapping[int, int]) -> Iterator[BadLine]:
+    def _doubled(self, twice: Mapping[int, int]) -> Iterator[tuple[BadLine, CheckedJob]]:
         """The lines whose `custom_id` is that of an earlier one, which is named for each. Only fingerprints of these
         were kept, so the file is read once more where there are any."""
         for number, line in self._lines(hashlib.sha256()) if twice else ():
             if (first := twice.get(number)) is not None:
-                yield BadLine(
+                read = self._read(number, line)
+                if isinstance(read, BadLine):
+                    raise changed_meanwhile(self.path)
+                bad = BadLine(
                     number,
-                    self._named(number, line)[1],
+                    read.job.custom_id,
                     "duplicate_custom_id",
                     f"Its custom_id is that of line {first} already.",
                     "Give each line a custom_id of its own: its result is found by it.",
                 )
+                yield bad, read
 
     def _job(self, number: int, line: bytes | _TooLong) -> Job:
         if isinstance(line, _TooLong):

@@ -13,6 +13,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import stat
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -115,13 +116,21 @@ class BatchRun:
 
     @contextlib.contextmanager
     def _locked_output(self) -> Iterator[BinaryIO]:
+        if self._output.exists() and self._source.path.exists() and self._output.samefile(self._source.path):
+            raise BatchFiles(f"The output {self._output} is the input.", remedy="Name another output.")
         try:
-            file = os.fdopen(os.open(self._output, os.O_RDWR | os.O_CREAT, 0o666), "r+b")
+            descriptor = os.open(self._output, os.O_RDWR | os.O_CREAT, 0o666)
         except OSError as error:
             raise BatchFiles(
                 f"The output {self._output} cannot be written: {error.strerror}.", remedy="Check the path."
             ) from None
-        with file:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            os.close(descriptor)
+            raise BatchFiles(
+                f"The output {self._output} is not a regular file: a run that is interrupted could not go on there.",
+                remedy="Name a file; or let chatq batch submit enqueue the input, and chatq batch results print.",
+            )
+        with os.fdopen(descriptor, "r+b") as file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError:
@@ -154,11 +163,19 @@ class BatchRun:
         )
 
     def _must_fit(self, sidecar: Sidecar) -> None:
-        is_now = (self._source.connection, self._source.prompts, self._in_order)
+        others = [
+            f"with {flag}{'' if then is True else f' {then}'}" if then else f"without {flag}"
+            for flag, now, then in (
+                ("-c", self._source.connection, sidecar.connection),
+                ("--prompts", self._source.prompts, sidecar.prompts),
+                ("--ordered", self._in_order, sidecar.in_order),
+            )
+            if now != then
+        ]
         if self._source.sha256() != sidecar.input:
             what = f"{self._source.path} is not the input that it was made from"
-        elif is_now != (sidecar.connection, sidecar.prompts, sidecar.in_order):
-            what = "it was begun with other options (-c, --prompts, --ordered)"
+        elif others:
+            what = f"it was begun {' and '.join(others)}"
         elif sidecar.skipped and not self._skip_bad:
             what = f"it was begun without {sidecar.skipped:,} bad lines of its input (--skip-bad)"
         else:
@@ -172,7 +189,7 @@ class BatchRun:
     def _anew(self, sidecar: Sidecar) -> str:
         return (
             f"name another output, or remove {self._output} and {Sidecar.beside(self._output)} "
-            f"(and stop the old batch: chatq batch cancel {sidecar.batch})."
+            f"(and stop the old batch, if it goes on: chatq batch cancel {sidecar.batch})."
         )
 
     def _gone(self, sidecar: Sidecar) -> BatchFiles:
@@ -196,7 +213,15 @@ class BatchRun:
         ) is not None:
             raise refusal
         if lines:
-            self.errors.write_bytes(b"".join(lines))
+            self._write_errors(b"".join(lines), again=again)
+
+    def _write_errors(self, lines: bytes, *, again: bool) -> None:
+        if not again and self.errors.exists() and self.errors.read_bytes() != lines:
+            raise BatchFiles(
+                f"{self.errors}, where the bad lines are to go, is there already.",
+                remedy="Name another output, or move it away.",
+            )
+        self.errors.write_bytes(lines)
 
     def _enqueue(self, sidecar: Sidecar) -> None:
         if not self._source.summary.sha256:
@@ -239,9 +264,11 @@ class BatchRun:
     def _collect(self, sidecar: Sidecar, output: BinaryIO) -> None:
         if output.seek(0, os.SEEK_END) < sidecar.written:
             raise BatchFiles(
-                f"{self._output} is shorter than it was: results have been taken out of it.",
+                f"{self._output} is shorter than it was: results have been taken out of it, or it was removed.",
                 remedy=f"Restore it; or begin anew: {self._anew(sidecar)}",
             )
+        if sidecar.done:
+            return  # what stands behind them was no crash's
         output.truncate(sidecar.written)
         output.seek(sidecar.written)
         waiting: list[JobRecord] = []

@@ -101,8 +101,8 @@ def test_a_job_s_own_connection_goes_before_that_of_the_file() -> None:
         (request(method="GET"), 'method: expected POST, got "GET".'),
         (request(url="/v1/embeddings"), 'url: expected /v1/chat/completions, got "/v1/embeddings".'),
         (request(body="x"), "body: expected a chat completion's request, got \"x\"."),
-        (request(body_model=None), "body.model: expected a connection, got nothing."),
-        (request(body_model=7), "body.model: expected a connection, got 7."),
+        (request(body_model=None), "body.model: expected CONNECTION or CONNECTION/MODEL, got nothing."),
+        (request(body_model=7), "body.model: expected CONNECTION or CONNECTION/MODEL, got 7."),
         (request(custom_id=7), "The job is not valid: custom_id: input should be a valid string, got 7."),
         (
             request(body_messages=None),

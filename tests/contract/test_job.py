@@ -111,6 +111,31 @@ def test_no_job_waits_for_more_than_a_century(field: str, long: object) -> None:
     assert f"{field}: " in refused(**{field: long})
 
 
+@for_each(
+    ("field", "told"),
+    [
+        (
+            {"not_before": "yesterday"},
+            "not_before: expected a duration such as 90s or 24h, or a moment such as 2026-",
+        ),
+        (
+            {"id": "a b"},
+            'id: expected 1 to 128 letters, digits and . _ : -, the first of them a letter or digit, got "a b"',
+        ),
+        ({"connection": "A"}, "connection: expected the ID of a connection: 1 to 64 small letters"),
+        ({"tenant": "a\n"}, "tenant: expected a text without control characters"),
+        ({"connection": None}, "connection: input should be a valid string, got nothing"),
+    ],
+)
+def test_what_was_expected_is_said_in_words(field: dict[str, object], told: str) -> None:
+    assert told in refused(**field)
+
+
+def test_of_a_key_that_is_missing_nothing_came() -> None:
+    with pytest.raises(InvalidJob, match=r"connection: field required\."):
+        Job.parse({"prompt": "hi"})
+
+
 def test_what_came_is_told_once() -> None:
     assert refused(expires_in="1e3").count("1e3") == 1
 

@@ -89,7 +89,13 @@ def test_of_a_batch_in_which_nothing_failed_nothing_is_tried_again(front: FrontP
 
 def test_of_a_batch_that_was_never_enqueued_nothing_is_tried_again(front: FrontProcess) -> None:
     made = front.ended(front.batch(front.upload(b"\n").json()["id"]).json()["id"])
-    assert error_of(front.client.post(f"/v1/batches/{made['id']}/retry")) == (404, "unknown_batch")
+    assert error_of(front.client.post(f"/v1/batches/{made['id']}/retry")) == (409, "nothing_to_retry")
+
+
+def test_an_unknown_key_is_named_with_the_nearest_known_one(front: FrontProcess) -> None:
+    answer = front.batch("file-" + "0" * 28, conection="sim")
+    assert error_of(answer) == (400, "invalid_request")
+    assert 'conection: unknown key (did you mean "connection"?)' in answer.json()["error"]["message"]
 
 
 def test_a_wrong_batch_is_refused(front: FrontProcess) -> None:
@@ -250,7 +256,7 @@ def test_a_paused_batch_begins_nothing_until_it_is_resumed(front: FrontProcess) 
         until(lambda: front.client.get(f"/v1/batches/{made}").json()["request_counts"]["total"] == 3, "it")
         until(lambda: front.client.post(f"/v1/batches/{made}/pause").status_code == 200, "it to be enqueued")
         assert front.client.get(f"/v1/batches/{made}").json()["paused_at"] is not None
-        resumed = front.client.post(f"/v1/batches/{made}/resume", json={})
+        resumed = front.client.post(f"/v1/batches/{made}/resume")
         assert resumed.json()["paused_at"] is None
     finally:
         front.installation.release_answers()

@@ -141,12 +141,59 @@ def test_every_bad_line_is_told_and_nothing_enqueued(running: Installation, tmp_
     assert len(running.queue.batches()) == before
 
 
+def test_an_output_that_is_something_else_is_left_alone(running: Installation, tmp_path: Path) -> None:
+    source = write_input(tmp_path / "in.jsonl", ["job:left-alone"])
+    source.write_bytes(source.read_bytes() + b"bad\n")
+    (tmp_path / "out.errors").write_text("mine")
+    before = {path: path.read_bytes() for path in tmp_path.iterdir()}
+    for output, told in (
+        (source, f"The output {source} is the input."),
+        (Path("/dev/null"), "The output /dev/null is not a regular file"),
+        (tmp_path / "out", f"{tmp_path / 'out.errors'}, where the bad lines are to go, is there already."),
+    ):
+        done = running.command("batch", "run", str(source), "-o", str(output), "--skip-bad")
+        assert (done.returncode, done.stdout) == (2, "")
+        assert told in done.stderr
+    assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
+    assert "left-alone" not in running.calls()
+
+
+def test_a_line_that_names_an_openai_model_is_told_how_to_name_the_connection(
+    running: Installation, tmp_path: Path
+) -> None:
+    source = write_input(tmp_path / "in.jsonl", ["hi"], connection="gpt-x")
+    done = running.command("batch", "run", str(source), "-o", str(tmp_path / "out"))
+    assert done.returncode == 2
+    assert 'There is no connection "gpt-x".' in done.stderr
+    assert "Or name one for the whole file, so that any model will do: -c CONNECTION" in done.stderr
+
+
+def test_without_a_worker_it_says_so_once_in_a_pipe_too(install: Install, tmp_path: Path) -> None:
+    installation = install()
+    source = write_input(tmp_path / "in.jsonl", ["hi"])
+    command = [sys.executable, "-m", "chatq", "batch", "run", str(source), "-o", str(tmp_path / "out")]
+    running = subprocess.Popen(
+        [*command, "--config", str(installation.config)],
+        env=installation.environ,
+        stderr=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    with running:
+        assert running.stderr is not None
+        assert "waits: no worker is alive. Start one: chatq worker" in running.stderr.readline()
+        installation.start_worker()
+        rest = running.stderr.read()
+        assert (running.wait(WAIT_S), rest) == (0, "")
+
+
 @pytest.mark.thorough
 def test_skip_bad_goes_on_with_the_good_ones(running: Installation, tmp_path: Path) -> None:
     source, output = tmp_path / "in.jsonl", tmp_path / "out.jsonl"
     source.write_bytes(BAD)
     done = running.command("batch", "run", str(source), "-o", str(output), "--skip-bad")
     assert done.returncode == 0
+    assert f"5 bad lines were left out: {output}.errors" in done.stderr
     assert names(output) == ["a"]
     errors = read_output(tmp_path / "out.jsonl.errors")
     assert [(line["error"]["line"], line["custom_id"], line["error"]["code"]) for line in errors] == [
@@ -224,7 +271,15 @@ def test_a_dry_run_sends_nothing_and_says_what_it_would_be(install: Install, tmp
             }
         ],
     }
+    source.write_bytes(source.read_bytes() + source.read_bytes().splitlines(keepends=True)[7])
+    for more, code in ((), 2), (("--skip-bad",), 0):
+        done = installation.command("batch", "run", str(source), "--dry-run", "--json", *more)
+        told = json.loads(done.stdout)
+        assert (done.returncode, told["jobs"], told["bad"]) == (code, 60, 1)
+        assert [(one["jobs"], one["prompt_tokens"]) for one in told["connections"]] == [(60, 6000)]
+        assert ("--skip-bad" in done.stderr) == (code == 2)
     assert installation.queue.batches() == []
+    source = write_input(tmp_path / "in.jsonl", ["x" * 334] * 60, connection="priced")
     assert "about 6,000" in installation.command("batch", "run", str(source), "--dry-run").stdout
     # $0.25 in and $2 out for a million, as the price library has it
     source = write_input(tmp_path / "in.jsonl", ["x" * 334] * 60, connection="listed")
@@ -248,14 +303,21 @@ def test_run_again_when_all_is_done_changes_nothing(running: Installation, tmp_p
     assert (done.returncode, done.stdout) == (0, f"{output}: 1 of 1 succeeded\n")
     assert output.read_bytes() == before
     assert running.calls()["again"] == 1
+    output.write_bytes(before + b"a note\n")
+    assert running.command("batch", "run", str(source), "-o", str(output)).returncode == 0
+    assert output.read_bytes() == before + b"a note\n"
+    batch = json.loads((tmp_path / "out.jsonl.chatq").read_text())["batch"]
+    told = running.command("batch", "results", batch)
+    assert (told.returncode, told.stdout) == (0, "")
+    assert "1 result is not on the server" in told.stderr
 
 
 @pytest.mark.parametrize(
     ("change", "told"),
     [
         ("another input", "is not the input that it was made from"),
-        ("another option", "it was begun with other options (-c, --prompts, --ordered)"),
-        ("a shorter output", "is shorter than it was: results have been taken out of it."),
+        ("another option", "it was begun without --ordered."),
+        ("a shorter output", "is shorter than it was: results have been taken out of it, or it was removed."),
         ("no sidecar", "it is of no batch that could be gone on with."),
         ("a broken sidecar", "cannot be read: it is not as chatq wrote it."),
     ],

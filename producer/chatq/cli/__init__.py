@@ -122,7 +122,7 @@ def parser() -> argparse.ArgumentParser:
     results = action("results", "its results so far, as lines of the output format")
     results.set_defaults(module="batch_files", function="results")
     results.add_argument("--follow", action="store_true", help="go on until it has ended")
-    results.add_argument("--cursor", type=int, default=0, metavar="N", help="how many were read before")
+    results.add_argument("--cursor", type=_position, default=0, metavar="N", help="how many were read before")
     action("list", "the batches that were made last", of_one=False)
     action("status", "its jobs by state")
     action("cancel", "cancel what is not final of it")
@@ -228,6 +228,12 @@ def _tokens(text: str) -> int:
     return int(digits)
 
 
+def _position(text: str) -> int:
+    if not text.isdecimal() or len(text) > 12:
+        raise argparse.ArgumentTypeError(f"expected a whole number from 0, got {text!r}")
+    return int(text)
+
+
 def _count(text: str) -> int:
     if not text.isdecimal() or not 1 <= int(text) <= 1_000_000:
         raise argparse.ArgumentTypeError(f"expected a whole number from 1, got {text!r}")
@@ -260,8 +266,8 @@ def _with_dash(argv: list[str]) -> list[str]:
 def main(argv: list[str] | None = None) -> NoReturn:
     """Run the command line and exit."""
     arguments = parser().parse_args(_with_dash(sys.argv[1:] if argv is None else argv))
-    module = importlib.import_module(f"chatq.cli.{arguments.module}")
     try:
+        module = importlib.import_module(f"chatq.cli.{arguments.module}")
         code = getattr(module, arguments.function)(arguments)
         sys.stdout.flush()
     except ChatQueueError as error:

@@ -31,7 +31,7 @@ def run(arguments: argparse.Namespace) -> int:
     with ChatQueue(arguments.config) as queue:
         source = _source(queue, arguments)
         if arguments.dry_run:
-            return _dry_run(source, queue.settings(), as_json=arguments.json)
+            return _dry_run(source, queue.settings(), skip_bad=arguments.skip_bad, as_json=arguments.json)
         if arguments.output is None:
             raise InvalidJob(
                 "No output is named.", remedy="Name it: -o OUTPUT.jsonl (or look only: --dry-run)."
@@ -51,7 +51,7 @@ def run(arguments: argparse.Namespace) -> int:
             batch = work.run()
         except KeyboardInterrupt:
             progress.end()
-            _interrupted(arguments)
+            _interrupted(arguments, is_paused=progress.is_paused)
             raise
         except ChatQueueError:
             progress.end()
@@ -80,12 +80,31 @@ def submit(arguments: argparse.Namespace) -> int:
 
 def results(arguments: argparse.Namespace) -> int:
     """Print the results of a batch as lines of the output format, in the order in which they came."""
+    printed = 0
     with ChatQueue(arguments.config) as queue:
         for record in queue.results(arguments.batch, follow=arguments.follow, cursor=arguments.cursor):
             line = record.model_dump_json().encode() + b"\n" if arguments.json else output_line(record)
             sys.stdout.buffer.write(line)
             sys.stdout.buffer.flush()
+            printed += 1
+        if not printed:
+            _say_why_none(queue.batch(arguments.batch), arguments.cursor)
     return 0
+
+
+def _say_why_none(batch: Batch, cursor: int) -> None:
+    counts = batch.counts
+    final = counts.succeeded + counts.failed + counts.cancelled + counts.expired
+    if final > cursor:
+        gone = final - cursor
+        told = (
+            f"{gone:,} result{' is' if gone == 1 else 's are'} not on the server: chatq batch run wrote them"
+        )
+    elif batch.ended_at is None:
+        told = f"no result yet beyond the first {cursor:,}" if cursor else "no result yet"
+    else:
+        told = f"there are no more: it has {final:,} results in all"
+    print(f"{batch.id}: {told}", file=sys.stderr)
 
 
 def _source(queue: ChatQueue, arguments: argparse.Namespace) -> BatchInput:
@@ -109,12 +128,14 @@ def _look_at_lines(source: BatchInput) -> None:
     bad.tell()
 
 
-def _interrupted(arguments: argparse.Namespace) -> None:
+def _interrupted(arguments: argparse.Namespace, *, is_paused: bool) -> None:
     sidecar = Sidecar.load(arguments.output)
     if sidecar is None:
         print("Nothing was enqueued.", file=sys.stderr)
         return
     goes = "goes on" if sidecar.sealed else "goes on with what was enqueued"
+    if is_paused:
+        goes = "is paused, and waits"
     print(
         f"Batch {sidecar.batch} {goes}. Come back to it with the same command, or stop it: "
         f"chatq batch cancel {sidecar.batch}",
@@ -131,8 +152,12 @@ def _ended(batch: Batch, output: Path, *, as_json: bool) -> int:
         print(
             f"{output}: {counts.succeeded:,} of {counts.total:,} succeeded{''.join(f', {one}' for one in others)}"
         )
+        sidecar = Sidecar.load(output)
+        if sidecar is not None and sidecar.skipped:
+            print(f"{sidecar.skipped:,} bad lines were left out: {output}.errors", file=sys.stderr)
         if counts.failed:
-            print(f"Try those that failed again: chatq batch retry {batch.id}", file=sys.stderr)
+            told = "Try those that failed again, as a new batch"
+            print(f"{told}: chatq batch retry {batch.id}", file=sys.stderr)
     return 0 if counts.succeeded == counts.total else 1
 
 
@@ -141,8 +166,8 @@ def _others(batch: Batch) -> list[tuple[str, int]]:
     return [("failed", counts.failed), ("cancelled", counts.cancelled), ("expired", counts.expired)]
 
 
-def _dry_run(source: BatchInput, settings: Settings, *, as_json: bool) -> int:
-    """Say what the batch would be. Nothing is sent, and nothing enqueued; exit code 2 when a line is bad."""
+def _dry_run(source: BatchInput, settings: Settings, *, skip_bad: bool, as_json: bool) -> int:
+    """Say what the batch would be. Nothing is sent, and nothing enqueued; exit code 2 when it would be refused."""
     _look_at_lines(source)
     found = source.summary
     known = prices(settings.source_path, found.estimates) if found.estimates else {}
@@ -162,10 +187,10 @@ def _dry_run(source: BatchInput, settings: Settings, *, as_json: bool) -> int:
         if told:
             heads = ("CONNECTION", "MODEL", "JOBS", "PROMPT TOKENS", "ANSWER TOKENS", "COST", "SHORTEST TIME")
             print_table(heads, [_row(one) for one in told])
-    refusal = source.refusal(skip_bad=False) if found.bad else None
+    refusal = source.refusal(skip_bad=skip_bad) if found.bad else None
     if refusal is not None:
         print(refusal.remedy, file=sys.stderr)
-    return 2 if found.bad else 0
+    return 0 if refusal is None else 2
 
 
 def _estimated(

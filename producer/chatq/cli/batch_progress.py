@@ -1,7 +1,7 @@
 """The progress of a batch on one line of a terminal: how much is done, how fast, how long it will take, what limits it.
 
-In a pipe only bad lines are told, and a budget that is used up; whoever wants numbers there asks
-`chatq batch status --json`.
+In a pipe only bad lines are told, a budget that is used up, and that no worker is alive; whoever wants numbers there
+asks `chatq batch status --json`.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from chatq.contract.why import KINDS, reads
 
 _SHOWN_EACH_S: Final = 0.2
 _ASKED_EACH_S: Final = 1.0
+_NO_WORKER: Final = "no worker is alive"
 
 
 class BatchProgress:
@@ -42,6 +43,7 @@ class BatchProgress:
         self._told: tuple[str, str] | None = None
         self._connections: set[str] = set()
         self._is_shown = False
+        self._is_alone = False
 
     def bad_line(self, line: BadLine) -> None:
         self._bad.add(line)
@@ -72,8 +74,11 @@ class BatchProgress:
             try:
                 self._batch = self._queue.batch(self._batch.id)
                 self._tell_used_up(self._batch)
+                goes = _final(self._batch) > self._done
                 if self._on_terminal:
-                    self._held = "" if _final(self._batch) > self._done else self._what_holds()
+                    self._held = "" if goes else self._what_holds()
+                else:
+                    self._tell_no_worker(self._batch, goes=goes)
             except ServerError as error:
                 self._held = error.message
             self._done = _final(self._batch)
@@ -86,6 +91,20 @@ class BatchProgress:
             self.end()
             print(f"Batch {batch.id} is paused: {told[0]}.\n{told[1]}", file=sys.stderr, flush=True)
         self._told = told
+
+    def _tell_no_worker(self, batch: Batch, *, goes: bool) -> None:
+        """Say once, each time it happens, that the batch waits for a worker."""
+        is_alone = not goes and not self._queue.overview()["workers"]
+        if is_alone and not self._is_alone:
+            print(
+                f"Batch {batch.id} waits: {_NO_WORKER}. Start one: chatq worker", file=sys.stderr, flush=True
+            )
+        self._is_alone = is_alone
+
+    @property
+    def is_paused(self) -> bool:
+        """Whether the batch was paused when it was looked at last."""
+        return self._batch is not None and self._batch.paused_at is not None
 
     def end(self) -> None:
         """Leave the line to others."""
@@ -122,7 +141,7 @@ class BatchProgress:
                 return "paused: its budget is used up"
             return f"paused: chatq batch resume {self._batch.id}"
         if not self._queue.overview()["workers"]:
-            return "no worker is alive"
+            return _NO_WORKER
         for name in sorted(self._connections):
             limits = self._queue.limits(name)
             if limits.spending.goes_on_at is not None:

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 import orjson
 
-from chatq.contract.chat_request import chat_job
+from chatq.contract.chat_request import NAME_A_CONNECTION, chat_job
 from chatq.contract.config_problems import nearest
 from chatq.contract.errors import InvalidJob
 from chatq.contract.job import LONGEST_CUSTOM_ID, Job
@@ -66,6 +66,8 @@ def custom_id_of(data: bytes) -> str | None:
 def _of_job(line: dict[str, Any], connection: str | None) -> Job:
     if connection is not None:
         line.setdefault("connection", connection)
+    if "connection" not in line:
+        raise InvalidJob('The key "connection" is missing.', remedy=NAME_A_CONNECTION)
     return Job.parse(line)
 
 

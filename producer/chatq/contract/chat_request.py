@@ -12,6 +12,7 @@ from chatq.contract.errors import InvalidJob
 from chatq.contract.job import Job
 from chatq.contract.shown import shown
 
+NAME_A_CONNECTION: Final = "Name a connection of config.yaml there."
 _JOB_KEYS: Final = ("messages", "tools", "tool_choice", "response_format")
 """Of a request, what is a key of a job as well; the rest but `model` are its params."""
 _NO_PARAMS: Final = frozenset({*_JOB_KEYS, "model"})
@@ -43,8 +44,8 @@ def _target(model: object, connection: str | None) -> tuple[str, str | None]:
         return connection, None
     if not isinstance(model, str) or not model:
         raise InvalidJob(
-            f"body.model: expected a connection, got {shown(model)}.",
-            remedy="Write CONNECTION or CONNECTION/MODEL, or name the connection for the whole file: -c CONNECTION",
+            f"body.model: expected CONNECTION or CONNECTION/MODEL, got {shown(model)}.",
+            remedy=NAME_A_CONNECTION,
         )
     named, _, rest = model.partition("/")
     if connection is None:

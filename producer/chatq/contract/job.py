@@ -6,6 +6,7 @@ Source of the fields: the public interface, section Job. Source of the message s
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import math
 from collections.abc import Mapping
@@ -51,6 +52,7 @@ SINCE: Final[dict[str, int]] = {"stream": 2}
 """Fields that came after the first format (`name`, or `names.name`), with the format that brought them. A job that has
 one is admitted only to workers that know that format, so that in a fleet of several versions no field is dropped."""
 
+CORRECT_IT: Final = "Correct the job and enqueue it again; it was not enqueued."
 LONGEST_CUSTOM_ID: Final = 256
 _NO_CONTROL: Final = r"^[^\x00-\x1f\x7f]+$"
 _Label = Annotated[str, StringConstraints(min_length=1, max_length=256, pattern=_NO_CONTROL)]
@@ -152,10 +154,10 @@ class Job(BaseModel):
     def _moment_or_duration(cls, value: object) -> object:
         if not isinstance(value, str):
             return value
-        try:
-            return parse_duration(value)
-        except ValueError:
-            return datetime.fromisoformat(value)
+        for read in (parse_duration, datetime.fromisoformat):
+            with contextlib.suppress(ValueError):
+                return read(value)
+        raise ValueError("expected a duration such as 90s or 24h, or a moment such as 2026-11-23T18:00:00Z")
 
     @field_validator("not_before", mode="after")
     @classmethod
@@ -188,7 +190,7 @@ class Job(BaseModel):
             )
             raise InvalidJob(
                 f"The job is not valid: {problems}.",
-                remedy="Correct the job and enqueue it again; it was not enqueued.",
+                remedy=CORRECT_IT,
             ) from None
 
     def chat(self) -> list[Message]:
@@ -332,7 +334,9 @@ def _problem(detail: Any) -> str:
         return f'unknown key "{where}"' + (f' (did you mean "{near}"?)' if near else "")
     text = detail["msg"].removeprefix("Value error, ").rstrip(".")
     came = detail["input"]
-    is_told = ", got " in text or not location or location[-1] in _PRIVATE
+    if detail["type"] == "string_pattern_mismatch":
+        text = _PATTERNS.get(where, "expected a text without control characters")
+    is_told = ", got " in text or detail["type"] == "missing" or not location or location[-1] in _PRIVATE
     got = "" if is_told else f", got {shown(came)}"
     return f"{where}: {text[:1].lower()}{text[1:]}{got}" if where else text
 
@@ -340,5 +344,10 @@ def _problem(detail: Any) -> str:
 _PRIVATE: Final = frozenset({"prompt", "content", "text"})
 """Fields whose values never appear in a message."""
 
+_PATTERNS: Final = {
+    "id": "expected 1 to 128 letters, digits and . _ : -, the first of them a letter or digit",
+    "connection": "expected the ID of a connection: 1 to 64 small letters, digits and . _ -, the first of them no sign",
+}
+"""What a field's pattern says, in words."""
 _UNIONS: Final = frozenset({"content", "not_before", "tool_choice"})
 """Fields of several types."""

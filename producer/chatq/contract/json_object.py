@@ -34,7 +34,7 @@ def read_object(text: str) -> dict[str, Any]:
         # Python refuses to read a number of more than 4300 digits.
         raise NotAnObject("a number is far too long") from None
     if not isinstance(found, dict):
-        raise NotAnObject(f"it is {shown(found)}")
+        raise NotAnObject(f"it is {'null' if found is None else shown(found)}")
     return found
 
 

@@ -242,7 +242,7 @@ def conflict(entry: Entry, job_id: str) -> ChatQueueError:
     elif entry.custom_id:
         what = f'The custom_id "{entry.custom_id}"'
     else:
-        what = f"The id {entry.id}"
+        what = "The id"
     return JobConflict(
         f"{what} belongs to another job already, {job_id}; only the same job may be enqueued under it again.",
         remedy="Give the new job a key or id of its own.",

@@ -189,6 +189,7 @@ class OneBatch:
             self._folder / "input",
             Caller(record.tenant, allowed).settings(queue.settings()),
             connection=record.connection,
+            how_to_name='"connection" in the request for the batch',
             amend=self._amended,
         )
         self._errors: list[dict[str, Any]] = []

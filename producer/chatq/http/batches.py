@@ -14,6 +14,7 @@ from fastapi import APIRouter, Path, Query, Request
 from starlette.responses import Response
 
 from chatq.contract.batch_line import ENDPOINT
+from chatq.contract.config_problems import nearest
 from chatq.contract.duration import parse_duration
 from chatq.contract.errors import UnknownBatch
 from chatq.contract.shown import shown
@@ -111,12 +112,12 @@ async def pause_batch(front: TheFront, caller: TheCaller, batch_id: BatchId) -> 
 @router.post(
     "/v1/batches/{batch_id}/resume",
     responses={200: {"model": BatchShape}},
-    openapi_extra=json_body(BatchBudgets),
+    openapi_extra=json_body(BatchBudgets, required=False),
 )
 async def resume_batch(request: Request, front: TheFront, caller: TheCaller, batch_id: BatchId) -> Response:
     """Go on with a paused batch. `max_cost`, `max_tokens`: its budgets from now on, larger where one is used up."""
     record = await asyncio.to_thread(front.batches.get, batch_id, caller)
-    body = await read_json(request)
+    body = await read_json(request, or_none=True)
     _must_know(body, _BUDGETS)
     max_cost, max_tokens = _budgets(body)
     await front.ask(front.core.resume_batch(batch_id, max_cost=max_cost, max_tokens=max_tokens))
@@ -130,10 +131,16 @@ async def retry_batch(front: TheFront, caller: TheCaller, batch_id: BatchId) -> 
 
 
 async def retry(front: Front, caller: Caller, batch_id: str) -> BatchRecord:
-    """A new batch of the failed jobs of another. Raises `NotFound`; `UnknownBatch` when nothing of the other was
-    enqueued, or it is not kept any more; `NothingToRetry` when none of it failed."""
+    """A new batch of the failed jobs of another. Raises `NotFound`; `UnknownBatch` when the other is not kept any more;
+    `NothingToRetry` when none of it failed, or nothing of it was enqueued."""
     old = await asyncio.to_thread(front.batches.get, batch_id, caller)
-    if not (await front.ask(front.core.batch(batch_id))).counts.failed:
+    try:
+        batch = await front.ask(front.core.batch(batch_id))
+    except UnknownBatch:
+        if old.status == "failed":
+            raise nothing_to_retry(batch_id) from None
+        raise
+    if not batch.counts.failed:
         raise nothing_to_retry(batch_id)
     kept = (
         "input_file_id",
@@ -191,7 +198,8 @@ def _facts(body: dict[str, Any], front: Front, caller: Caller) -> dict[str, Any]
 def _must_know(body: dict[str, Any], keys: tuple[str, ...]) -> None:
     for name in body:
         if name not in keys:
-            raise _wrong(name, "unknown key.")
+            near = nearest(name, keys)
+            raise _wrong(name, "unknown key" + (f' (did you mean "{near}"?).' if near else "."))
 
 
 def _budgets(body: dict[str, Any]) -> tuple[float | None, int | None]:

@@ -181,9 +181,11 @@ async def left(request: Request) -> None:
         pass
 
 
-async def read_json(request: Request) -> dict[str, Any]:
-    """The JSON object in the request's body. Raises `BadRequest`."""
+async def read_json(request: Request, *, or_none: bool = False) -> dict[str, Any]:
+    """The JSON object in the request's body; an empty one for none, where that may be. Raises `BadRequest`."""
     body = b"".join([piece async for piece in body_of(request)])  # `guard.py` bounds it
+    if or_none and not body.strip():
+        return {}
     try:
         return read_object(body.decode())
     except UnicodeDecodeError:
