@@ -6,9 +6,9 @@ import asyncio
 from collections.abc import AsyncIterator, Iterator
 
 import pytest
-from installation import WAIT_S, Installation, until
+from installation import WAIT_S, Install, Installation, until
 
-from chatq import AsyncChatQueue, BatchInterrupted, InvalidJob
+from chatq import AsyncChatQueue, BatchInterrupted, InvalidJob, JobRecord
 
 
 def test_results_of_a_batch_are_followed_in_the_order_in_which_they_end(installation: Installation) -> None:
@@ -124,3 +124,22 @@ def test_on_an_event_loop_an_iterable_that_raises_cancels_what_it_gave(installat
             return caught.value.batch_id
 
     assert installation.queue.batch(asyncio.run(story())).ended
+
+
+def test_results_are_read_on_beyond_those_that_were_let_go(install: Install) -> None:
+    """As those of `chatq batch run` are, which fill whole pages."""
+    installation = install()
+    batch = installation.queue.enqueue_batch((f"job:let-go-{n}" for n in range(560)), "sim")
+    installation.queue.cancel_batch(batch.id)
+    records = list(installation.queue.results(batch.id))
+    assert len(records) == 560
+    installation.queue.let_go(batch.id, [record.id for record in records[:550]])
+    assert list(installation.queue.results(batch.id)) == records[550:]
+    shown = installation.command("batch", "results", batch.id)
+    assert (len(shown.stdout.splitlines()), shown.stderr) == (10, "")
+
+    async def read() -> list[JobRecord]:
+        async with AsyncChatQueue(installation.config) as queue:
+            return [record async for record in queue.results(batch.id)]
+
+    assert asyncio.run(read()) == records[550:]

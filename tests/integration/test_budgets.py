@@ -72,7 +72,9 @@ def test_a_batch_stops_before_it_costs_more_than_it_may_and_goes_on_with_more(ru
     assert 0.8 < held.cost_usd <= 1.0
     assert held.counts.succeeded == len(calls(running, "stops"))
     assert held.counts.queued == 30 - held.counts.succeeded
-    with pytest.raises(BudgetUsedUp, match=r"its max_cost of \$1\.00 is used up") as refused:
+    with pytest.raises(
+        BudgetUsedUp, match=r"its max_cost of \$1\.00 has not enough left for the next job"
+    ) as refused:
         running.queue.resume_batch(batch.id)
     assert f"chatq batch resume {batch.id} --max-cost" in refused.value.remedy
     running.queue.resume_batch(batch.id, max_cost=50)
@@ -124,13 +126,18 @@ def test_the_same_command_with_a_larger_budget_goes_on_with_a_file(
         told = first.stderr.readline() + first.stderr.readline()
         first.kill()
     batch = running.queue.batches()[0]
-    assert told.startswith(f"Batch {batch.id} is paused: its max_tokens of 200 tokens is used up")
+    assert told.startswith(
+        f"Batch {batch.id} is paused: its max_tokens of 200 tokens has not enough left for the next job"
+    )
     assert f"Raise it, and go on: chatq batch resume {batch.id} --max-tokens N" in told
     shown = running.command("batch", "status", batch.id).stdout
     assert f"{batch.id}: paused: max_tokens is used up;" in shown
-    assert "of at most 200 tokens" in shown
+    assert " tokens of at most 200, cost" in shown
     refused = running.command(*run, "201")
-    assert (refused.returncode, "its max_tokens of 200 tokens is used up" in refused.stderr) == (1, True)
+    assert (
+        refused.returncode,
+        "its max_tokens of 200 tokens has not enough left for the next job" in refused.stderr,
+    ) == (1, True)
     assert running.command(*run, "100000").returncode == 0
     assert sorted(names(output)) == sorted(f"c{n}" for n in range(12))
     assert calls(running, "file") == [1] * 12

@@ -80,13 +80,25 @@ def submit(arguments: argparse.Namespace) -> int:
 
 def results(arguments: argparse.Namespace) -> int:
     """Print the results of a batch as lines of the output format, in the order in which they came."""
-    printed = 0
+    cursor, over, printed = arguments.cursor, False, 0
     with ChatQueue(arguments.config) as queue:
-        for record in queue.results(arguments.batch, follow=arguments.follow, cursor=arguments.cursor):
-            line = record.model_dump_json().encode() + b"\n" if arguments.json else output_line(record)
-            sys.stdout.buffer.write(line)
-            sys.stdout.buffer.flush()
-            printed += 1
+        try:
+            while not over:
+                before = cursor
+                cursor, over, records = queue.results_page(arguments.batch, before, follow=arguments.follow)
+                for record in records:
+                    line = (
+                        record.model_dump_json().encode() + b"\n" if arguments.json else output_line(record)
+                    )
+                    sys.stdout.buffer.write(line)
+                sys.stdout.buffer.flush()
+                printed += len(records)
+                if not arguments.follow and cursor == before:
+                    break
+        except KeyboardInterrupt:
+            back = f"chatq batch results {arguments.batch} --follow --cursor {cursor}"
+            print(f"The batch goes on; come back with: {back}", file=sys.stderr)
+            raise
         if not printed:
             _say_why_none(queue.batch(arguments.batch), arguments.cursor)
     return 0

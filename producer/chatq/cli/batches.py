@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 from chatq.cli.table import print_table
 from chatq.client.blocking import ChatQueue
-from chatq.contract.budget_words import amount, used_up
+from chatq.contract.budget_words import used_up
 from chatq.contract.dollars import cost, dollars
 from chatq.contract.record import Batch, rfc3339
 
@@ -90,18 +90,17 @@ def _print(batch: Batch, *, as_json: bool) -> None:
 
 def spent(batch: Batch) -> str:
     """Tokens and cost so far, in words."""
+    tokens = f"{batch.usage.total_tokens:,} tokens"
     told = f"cost {cost(batch.cost_usd, batch.uncosted)}"
     budget = batch.budget
     if budget is not None:
+        if budget.max_tokens is not None:
+            tokens += f" of at most {budget.max_tokens:,}"
         if budget.maybe_charged_usd:
             told += f" and perhaps {dollars(budget.maybe_charged_usd)} of calls whose answers were lost"
-        allowed = [
-            amount(name, most)
-            for name, most in (("max_cost", budget.max_cost_usd), ("max_tokens", budget.max_tokens))
-            if most is not None
-        ]
-        told += f" of at most {' and '.join(allowed)}"
-    return f"{batch.usage.total_tokens:,} tokens, {told}"
+        if budget.max_cost_usd is not None:
+            told += f" of at most {dollars(budget.max_cost_usd)}"
+    return f"{tokens}, {told}"
 
 
 def _condition(batch: Batch) -> str:

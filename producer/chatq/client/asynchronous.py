@@ -227,10 +227,11 @@ class AsyncChatQueue:
         """As `ChatQueue.results`."""
         over = False
         while not over:
+            before = cursor
             cursor, over, records = await self.results_page(batch_id, cursor, follow=follow)
             for record in records:
                 yield record
-            if not follow and not records:
+            if not follow and cursor == before:
                 return
 
     async def check(self, connection: str, timeout: float = 30) -> StatusOutcome:

@@ -279,9 +279,10 @@ class ChatQueue:
         """
         over = False
         while not over:
+            before = cursor
             cursor, over, records = self.results_page(batch_id, cursor, follow=follow)
             yield from records
-            if not follow and not records:
+            if not follow and cursor == before:
                 return
 
     def check(self, connection: str, timeout: float = 30) -> StatusOutcome:

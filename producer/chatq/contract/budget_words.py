@@ -33,5 +33,5 @@ def used_up(batch: Batch) -> tuple[str, str] | None:
         return None
     limit = (budget.max_cost_usd if budget.used_up == "max_cost" else budget.max_tokens) or 0
     has, needs = amount(budget.used_up, limit), amount(budget.used_up, budget.needs)
-    what = f"its {budget.used_up} of {has} is used up: with its next job it would be about {needs}"
+    what = f"its {budget.used_up} of {has} has not enough left for the next job: with that it would be about {needs}"
     return what, raise_it(batch.id, budget.used_up, budget.needs)

@@ -123,7 +123,8 @@ async def _refused(request: Request, error: Exception) -> Response:
     if error.status_code == 405:
         # Starlette names the methods of the first route of the path; each method has one of its own.
         headers["Allow"] = ", ".join(sorted(_methods(request.scope)))
-    message = {404: "There is no such path.", 405: "This path does not take that method."}.get(
+    path = request.url.path[:200]
+    message = {404: f"There is no path {path}.", 405: f"{path} does not take {request.method}."}.get(
         error.status_code
     )
     body = error_body(

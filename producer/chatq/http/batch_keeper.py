@@ -313,7 +313,8 @@ class OneBatch:
         record = self._record
         record.errors = sorted(self._errors, key=lambda told: told["line"])
         if self._untold or not record.errors:
-            more = f"{self._untold:,} more lines are bad." if self._untold else error.message
+            whole = f"{error.message} {error.remedy or ''}".rstrip()
+            more = f"{self._untold:,} more lines are bad." if self._untold else whole
             record.errors.append({"code": error.code, "message": more, "param": None, "line": None})
         with contextlib.suppress(UnknownBatch):  # as a rule nothing of it is enqueued
             self._queue.cancel_batch(record.id)

@@ -67,9 +67,9 @@ def check_url(url: object, settings: Webhooks) -> str:
     """The URL of who is to be told. Raises `BadRequest` when nobody there may be."""
     parts = urlsplit(url) if isinstance(url, str) and url.isascii() and url.isprintable() else None
     if parts is None or not parts.hostname or "@" in parts.netloc or len(str(url)) > 2000:
-        raise _refused("expected an https:// URL without user and password.")
+        raise _refused("expected an https:// URL without user and password.", "Give one")
     if parts.scheme != "https" and not (parts.scheme == "http" and settings.internal):
-        raise _refused("expected an https:// URL.")
+        raise _refused("expected an https:// URL.", "Give one")
     if parts.hostname not in {host.lower() for host in settings.hosts}:
         raise _refused(f"the host {parts.hostname} is not in http.webhooks.hosts.")
     if not settings.internal and _is_internal(parts.hostname):
@@ -77,10 +77,12 @@ def check_url(url: object, settings: Webhooks) -> str:
     return str(url)
 
 
-def _refused(what: str) -> BadRequest:
+def _refused(
+    what: str, remedy: str = "Name a host that the operator allows (http.webhooks.hosts in config.yaml)"
+) -> BadRequest:
     return BadRequest(
         f"webhook_url: {what}",
-        remedy="Name a host that the operator allows (http.webhooks.hosts in config.yaml), or leave it out.",
+        remedy=f"{remedy}, or leave it out.",
         param="webhook_url",
     )
 
