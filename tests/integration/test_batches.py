@@ -143,3 +143,20 @@ def test_results_are_read_on_beyond_those_that_were_let_go(install: Install) -> 
             return [record async for record in queue.results(batch.id)]
 
     assert asyncio.run(read()) == records[550:]
+
+
+def test_the_record_of_enqueueing_is_that_which_is_read(install: Install) -> None:
+    installation = install()
+    job = installation.queue.enqueue("sim", "hi", tenant="t", custom_id="c", metadata={"a": "b"})
+    assert job == installation.queue.get(job.id)
+    assert (job.tenant, job.custom_id) == ("t", "c")
+
+
+def test_who_waits_in_a_terminal_is_told_that_no_worker_is_alive(install: Install) -> None:
+    installation = install()
+    waiting = installation.command("submit", "sim", "hi", "--wait", "--timeout", "0.1")
+    assert "No worker is alive: job " in waiting.stderr
+    assert "Start one: chatq worker" in waiting.stderr
+    batch = installation.queue.enqueue_batch(["hi"], "sim")
+    installation.queue.cancel_batch(batch.id)
+    assert installation.command("batch", "results", batch.id, "--follow").stderr == ""

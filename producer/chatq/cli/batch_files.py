@@ -15,6 +15,7 @@ from chatq.batch_sidecar import Sidecar
 from chatq.cli.bad_lines import BadLines
 from chatq.cli.batch_progress import BatchProgress
 from chatq.cli.prices import Price, prices
+from chatq.cli.status import tell_no_worker
 from chatq.cli.table import print_table
 from chatq.client.blocking import ChatQueue
 from chatq.contract.batch_line import output_line
@@ -82,6 +83,8 @@ def results(arguments: argparse.Namespace) -> int:
     """Print the results of a batch as lines of the output format, in the order in which they came."""
     cursor, over, printed = arguments.cursor, False, 0
     with ChatQueue(arguments.config) as queue:
+        if arguments.follow and not queue.batch(arguments.batch).ended:
+            tell_no_worker(queue, f"batch {arguments.batch}")
         try:
             while not over:
                 before = cursor

@@ -118,6 +118,8 @@ class BatchProgress:
         done = _final(batch)
         rate = (done - self._before) / seconds if seconds > 1 else 0.0
         parts = [f"{done:,}/{counts.total:,} done ({done * 100 // max(1, counts.total)} %)"]
+        if self._held:  # before what a narrow terminal cuts off
+            parts.append(self._held)
         if counts.failed:
             parts.append(f"{counts.failed:,} failed")
         parts.append(f"{counts.running:,} running")
@@ -130,8 +132,6 @@ class BatchProgress:
             parts.append(f"{cost(batch.cost_usd, batch.uncosted)} of about {dollars(in_all)}")
         if rate > 0 and done < counts.total:
             parts.append(f"{format_duration(round((counts.total - done) / rate))} left")
-        if self._held:
-            parts.append(self._held)
         return " · ".join(parts)
 
     def _what_holds(self) -> str:

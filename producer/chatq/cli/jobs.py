@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from chatq.cli.status import tell_no_worker
 from chatq.client.blocking import ChatQueue
 from chatq.contract.errors import ConnectionPaused, InvalidJob
 from chatq.contract.job import Job
@@ -37,6 +38,7 @@ def result(arguments: argparse.Namespace) -> int:
 
 def _wait(queue: ChatQueue, job_id: str, arguments: argparse.Namespace) -> JobRecord:
     """The final record of a job. A paused connection does not keep a terminal: the job stays in line without us."""
+    tell_no_worker(queue, f"job {job_id}")
     try:
         return queue.wait(job_id, arguments.timeout, through_pauses=False)
     except KeyboardInterrupt:

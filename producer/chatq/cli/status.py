@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 from collections.abc import Mapping
 from typing import Any
 
@@ -55,6 +56,12 @@ def status(arguments: argparse.Namespace) -> int:
             print(f"\n{name} is paused since {facts['paused']['since']}: {pause.message}")
             print(f"  {pause_remedy(name, pause)}")
     return 0
+
+
+def tell_no_worker(queue: ChatQueue, what: str) -> None:
+    """Say on stderr that `what` waits for a worker, where none is alive."""
+    if not queue.overview()["workers"]:
+        print(f"No worker is alive: {what} waits. Start one: chatq worker", file=sys.stderr)
 
 
 def condition(name: str, facts: Mapping[str, Any], check: StatusState = StatusState.UNKNOWN) -> str:

@@ -99,6 +99,8 @@ class Jobs:
             created_at=datetime.fromtimestamp(enqueued.now_ms / 1000, UTC),
             started_at=None,
             finished_at=None,
+            custom_id=job.custom_id,
+            tenant=job.tenant,
             metadata=job.metadata,
         )
 
