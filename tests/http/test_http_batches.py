@@ -70,10 +70,13 @@ def test_failed_jobs_are_tried_again_as_a_new_batch(front: FrontProcess) -> None
     lines = batch_lines("job:b30 hi", "job:b31 [sim: status 400] hi")
     old = front.ended(front.batch(front.upload(lines).json()["id"], metadata={"for": "retry"}).json()["id"])
     assert old["request_counts"] == {"total": 2, "completed": 1, "failed": 1}
-    made = front.client.post(f"/v1/batches/{old['id']}/retry").json()
+    wrong = front.client.post(f"/v1/batches/{old['id']}/retry", json={"max_tokens": 0})
+    assert error_of(wrong) == (400, "invalid_request")
+    made = front.client.post(f"/v1/batches/{old['id']}/retry", json={"max_tokens": 10**6}).json()
     assert (made["retry_of"], made["status"], made["metadata"]) == (old["id"], "validating", {"for": "retry"})
     batch = front.ended(made["id"])
     assert batch["status"] == "completed"
+    assert batch["budget"]["max_tokens"] == 10**6
     assert batch["request_counts"] == {"total": 1, "completed": 0, "failed": 1}
     assert [line["custom_id"] for line in front.lines_of(batch["error_file_id"])] == ["c1"]
     assert (front.installation.calls()["b30"], front.installation.calls()["b31"]) == (1, 2)
@@ -280,4 +283,5 @@ def test_a_budget_in_dollars_needs_a_price(front: FrontProcess) -> None:
     made = front.batch(front.upload(batch_lines("job:unpriced hi")).json()["id"], max_cost=1.0).json()["id"]
     batch = front.ended(made)
     assert (batch["status"], batch["errors"]["data"][0]["code"]) == ("failed", "unknown_price")
+    assert "Give the connection a price" in batch["errors"]["data"][0]["message"]
     assert "unpriced" not in front.installation.calls()

@@ -244,7 +244,9 @@ class OneBatch:
             with contextlib.suppress(
                 BacklogFull
             ):  # it has those that found room; asking again takes the rest
-                self._queue.retry_batch(old_id, new_id=record.id)
+                self._queue.retry_batch(
+                    old_id, new_id=record.id, max_cost=record.max_cost, max_tokens=record.max_tokens
+                )
         record.come_to("in_progress")
         self._batches.save(record)
         Sidecar(

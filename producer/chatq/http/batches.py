@@ -124,15 +124,25 @@ async def resume_batch(request: Request, front: TheFront, caller: TheCaller, bat
     return json_response((await _live(record, front)).shape())
 
 
-@router.post("/v1/batches/{batch_id}/retry", responses={200: {"model": BatchShape}})
-async def retry_batch(front: TheFront, caller: TheCaller, batch_id: BatchId) -> Response:
-    """Try the failed jobs of a batch again, each once, as a new batch with what is left of its budgets; that."""
-    return json_response((await retry(front, caller, batch_id)).shape())
+@router.post(
+    "/v1/batches/{batch_id}/retry",
+    responses={200: {"model": BatchShape}},
+    openapi_extra=json_body(BatchBudgets, required=False),
+)
+async def retry_batch(request: Request, front: TheFront, caller: TheCaller, batch_id: BatchId) -> Response:
+    """Try the failed jobs of a batch again, each once, as a new batch; that. `max_cost`, `max_tokens`: its budgets;
+    default: what is left of the old one's."""
+    body = await read_json(request, or_none=True)
+    _must_know(body, _BUDGETS)
+    return json_response((await retry(front, caller, batch_id, _budgets(body))).shape())
 
 
-async def retry(front: Front, caller: Caller, batch_id: str) -> BatchRecord:
-    """A new batch of the failed jobs of another. Raises `NotFound`; `UnknownBatch` when the other is not kept any more;
-    `NothingToRetry` when none of it failed, or nothing of it was enqueued."""
+async def retry(
+    front: Front, caller: Caller, batch_id: str, budgets: tuple[float | None, int | None] = (None, None)
+) -> BatchRecord:
+    """A new batch of the failed jobs of another. `budgets`: as `_budgets`; default: what is left of the other's. Raises
+    `NotFound`; `UnknownBatch` when the other is not kept any more; `NothingToRetry` when none of it failed, or nothing
+    of it was enqueued."""
     old = await asyncio.to_thread(front.batches.get, batch_id, caller)
     try:
         batch = await front.ask(front.core.batch(batch_id))
@@ -152,7 +162,8 @@ async def retry(front: Front, caller: Caller, batch_id: str) -> BatchRecord:
         "metadata",
     )
     facts = {name: getattr(old, name) for name in (*kept, "output_life_s", "webhook_url")}
-    record = await asyncio.to_thread(front.batches.make, None, {**facts, "retry_of": batch_id})
+    facts |= {"retry_of": batch_id, "max_cost": budgets[0], "max_tokens": budgets[1]}
+    record = await asyncio.to_thread(front.batches.make, None, facts)
     front.tell_keeper(record.id)
     return record
 
