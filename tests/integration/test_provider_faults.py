@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -172,6 +173,8 @@ def test_a_spoilt_answer_fails_its_job_with(installation: Installation, fault: s
     assert (attempt.error_code, attempt.maybe_charged) == (code, False)
     assert record.error is not None
     assert record.error.remedy
+    assert not re.search(r"\w+Error", record.error.message), "the name of a class tells nobody anything"
+    assert code != "connect_error" or "status page" in record.error.remedy
     # And the lane goes on; without a success between them, failures in a row open its breaker.
     assert installation.run("once", f"job:after-{name} Say hi").state == "succeeded"
 

@@ -266,7 +266,11 @@ def _failure(error: aiohttp.ClientError, timeout: Timeout, *, answered: bool) ->
     if isinstance(error, aiohttp.ServerTimeoutError):
         return CallFailed("timeout", "The provider was silent for too long.")
     when = "in the middle of its answer" if answered else "before it answered"
-    return CallFailed("connect_error", f"The provider broke off {when}: {_reason(error)}.")
+    return CallFailed(
+        "connect_error",
+        f"The provider broke off {when}: {_reason(error)}.",
+        remedy="See the provider's status page, or the log of its server; then enqueue the job again.",
+    )
 
 
 def _certificate_fault(error: aiohttp.ClientConnectorCertificateError) -> str:
@@ -284,4 +288,12 @@ def _reason(error: Exception) -> str:
         if cause.errno is not None and cause.errno > 0 and not isinstance(cause, ssl.SSLError):
             return os.strerror(cause.errno)
         return cause.strerror or type(cause).__name__
-    return type(cause).__name__
+    return _IN_WORDS.get(type(cause).__name__, type(cause).__name__)
+
+
+_IN_WORDS: Final = {
+    "ServerDisconnectedError": "it closed the connection",
+    "TransferEncodingError": "the end of the answer is missing",
+    "ContentLengthError": "the answer is shorter than it said",
+}
+"""What aiohttp's errors without a text mean."""

@@ -296,7 +296,7 @@ def _around(why: Why) -> list[str]:
     if why.ahead is not None and why.ahead.jobs + why.ahead.other_jobs:
         ahead = why.ahead
         said.append(
-            f"Before it go {ahead.jobs:,} jobs (about {ahead.tokens:,} tokens) of its own kind, and about "
+            f"Before it: {ahead.jobs:,} of its own kind (about {ahead.tokens:,} tokens), and about "
             f"{ahead.other_jobs:,} ({ahead.other_tokens:,} tokens) of others."
         )
     if not why.workers and why.reason not in {"running", "no_worker"}:
