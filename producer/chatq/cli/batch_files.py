@@ -87,8 +87,9 @@ def results(arguments: argparse.Namespace) -> int:
             tell_no_worker(queue, f"batch {arguments.batch}")
         try:
             while not over:
-                before = cursor
-                cursor, over, records = queue.results_page(arguments.batch, before, follow=arguments.follow)
+                following, over, records = queue.results_page(
+                    arguments.batch, cursor, follow=arguments.follow
+                )
                 for record in records:
                     line = (
                         record.model_dump_json().encode() + b"\n" if arguments.json else output_line(record)
@@ -96,8 +97,9 @@ def results(arguments: argparse.Namespace) -> int:
                     sys.stdout.buffer.write(line)
                 sys.stdout.buffer.flush()
                 printed += len(records)
-                if not arguments.follow and cursor == before:
+                if not arguments.follow and following == cursor:
                     break
+                cursor = following
         except KeyboardInterrupt:
             back = f"chatq batch results {arguments.batch} --follow --cursor {cursor}"
             print(f"The batch goes on; come back with: {back}", file=sys.stderr)
@@ -108,8 +110,7 @@ def results(arguments: argparse.Namespace) -> int:
 
 
 def _say_why_none(batch: Batch, cursor: int) -> None:
-    counts = batch.counts
-    final = counts.succeeded + counts.failed + counts.cancelled + counts.expired
+    final = batch.counts.final
     if final > cursor:
         gone = final - cursor
         told = (

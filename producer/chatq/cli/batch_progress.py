@@ -56,7 +56,7 @@ class BatchProgress:
 
     def follows(self, batch: Batch, *, resumed: bool) -> None:
         self._batch = batch
-        self._before = _final(batch)
+        self._before = batch.counts.final
         self._since = time.monotonic()
         if resumed and self._on_terminal:
             self.end()
@@ -74,14 +74,14 @@ class BatchProgress:
             try:
                 self._batch = self._queue.batch(self._batch.id)
                 self._tell_used_up(self._batch)
-                goes = _final(self._batch) > self._done
+                goes = self._batch.counts.final > self._done
                 if self._on_terminal:
                     self._held = "" if goes else self._what_holds()
                 else:
                     self._tell_no_worker(self._batch, goes=goes)
             except ServerError as error:
                 self._held = error.message
-            self._done = _final(self._batch)
+            self._done = self._batch.counts.final
         self._show(self._line(self._batch, now - self._since))
 
     def _tell_used_up(self, batch: Batch) -> None:
@@ -115,7 +115,7 @@ class BatchProgress:
 
     def _line(self, batch: Batch, seconds: float) -> str:
         counts = batch.counts
-        done = _final(batch)
+        done = batch.counts.final
         rate = (done - self._before) / seconds if seconds > 1 else 0.0
         parts = [f"{done:,}/{counts.total:,} done ({done * 100 // max(1, counts.total)} %)"]
         if self._held:  # before what a narrow terminal cuts off
@@ -156,11 +156,6 @@ class BatchProgress:
             self._shown_at, self._is_shown = now, True
             width = shutil.get_terminal_size().columns - 1
             print(f"\r{text[:width]}\x1b[K", end="", file=sys.stderr, flush=True)
-
-
-def _final(batch: Batch) -> int:
-    counts = batch.counts
-    return counts.succeeded + counts.failed + counts.cancelled + counts.expired
 
 
 def _held_by(limits: ConnectionLimits) -> str:

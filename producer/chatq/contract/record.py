@@ -199,6 +199,11 @@ class Counts(_Record):
     expired: int
     """Not begun within their `expires_in`."""
 
+    @property
+    def final(self) -> int:
+        """All that will never change again."""
+        return self.succeeded + self.failed + self.cancelled + self.expired
+
 
 class BatchUsage(_Record):
     """Tokens of the answers so far."""
