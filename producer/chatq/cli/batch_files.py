@@ -83,9 +83,9 @@ def results(arguments: argparse.Namespace) -> int:
     """Print the results of a batch as lines of the output format, in the order in which they came."""
     cursor, over, printed = arguments.cursor, False, 0
     with ChatQueue(arguments.config) as queue:
-        if arguments.follow and not queue.batch(arguments.batch).ended:
-            tell_no_worker(queue, f"batch {arguments.batch}")
         try:
+            if arguments.follow and not queue.batch(arguments.batch).ended:
+                tell_no_worker(queue, f"batch {arguments.batch}")
             while not over:
                 following, over, records = queue.results_page(
                     arguments.batch, cursor, follow=arguments.follow

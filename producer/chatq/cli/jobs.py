@@ -38,8 +38,8 @@ def result(arguments: argparse.Namespace) -> int:
 
 def _wait(queue: ChatQueue, job_id: str, arguments: argparse.Namespace) -> JobRecord:
     """The final record of a job. A paused connection does not keep a terminal: the job stays in line without us."""
-    tell_no_worker(queue, f"job {job_id}")
     try:
+        tell_no_worker(queue, f"job {job_id}")
         return queue.wait(job_id, arguments.timeout, through_pauses=False)
     except KeyboardInterrupt:
         print(f"\nThe job goes on; come back with: chatq result {job_id} --wait", file=sys.stderr)
