@@ -120,9 +120,9 @@ def test_no_job_waits_for_more_than_a_century(field: str, long: object) -> None:
         ),
         (
             {"id": "a b"},
-            'id: expected 1 to 128 letters, digits and . _ : -, the first of them a letter or digit, got "a b"',
+            'id: expected 1 to 128 letters, digits and . _ : -, beginning with a letter or digit, got "a b"',
         ),
-        ({"connection": "A"}, "connection: expected the ID of a connection: 1 to 64 small letters"),
+        ({"connection": "A"}, "connection: expected the ID of a connection: 1 to 64 of a-z, 0-9"),
         ({"tenant": "a\n"}, "tenant: expected a text without control characters"),
         ({"connection": None}, "connection: input should be a valid string, got nothing"),
     ],

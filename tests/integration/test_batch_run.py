@@ -162,13 +162,30 @@ def test_a_line_that_names_an_openai_model_is_told_how_to_name_the_connection(
     running: Installation, tmp_path: Path
 ) -> None:
     source = write_input(tmp_path / "in.jsonl", ["hi"], connection="gpt-x")
+    source.write_text(
+        source.read_text()
+        + '{"custom_id": "a", "method": "POST", "url": "/v1/chat/completions", "body": {"messages": []}}\n'
+        + '{"custom_id": "b", "prompt": "hi"}\n'
+        + '{"custom_id": "c", "connection": "sim", "prompt": ""}\n'
+    )
     done = running.command("batch", "run", str(source), "-o", str(tmp_path / "out"))
     assert done.returncode == 2
-    assert 'There is no connection "gpt-x".' in done.stderr
-    assert "Or name one for the whole file, so that any model will do: -c CONNECTION" in done.stderr
+    told = done.stderr.splitlines()
+    for number, what in (
+        (1, 'There is no connection "gpt-x".'),
+        (2, "body.model: expected CONNECTION or CONNECTION/MODEL"),
+        (3, 'The key "connection" is missing.'),
+        (4, "the prompt is empty"),
+    ):
+        [place] = [place for place, line in enumerate(told) if line.startswith(f"{source}:{number} ")]
+        assert what in told[place]
+        how = "Or name one for the whole file, so that any model will do: -c CONNECTION"
+        assert told[place + 1].endswith(how if number < 4 else "-> Correct the line.")
 
 
-def test_without_a_worker_it_says_so_once_in_a_pipe_too(install: Install, tmp_path: Path) -> None:
+def test_what_somebody_has_to_do_before_it_goes_on_is_said_once_in_a_pipe_too(
+    install: Install, tmp_path: Path
+) -> None:
     installation = install()
     source = write_input(tmp_path / "in.jsonl", ["hi"])
     command = [sys.executable, "-m", "chatq", "batch", "run", str(source), "-o", str(tmp_path / "out")]
@@ -181,8 +198,14 @@ def test_without_a_worker_it_says_so_once_in_a_pipe_too(install: Install, tmp_pa
     )
     with running:
         assert running.stderr is not None
-        assert "waits: no worker is alive. Start one: chatq worker" in running.stderr.readline()
+        told = [running.stderr.readline() for _ in range(2)]
+        assert told == ["No worker is alive.\n", "  Start a worker: chatq worker (or chatq up).\n"]
+        [batch] = installation.queue.batches()
+        installation.queue.pause_batch(batch.id)
+        told = [running.stderr.readline() for _ in range(2)]
+        assert told == [f"Batch {batch.id} is paused.\n", f"Go on: chatq batch resume {batch.id}\n"]
         installation.start_worker()
+        installation.queue.resume_batch(batch.id)
         rest = running.stderr.read()
         assert (running.wait(WAIT_S), rest) == (0, "")
 

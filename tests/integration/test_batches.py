@@ -155,8 +155,7 @@ def test_the_record_of_enqueueing_is_that_which_is_read(install: Install) -> Non
 def test_who_waits_in_a_terminal_is_told_that_no_worker_is_alive(install: Install) -> None:
     installation = install()
     waiting = installation.command("submit", "sim", "hi", "--wait", "--timeout", "0.1")
-    assert "No worker is alive: job " in waiting.stderr
-    assert "Start one: chatq worker" in waiting.stderr
+    assert "No worker is alive.\n  Start a worker: chatq worker (or chatq up).\n" in waiting.stderr
     batch = installation.queue.enqueue_batch(["hi"], "sim")
     installation.queue.cancel_batch(batch.id)
     assert installation.command("batch", "results", batch.id, "--follow").stderr == ""

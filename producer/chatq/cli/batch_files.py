@@ -15,7 +15,7 @@ from chatq.batch_sidecar import Sidecar
 from chatq.cli.bad_lines import BadLines
 from chatq.cli.batch_progress import BatchProgress
 from chatq.cli.prices import Price, prices
-from chatq.cli.status import tell_no_worker
+from chatq.cli.status import standstill
 from chatq.cli.table import print_table
 from chatq.client.blocking import ChatQueue
 from chatq.contract.batch_line import output_line
@@ -85,7 +85,8 @@ def results(arguments: argparse.Namespace) -> int:
     with ChatQueue(arguments.config) as queue:
         try:
             if arguments.follow and not queue.batch(arguments.batch).ended:
-                tell_no_worker(queue, f"batch {arguments.batch}")
+                for why in standstill(queue):
+                    print(why, file=sys.stderr)
             while not over:
                 following, over, records = queue.results_page(
                     arguments.batch, cursor, follow=arguments.follow

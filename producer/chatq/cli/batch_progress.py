@@ -1,7 +1,7 @@
 """The progress of a batch on one line of a terminal: how much is done, how fast, how long it will take, what limits it.
 
-In a pipe only bad lines are told, a budget that is used up, and that no worker is alive; whoever wants numbers there
-asks `chatq batch status --json`.
+In a pipe only bad lines are told, and what somebody has to do before it goes on; whoever wants numbers there asks
+`chatq batch status --json`.
 """
 
 from __future__ import annotations
@@ -9,11 +9,13 @@ from __future__ import annotations
 import shutil
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
 from chatq.batch_input import BadLine
 from chatq.cli.bad_lines import BadLines
+from chatq.cli.status import standstill
 from chatq.client.blocking import ChatQueue
 from chatq.contract.budget_words import used_up
 from chatq.contract.connection_limits import ConnectionLimits
@@ -25,7 +27,6 @@ from chatq.contract.why import KINDS, reads
 
 _SHOWN_EACH_S: Final = 0.2
 _ASKED_EACH_S: Final = 1.0
-_NO_WORKER: Final = "no worker is alive"
 
 
 class BatchProgress:
@@ -40,10 +41,9 @@ class BatchProgress:
         self._shown_at = 0.0
         self._before = self._done = 0
         self._held = ""
-        self._told: tuple[str, str] | None = None
+        self._waits_for = ""
         self._connections: set[str] = set()
         self._is_shown = False
-        self._is_alone = False
 
     def bad_line(self, line: BadLine) -> None:
         self._bad.add(line)
@@ -73,33 +73,29 @@ class BatchProgress:
             self._asked_at = now
             try:
                 self._batch = self._queue.batch(self._batch.id)
-                self._tell_used_up(self._batch)
-                goes = self._batch.counts.final > self._done
+                stands = self._batch.counts.final == self._done
+                hindrances = standstill(self._queue) if stands else []
+                self._tell_what_it_waits_for(self._batch, hindrances)
                 if self._on_terminal:
-                    self._held = "" if goes else self._what_holds()
-                else:
-                    self._tell_no_worker(self._batch, goes=goes)
+                    self._held = self._what_holds(hindrances) if stands else ""
             except ServerError as error:
                 self._held = error.message
             self._done = self._batch.counts.final
         self._show(self._line(self._batch, now - self._since))
 
-    def _tell_used_up(self, batch: Batch) -> None:
-        """Say once, each time it happens, that the batch waits for a larger budget."""
-        told = used_up(batch)
-        if told is not None and told != self._told:
+    def _tell_what_it_waits_for(self, batch: Batch, hindrances: Sequence[str]) -> None:
+        """Say once, each time it happens, that somebody has to do something before the batch goes on."""
+        waits_for = told = ""
+        if (spent := used_up(batch)) is not None:
+            waits_for, told = spent[0], f"Batch {batch.id} is paused: {spent[0]}.\n{spent[1]}"
+        elif batch.paused_at is not None:
+            waits_for, told = "resume", f"Batch {batch.id} is paused.\nGo on: chatq batch resume {batch.id}"
+        elif hindrances:  # their words tell for how long
+            waits_for, told = "hindrances", "\n".join(hindrances)
+        if told and waits_for != self._waits_for:
             self.end()
-            print(f"Batch {batch.id} is paused: {told[0]}.\n{told[1]}", file=sys.stderr, flush=True)
-        self._told = told
-
-    def _tell_no_worker(self, batch: Batch, *, goes: bool) -> None:
-        """Say once, each time it happens, that the batch waits for a worker."""
-        is_alone = not goes and not self._queue.overview()["workers"]
-        if is_alone and not self._is_alone:
-            print(
-                f"Batch {batch.id} waits: {_NO_WORKER}. Start one: chatq worker", file=sys.stderr, flush=True
-            )
-        self._is_alone = is_alone
+            print(told, file=sys.stderr, flush=True)
+        self._waits_for = waits_for
 
     @property
     def is_paused(self) -> bool:
@@ -134,14 +130,14 @@ class BatchProgress:
             parts.append(f"{format_duration(round((counts.total - done) / rate))} left")
         return " · ".join(parts)
 
-    def _what_holds(self) -> str:
+    def _what_holds(self, hindrances: Sequence[str]) -> str:
         """Why nothing ends, where that can be seen."""
         if self._batch is not None and self._batch.paused_at is not None:
             if used_up(self._batch) is not None:
                 return "paused: its budget is used up"
             return f"paused: chatq batch resume {self._batch.id}"
-        if not self._queue.overview()["workers"]:
-            return _NO_WORKER
+        if hindrances:
+            return hindrances[0].partition("\n")[0]
         for name in sorted(self._connections):
             limits = self._queue.limits(name)
             if limits.spending.goes_on_at is not None:

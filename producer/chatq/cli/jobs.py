@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from chatq.cli.status import tell_no_worker
+from chatq.cli.status import standstill
 from chatq.client.blocking import ChatQueue
 from chatq.contract.errors import ConnectionPaused, InvalidJob
 from chatq.contract.job import Job
@@ -39,7 +39,8 @@ def result(arguments: argparse.Namespace) -> int:
 def _wait(queue: ChatQueue, job_id: str, arguments: argparse.Namespace) -> JobRecord:
     """The final record of a job. A paused connection does not keep a terminal: the job stays in line without us."""
     try:
-        tell_no_worker(queue, f"job {job_id}")
+        for why in standstill(queue):
+            print(why, file=sys.stderr)
         return queue.wait(job_id, arguments.timeout, through_pauses=False)
     except KeyboardInterrupt:
         print(f"\nThe job goes on; come back with: chatq result {job_id} --wait", file=sys.stderr)

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from chatq.cli.table import print_table
@@ -27,12 +26,10 @@ def status(arguments: argparse.Namespace) -> int:
         f"{workers} worker{'' if workers == 1 else 's'}, {slots} slots; {overview['running']} running, "
         f"{overview['waiting']} waiting"
     )
-    if not workers:
-        print("No worker is alive: jobs wait. Start one: chatq worker")
+    for hindrance in _told(overview["hindrances"]):
+        print(hindrance)
     if elsewhere := overview["elsewhere"]:
         print(f"{left_behind(elsewhere)}\n  {LEFT_BEHIND_REMEDY}")
-    for hindrance in overview["hindrances"] if workers else ():
-        print(f"{hindrance['message']}\n  {hindrance['remedy']}")
     for problem in overview["config_problems"]:
         print(f"The workers go on with older settings: {problem}")
     for name, facts in overview["connections"].items():
@@ -58,10 +55,14 @@ def status(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def tell_no_worker(queue: ChatQueue, what: str) -> None:
-    """Say on stderr that `what` waits for a worker, where none is alive."""
-    if not queue.overview()["workers"]:
-        print(f"No worker is alive: {what} waits. Start one: chatq worker", file=sys.stderr)
+def standstill(queue: ChatQueue) -> list[str]:
+    """Where no jobs go although they may: why, and what to do, the worst first. For who waits for some."""
+    overview = queue.overview()
+    return [] if overview["ready"] else _told(overview["hindrances"])
+
+
+def _told(hindrances: Sequence[Mapping[str, str]]) -> list[str]:
+    return [f"{hindrance['message']}\n  {hindrance['remedy']}" for hindrance in hindrances]
 
 
 def condition(name: str, facts: Mapping[str, Any], check: StatusState = StatusState.UNKNOWN) -> str:

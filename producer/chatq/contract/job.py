@@ -345,8 +345,8 @@ _PRIVATE: Final = frozenset({"prompt", "content", "text"})
 """Fields whose values never appear in a message."""
 
 _PATTERNS: Final = {
-    "id": "expected 1 to 128 letters, digits and . _ : -, the first of them a letter or digit",
-    "connection": "expected the ID of a connection: 1 to 64 small letters, digits and . _ -, the first of them no sign",
+    "id": "expected 1 to 128 letters, digits and . _ : -, beginning with a letter or digit",
+    "connection": "expected the ID of a connection: 1 to 64 of a-z, 0-9 and . _ -, beginning with a letter or digit",
 }
 """What a field's pattern says, in words."""
 _UNIONS: Final = frozenset({"content", "not_before", "tool_choice"})

@@ -55,8 +55,8 @@ for _, old in ipairs(chosen) do
   local priority, connection, model, group = flow_parts(old.flow)
   local format = string.match(group, '\31format:%d+') or ''
   group = (new_batch ~= '' and 'batch:' .. new_batch or string.match(group, '^[^\31]*')) .. format
-  local job = {id = ARGV[9] .. string.format('%08x', seq % 4294967296), connection = connection, seq = int(seq), place = 'line',
-    flow = table.concat({int(priority), connection, model, group}, SEPARATOR)}
+  local job = {id = ARGV[9] .. string.format('%08x', seq % 4294967296), connection = connection, seq = int(seq),
+    flow = table.concat({int(priority), connection, model, group}, SEPARATOR), place = 'line'}
   -- The same is asked, but not under the same idempotency key, nor as a part of the same trace.
   local expires = old.expires and int(now + tonumber(old.expires) - tonumber(old.created))
   local new = {seq = job.seq, created = int(now), moved = '', due = '', expires = expires, flow = job.flow, idem = '', trace = ''}
