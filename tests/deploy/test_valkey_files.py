@@ -87,7 +87,6 @@ def failing_over(tmp_path: Path) -> Iterator[tuple[DescribedServer, RealSentinel
         line.removeprefix("sentinel ")
         for line in known_passwords((VALKEY / "sentinel.conf").read_text("ascii"))
         .replace("10.0.0.1 6379 2", f"127.0.0.1 {primary.port} 1")
-        .replace("down-after-milliseconds chatq 3000", "down-after-milliseconds chatq 500")
         .splitlines()
         if line.startswith("sentinel ")
     ]
